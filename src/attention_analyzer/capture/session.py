@@ -1,0 +1,101 @@
+"""A capture: one forward listened to, its calls sorted into sites.
+
+Two modes share one code path. *Recording* keeps queries and keys, so that anything may be asked afterwards;
+*streaming* hands each call's weights to a function inside the forward and lets them go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from attention_analyzer.capture.calls import merge_chunks, score_source, verify
+from attention_analyzer.capture.masks import MaskReader
+from attention_analyzer.capture.naming import CallPlace, declared_depths, number_layers
+from attention_analyzer.capture.tap import AttentionCall, tap
+from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.site import Site
+from attention_analyzer.weights.lazy import QueryKeyWeights
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Capture(Generic[Result]):
+    """Listens to one forward.
+
+    Attributes:
+        keep: turns a call's weights into what is kept of them, inside the forward.
+        valid: bool ``[batch, query]`` for queries of the main text, to leave padding out of the check.
+        check: whether each call's output is rebuilt and compared (see :func:`verify`).
+    """
+
+    model: nn.Module
+    keep: Callable[[AttentionCall, QueryKeyWeights], Result]
+    valid: Tensor | None = None
+    check: bool = True
+    deviation: float = 0.0
+    _reader: MaskReader = field(default_factory=MaskReader)
+    _places: list[tuple[CallPlace, int]] = field(default_factory=list)
+    _results: list[Result] = field(default_factory=list)
+
+    def before(self, call: AttentionCall) -> AttentionCall:
+        return call
+
+    def after(self, call: AttentionCall, output: Tensor) -> Tensor:
+        with torch.no_grad():
+            source = score_source(call, self._reader)
+            if self.check and not (call.module.training and call.options.get("dropout")):
+                self.deviation = max(self.deviation, verify(call, source, output, self.valid))
+            result = self.keep(call, QueryKeyWeights(source))
+        seen = source.visibility
+        causal = seen.upper is not None and seen.upper <= max(seen.keys - seen.queries, 0)
+        self._places.append((CallPlace(call.module, call.name, causal), source.heads))
+        self._results.append(result)
+        return output
+
+    @property
+    def calls(self) -> int:
+        return len(self._results)
+
+    def captured(self) -> list[tuple[Site, list[Result]]]:
+        """Sites in the order of their first call, each with what its calls left (more than one only for chunks)."""
+        config = getattr(self.model, "config", None)
+        depths = declared_depths(config) if config is not None else frozenset()
+        numbered = number_layers([place for place, _ in self._places], depths)
+        sites: dict[tuple[str, str, int], tuple[Site, list[Result]]] = {}
+        for (place, heads), key, result in zip(self._places, numbered, self._results, strict=True):
+            stack, kind, layer = key
+            if key not in sites:
+                sites[key] = (Site(stack, kind, layer, heads, place.path), [])
+            sites[key][1].append(result)
+        return list(sites.values())
+
+
+@contextmanager
+def listening(capture: Capture[Result]) -> Iterator[Capture[Result]]:
+    """Open the tap for a capture."""
+    with tap(capture.model, capture):
+        yield capture
+
+
+def recorded_sites(capture: Capture[QueryKeyWeights]) -> list[tuple[Site, QueryKeyWeights]]:
+    """Sites and lazy weights of a recording; chunks of one site are put together.
+
+    Raises:
+        UnsupportedModelError: chunks that cannot be put together.
+    """
+    result = []
+    for site, parts in capture.captured():
+        if len(parts) > 1:
+            try:
+                parts = [QueryKeyWeights(merge_chunks([part.source for part in parts]))]
+            except UnsupportedModelError as error:
+                raise UnsupportedModelError(f"{site.module}: {error}") from None
+        result.append((site, parts[0]))
+    return result

@@ -1,0 +1,136 @@
+"""The tap: the one place where a running model is listened to.
+
+transformers asks ``AttentionInterface.get_interface`` for the attention function at every call. While a tap is open,
+what it returns is wrapped: the listener sees the arguments and the real function's output, and the real function is
+called with exactly the arguments it would have had. No attention implementation is switched, no name is registered and
+nothing is left on the model, so outputs are bit-identical with and without a tap.
+
+A wrapper does nothing unless a tap is open *in this context* (threads do not see each other's) and the module belongs
+to the tapped model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from transformers.modeling_utils import AttentionInterface
+
+_ARGUMENTS = ("module", "query", "key", "value", "attention_mask")
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """The arguments of one attention call, as the model gave them.
+
+    ``query [batch, head, query, channel]``, ``key`` and ``value [batch, key head, key, channel]``; ``mask`` in the
+    backend's own form; ``options`` are the remaining keyword arguments.
+    """
+
+    module: nn.Module
+    name: str
+    backend: str
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Any
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Listener(Protocol):
+    """What a tap talks to."""
+
+    def before(self, call: AttentionCall) -> AttentionCall:
+        """May return an altered call (an intervention); returning ``call`` itself leaves the model alone."""
+        ...
+
+    def after(self, call: AttentionCall, output: Tensor) -> Tensor:
+        """Sees ``output [batch, query, head, channel]``; may return another one, or the very same."""
+        ...
+
+
+@dataclass(frozen=True)
+class _OpenTap:
+    listener: Listener
+    names: dict[int, str]
+
+
+_open_taps: ContextVar[tuple[_OpenTap, ...]] = ContextVar("attention_analyzer_taps", default=())
+_installed = 0
+_install_lock = threading.Lock()
+_original_get_interface = AttentionInterface.get_interface
+
+
+@contextmanager
+def tap(model: nn.Module, listener: Listener) -> Iterator[None]:
+    """Let ``listener`` hear every attention call that ``model`` makes in this context. Taps nest; the inner is first."""
+    names = {id(module): name for name, module in model.named_modules()}
+    token = _open_taps.set((*_open_taps.get(), _OpenTap(listener, names)))
+    _install()
+    try:
+        yield
+    finally:
+        _uninstall()
+        _open_taps.reset(token)
+
+
+def _install() -> None:
+    global _installed
+    with _install_lock:
+        if _installed == 0:
+            AttentionInterface.get_interface = _listening_get_interface  # type: ignore[method-assign]
+        _installed += 1
+
+
+def _uninstall() -> None:
+    global _installed
+    with _install_lock:
+        _installed -= 1
+        if _installed == 0:
+            AttentionInterface.get_interface = _original_get_interface  # type: ignore[method-assign]
+
+
+def _listening_get_interface(
+    self: AttentionInterface, attn_implementation: str, default: Callable[..., Any]
+) -> Callable[..., Any]:
+    function = _original_get_interface(self, attn_implementation, default)
+    taps = _open_taps.get()
+    return _wrap(function, attn_implementation or "eager", taps) if taps else function
+
+
+def _wrap(function: Callable[..., Any], backend: str, taps: tuple[_OpenTap, ...]) -> Callable[..., Any]:
+    def listening(*args: Any, **kwargs: Any) -> Any:
+        module = args[0] if args else kwargs["module"]
+        hearing = [open_tap for open_tap in reversed(taps) if id(module) in open_tap.names]
+        if not hearing:
+            return function(*args, **kwargs)
+        named = dict(zip(_ARGUMENTS, args, strict=False)) | kwargs
+        call = AttentionCall(
+            module=module,
+            name=hearing[0].names[id(module)],
+            backend=backend,
+            query=named.pop("query"),
+            key=named.pop("key"),
+            value=named.pop("value"),
+            mask=named.pop("attention_mask", None),
+            options={name: value for name, value in named.items() if name != "module"},
+        )
+        heard = call
+        for open_tap in hearing:
+            heard = open_tap.listener.before(heard)
+        if heard is call:
+            output, *rest = function(*args, **kwargs)
+        else:
+            output, *rest = function(
+                module, heard.query, heard.key, heard.value, heard.mask, *args[len(_ARGUMENTS) :], **heard.options
+            )
+        for open_tap in hearing:
+            output = open_tap.listener.after(heard, output)
+        return (output, *rest)
+
+    return listening

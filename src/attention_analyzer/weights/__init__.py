@@ -1,0 +1,1 @@
+"""Attention weights as a lazy array, and the blocked pass that reads them once."""

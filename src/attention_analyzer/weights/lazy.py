@@ -1,0 +1,52 @@
+"""Weights that are computed from queries and keys when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.weights.base import AttentionWeights
+from attention_analyzer.weights.block import Block
+from attention_analyzer.weights.scores import ScoreSource, working_dtype
+from attention_analyzer.weights.visibility import Visibility
+
+
+@dataclass(frozen=True)
+class QueryKeyWeights(AttentionWeights):
+    """Exact weights in memory linear in the text."""
+
+    source: ScoreSource
+
+    @property
+    def batch(self) -> int:
+        return self.source.batch
+
+    @property
+    def heads(self) -> int:
+        return self.source.heads
+
+    @property
+    def visibility(self) -> Visibility:
+        return self.source.visibility
+
+    def empty(self) -> Tensor:
+        return torch.empty(0, dtype=working_dtype(self.source.query), device=self.source.device)
+
+    def tile(self, batch: int, heads: slice, rows: slice) -> Tensor:
+        if heads.stop <= heads.start or rows.stop <= rows.start:
+            return self.empty().new_empty(heads.stop - heads.start, rows.stop - rows.start, self.keys)
+        with torch.no_grad():
+            return self.source.tile(batch, heads, rows)
+
+    def blocks(self) -> Iterator[Block]:
+        return self.source.blocks()
+
+    def select(self, batch: int, queries: slice, keys: slice) -> QueryKeyWeights:
+        """The weights of one batch row, cut to runs of queries and keys (its padding left out)."""
+        return QueryKeyWeights(self.source.select(batch, queries, keys))
+
+    def to(self, device: torch.device | str) -> QueryKeyWeights:
+        return QueryKeyWeights(self.source.to(device))
