@@ -1,0 +1,47 @@
+"""What every attention head of a transformer does: exact, at any length, under the model's own backend.
+
+    >>> from attention_analyzer import AttentionAnalyzer
+    >>> record = AttentionAnalyzer("demo-encoder").record("The quick brown fox jumps over the lazy dog")
+    >>> record.heads()  # one row per head, one column per metric
+
+Public names are imported when they are first used, so that ``import attention_analyzer`` loads neither torch nor
+transformers; ``tests/test_public_surface.py`` pins both the names and that.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attention_analyzer import errors
+    from attention_analyzer.analyzer import AttentionAnalyzer
+    from attention_analyzer.record import AttentionRecord
+    from attention_analyzer.site import Site
+    from attention_analyzer.text.tokens import Tokens
+
+__version__ = "0.1.0"
+
+__all__ = ["AttentionAnalyzer", "AttentionRecord", "Site", "Tokens", "__version__", "errors"]
+
+#: Where each public name lives.
+_HOMES = {
+    "AttentionAnalyzer": "attention_analyzer.analyzer",
+    "AttentionRecord": "attention_analyzer.record",
+    "Site": "attention_analyzer.site",
+    "Tokens": "attention_analyzer.text.tokens",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "errors":
+        return import_module("attention_analyzer.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
