@@ -133,5 +133,3 @@ def merge_chunks(sources: list[ScoreSource]) -> ScoreSource:
     key = torch.cat([s.key for s in sources], dim=2)
     visibility = Visibility(query.shape[2], key.shape[2], segments=(segments[0], segments[1]))
     return ScoreSource(query, key, first.scaling, visibility, softcap=first.softcap, sinks=first.sinks)
-
-

@@ -15,11 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from attention_analyzer.capture.calls import merge_chunks, score_source, verify
+from attention_analyzer.capture.handed import dense_weights
 from attention_analyzer.capture.masks import MaskReader
 from attention_analyzer.capture.naming import CallPlace, declared_depths, number_layers
+from attention_analyzer.capture.overhear import Watch, overhearing
 from attention_analyzer.capture.tap import AttentionCall, tap
+from attention_analyzer.capture.windows import unfold_source, unfold_weights
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.site import Site
+from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
 
 Result = TypeVar("Result")
@@ -27,37 +31,64 @@ Result = TypeVar("Result")
 
 @dataclass
 class Capture(Generic[Result]):
-    """Listens to one forward.
+    """Listens to one forward, inside the library's attention interface and outside of it.
 
     Attributes:
         keep: turns a call's weights into what is kept of them, inside the forward.
         valid: bool ``[batch, query]`` for queries of the main text, to leave padding out of the check.
         check: whether each call's output is rebuilt and compared (see :func:`verify`).
+        batch: texts or images in the forward; more rows than that are windows, frames or crops of them.
+        exact: False as soon as a site's weights came from the model itself, not from its queries and keys.
     """
 
     model: nn.Module
-    keep: Callable[[AttentionCall, QueryKeyWeights], Result]
+    keep: Callable[[CallPlace, AttentionWeights], Result]
     valid: Tensor | None = None
     check: bool = True
+    batch: int | None = None
     deviation: float = 0.0
+    exact: bool = True
+    watch: Watch | None = None
     _reader: MaskReader = field(default_factory=MaskReader)
     _places: list[tuple[CallPlace, int]] = field(default_factory=list)
     _results: list[Result] = field(default_factory=list)
 
     def before(self, call: AttentionCall) -> AttentionCall:
+        if self.watch is not None:
+            self.watch.paused += 1
         return call
 
     def after(self, call: AttentionCall, output: Tensor) -> Tensor:
+        self.overheard_call(call, output)
+        if self.watch is not None:
+            self.watch.paused -= 1
+        return output
+
+    def overheard_call(self, call: AttentionCall, output: Tensor) -> None:
         with torch.no_grad():
             source = score_source(call, self._reader)
             if self.check and not (call.module.training and call.options.get("dropout")):
                 self.deviation = max(self.deviation, verify(call, source, output, self.valid))
-            result = self.keep(call, QueryKeyWeights(source))
-        seen = source.visibility
-        causal = seen.upper is not None and seen.upper <= max(seen.keys - seen.queries, 0)
-        self._places.append((CallPlace(call.module, call.name, causal), source.heads))
-        self._results.append(result)
-        return output
+            seen = source.visibility
+            causal = seen.upper is not None and seen.upper <= max(seen.keys - seen.queries, 0)
+            weights = QueryKeyWeights(unfold_source(source, self.batch))
+            self._keep(CallPlace(call.module, call.name, causal), weights)
+
+    def overheard_weights(self, module: nn.Module, name: str, weights: Tensor) -> None:
+        with torch.no_grad():
+            stored = dense_weights(module, name, weights, self.batch, self.valid)
+            causal = stored.seen.upper is not None
+            self.exact = False
+            self._keep(CallPlace(module, name, causal), unfold_weights(stored, self.batch))
+
+    def _keep(self, place: CallPlace, weights: AttentionWeights) -> None:
+        self._places.append((place, weights.heads))
+        self._results.append(self.keep(place, weights))
+
+    @property
+    def places(self) -> list[CallPlace]:
+        """Where the calls so far were made, in order."""
+        return [place for place, _ in self._places]
 
     @property
     def calls(self) -> int:
@@ -79,13 +110,14 @@ class Capture(Generic[Result]):
 
 @contextmanager
 def listening(capture: Capture[Result]) -> Iterator[Capture[Result]]:
-    """Open the tap for a capture."""
-    with tap(capture.model, capture):
+    """Open the tap for a capture, and watch for attention outside of it."""
+    with overhearing(capture.model, capture) as watch, tap(capture.model, capture):
+        capture.watch = watch
         yield capture
 
 
-def recorded_sites(capture: Capture[QueryKeyWeights]) -> list[tuple[Site, QueryKeyWeights]]:
-    """Sites and lazy weights of a recording; chunks of one site are put together.
+def recorded_sites(capture: Capture[AttentionWeights]) -> list[tuple[Site, AttentionWeights]]:
+    """Sites and weights of a recording; chunks of one site are put together.
 
     Raises:
         UnsupportedModelError: chunks that cannot be put together.
@@ -93,9 +125,19 @@ def recorded_sites(capture: Capture[QueryKeyWeights]) -> list[tuple[Site, QueryK
     result = []
     for site, parts in capture.captured():
         if len(parts) > 1:
-            try:
-                parts = [QueryKeyWeights(merge_chunks([part.source for part in parts]))]
-            except UnsupportedModelError as error:
-                raise UnsupportedModelError(f"{site.module}: {error}") from None
-        result.append((site, parts[0]))
+            result.append((site, _together(site, parts)))
+        else:
+            result.append((site, parts[0]))
     return result
+
+
+def _together(site: Site, parts: list[AttentionWeights]) -> AttentionWeights:
+    sources = [part.source for part in parts if isinstance(part, QueryKeyWeights)]
+    if len(sources) < len(parts):
+        raise UnsupportedModelError(
+            f"{site.module} attended {len(parts)} times in one forward; which is which is unknown."
+        )
+    try:
+        return QueryKeyWeights(merge_chunks(sources))
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"{site.module}: {error}") from None

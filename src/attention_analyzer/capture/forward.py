@@ -1,0 +1,116 @@
+"""The front door of this room: run a model once and have the attention of every site."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from attention_analyzer.capture.naming import CallPlace
+from attention_analyzer.capture.session import Capture, listening, recorded_sites
+from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.site import Site
+from attention_analyzer.weights.base import AttentionWeights
+
+Kept = TypeVar("Kept")
+_ATTENTION = re.compile(r"atten|attn", re.IGNORECASE)
+#: Inputs that say how many texts or images a forward holds, the main one first.
+_MAIN_INPUTS = ("input_ids", "inputs_embeds", "decoder_input_ids", "input_features", "input_values", "pixel_values")
+
+
+@dataclass(frozen=True)
+class CapturedForward(Generic[Kept]):
+    """What one forward showed.
+
+    Attributes:
+        sites: every site in the order it was called, with its weights, or with what ``keep`` made of them.
+        outputs: the model's own outputs, as if nobody had listened.
+        exact: True where all weights are recomputed from queries and keys; False where a model handed some over.
+        deviation: largest relative deviation met when module outputs were rebuilt from the weights.
+        unheard: paths of attention modules that ran without a softmax over keys (linear, deformable … attention).
+    """
+
+    sites: list[tuple[Site, Kept]]
+    outputs: Any
+    exact: bool
+    deviation: float
+    unheard: tuple[str, ...] = ()
+
+
+def capture_forward(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    *,
+    valid: Tensor | None,
+    keep: Callable[[CallPlace, AttentionWeights], Any] | None = None,
+    check: bool = True,
+    grad: bool = False,
+) -> CapturedForward[Any]:
+    """Run ``model(**inputs)`` and have the attention weights of every site.
+
+    Args:
+        model: any transformers model, in the attention implementation it was loaded with.
+        inputs: keyword arguments of its forward.
+        valid: bool ``[batch, token]``, False for padding of the main text; None if there is none.
+        keep: called inside the forward with each call's place and weights; what it returns is kept instead of the
+            weights. Called once per chunk where a module attends in chunks; the last result is kept.
+        check: whether outputs are rebuilt from the weights and compared.
+        grad: whether the forward may record gradients.
+
+    Raises:
+        UnsupportedModelError: the model has no attention that can be had as ``[head, query, key]``.
+        CaptureError: the weights do not reproduce the model's own outputs.
+    """
+    capture: Capture[Any] = Capture(model, keep=keep or _whole, valid=valid, check=check, batch=_batch(inputs))
+    with torch.set_grad_enabled(grad), listening(capture):
+        outputs = model(**inputs)
+    unheard = _unheard(capture)
+    if capture.calls == 0:
+        raise UnsupportedModelError(_nothing_heard(model, unheard))
+    if keep is None:
+        sites = recorded_sites(cast("Capture[AttentionWeights]", capture))
+    else:
+        sites = [(site, parts[-1]) for site, parts in capture.captured()]
+    return CapturedForward(sites, outputs, capture.exact, capture.deviation, tuple(unheard))
+
+
+def _whole(place: CallPlace, weights: AttentionWeights) -> AttentionWeights:
+    return weights
+
+
+def _batch(inputs: Mapping[str, Any]) -> int | None:
+    tensors = [value for value in (inputs.get(name) for name in _MAIN_INPUTS) if isinstance(value, Tensor)]
+    tensors += [value for value in inputs.values() if isinstance(value, Tensor) and value.dim() > 1]
+    return tensors[0].shape[0] if tensors else None
+
+
+def _unheard(capture: Capture[Any]) -> dict[str, str]:
+    """Path and class of the innermost modules that are called attention, ran, and were not heard at, in or above."""
+    assert capture.watch is not None
+    ran = [(name, capture.watch.ran[key]) for key, name in capture.watch.names.items() if key in capture.watch.ran]
+    named = {name: type(module).__name__ for name, module in ran if _ATTENTION.search(type(module).__name__)}
+    heard = {place.path for place in capture.places}
+    related = {name for name in named if any(_within(path, name) or _within(name, path) for path in heard)}
+    return {
+        name: kind
+        for name, kind in named.items()
+        if name not in related and not any(other != name and _within(other, name) for other in named)
+    }
+
+
+def _within(inner: str, outer: str) -> bool:
+    return inner == outer or inner.startswith(f"{outer}.") or outer == ""
+
+
+def _nothing_heard(model: nn.Module, unheard: Mapping[str, str]) -> str:
+    if not unheard:
+        return f"{type(model).__name__} ran without any attention, so there is nothing to show."
+    kinds = ", ".join(sorted(set(unheard.values())))
+    return (
+        f"The attention of {type(model).__name__} ({kinds}) has no weights over keys that could be had; "
+        "this architecture is not supported."
+    )

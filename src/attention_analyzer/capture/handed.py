@@ -1,0 +1,83 @@
+"""Weights that a model computed itself, brought into the one form ``[batch, head, query, key]``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from attention_analyzer.errors import CaptureError, UnsupportedModelError
+from attention_analyzer.weights.dense import DenseWeights
+from attention_analyzer.weights.visibility import Visibility
+
+#: Names under which modules keep how many heads they have.
+_HEAD_COUNTS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "nhead", "heads", "num_attn_heads", "h")
+#: Rounding of low-precision rows, which a model's own weights may have.
+_ROW_SLACK = {torch.float16: 2e-2, torch.bfloat16: 5e-2}
+
+
+def dense_weights(
+    module: nn.Module, name: str, weights: Tensor, batch: int | None, valid: Tensor | None
+) -> DenseWeights:
+    """Stored weights with the visibility that their zeros show.
+
+    Args:
+        weights: ``[batch, head, query, key]``, or ``[batch · head, query, key]``.
+        batch: texts or images in the forward, where it is known.
+        valid: bool ``[batch, token]`` of the main text.
+
+    Raises:
+        UnsupportedModelError: the array has another shape.
+        CaptureError: the numbers are no weights.
+    """
+    if weights.dim() == 3:
+        weights = _split_heads(module, name, weights, batch)
+    if weights.dim() != 4:
+        raise UnsupportedModelError(
+            f"{name} ({type(module).__name__}) computes its attention in pieces of shape {tuple(weights.shape)}, which "
+            "cannot be shown as [head, query, key]; this architecture is not supported."
+        )
+    _check_rows(name, weights, valid)
+    return DenseWeights(weights, _visibility(weights, valid))
+
+
+def _split_heads(module: nn.Module, name: str, weights: Tensor, batch: int | None) -> Tensor:
+    outer = weights.shape[0]
+    for attribute in _HEAD_COUNTS:
+        heads = getattr(module, attribute, None)
+        if isinstance(heads, int) and heads > 0 and outer % heads == 0:
+            return weights.view(-1, heads, *weights.shape[1:])
+    if batch is not None and outer % batch == 0:
+        return weights.view(batch, -1, *weights.shape[1:])
+    raise UnsupportedModelError(
+        f"{name} ({type(module).__name__}) attends with an array {tuple(weights.shape)} whose first axis cannot be told "
+        "apart into texts and heads; this architecture is not supported."
+    )
+
+
+def _check_rows(name: str, weights: Tensor, valid: Tensor | None) -> None:
+    rows = weights.float().sum(-1)
+    if valid is not None and rows.shape[0] == valid.shape[0] and rows.shape[-1] == valid.shape[1]:
+        rows = rows.masked_fill(~valid[:, None].to(rows.device), 0)
+    slack = 1 + _ROW_SLACK.get(weights.dtype, 1e-3)
+    if not bool(torch.isfinite(rows).all()):
+        return  # NaN in the model is reported where weights are reduced, with its place
+    if float(rows.max()) > slack or float(weights.min()) < 0:
+        raise CaptureError(
+            f"The attention of {name} has rows that sum to {float(rows.max()):.3g} or weights below zero, so it is not "
+            "shown; report its architecture."
+        )
+
+
+def _visibility(weights: Tensor, valid: Tensor | None) -> Visibility:
+    queries, keys = weights.shape[-2:]
+    shift = keys - queries
+    ahead = torch.ones(queries, keys, dtype=torch.bool, device=weights.device).triu(shift + 1)
+    causal = queries > 1 and shift >= 0 and bool((weights.masked_fill(~ahead, 0) == 0).all())
+    key_seen = None
+    if valid is not None and valid.shape == (weights.shape[0], keys) and not bool(valid.all()):
+        real = valid.to(weights.device)
+        counted = weights.masked_fill(real[:, None, None], 0)
+        if queries == keys:
+            counted = counted.masked_fill(~real[:, None, :, None], 0)
+        key_seen = real if bool((counted == 0).all()) else None
+    return Visibility(queries, keys, upper=shift if causal else None, key_seen=key_seen)
