@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,10 @@ Kept = TypeVar("Kept")
 _ATTENTION = re.compile(r"atten|attn", re.IGNORECASE)
 #: Inputs that say how many texts or images a forward holds, the main one first.
 _MAIN_INPUTS = ("input_ids", "inputs_embeds", "decoder_input_ids", "input_features", "input_values", "pixel_values")
+
+#: Models that were watched once and had all their attention at the interface, with the modules heard then. They need
+#: not be watched again while the same modules are heard.
+_interface_only: WeakKeyDictionary[nn.Module, set[frozenset[int]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,16 @@ def capture_forward(
         UnsupportedModelError: the model has no attention that can be had as ``[head, query, key]``.
         CaptureError: the weights do not reproduce the model's own outputs.
     """
-    capture: Capture[Any] = Capture(model, keep=keep or _whole, valid=valid, check=check, batch=_batch(inputs))
-    with torch.set_grad_enabled(grad), listening(capture):
-        outputs = model(**inputs)
-    unheard = _unheard(capture)
+    for outside in (model not in _interface_only, True):
+        capture: Capture[Any] = Capture(model, keep=keep or _whole, valid=valid, check=check, batch=_batch(inputs))
+        with torch.set_grad_enabled(grad), listening(capture, outside=outside):
+            outputs = model(**inputs)
+        heard = frozenset(id(place.module) for place in capture.places)
+        if outside or heard in _interface_only[model]:
+            break
+    unheard = _unheard(capture) if outside else {}
+    if outside and not unheard and capture.at_interface == capture.calls > 0:
+        _interface_only.setdefault(model, set()).add(heard)
     if capture.calls == 0:
         raise UnsupportedModelError(_nothing_heard(model, unheard))
     if keep is None:

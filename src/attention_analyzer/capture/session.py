@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from attention_analyzer.capture.calls import merge_chunks, score_source, verify
 from attention_analyzer.capture.handed import dense_weights
@@ -39,6 +40,7 @@ class Capture(Generic[Result]):
         check: whether each call's output is rebuilt and compared (see :func:`verify`).
         batch: texts or images in the forward; more rows than that are windows, frames or crops of them.
         exact: False as soon as a site's weights came from the model itself, not from its queries and keys.
+        at_interface: how many calls the tap heard, the rest being overheard.
     """
 
     model: nn.Module
@@ -48,6 +50,7 @@ class Capture(Generic[Result]):
     batch: int | None = None
     deviation: float = 0.0
     exact: bool = True
+    at_interface: int = 0
     watch: Watch | None = None
     _reader: MaskReader = field(default_factory=MaskReader)
     _places: list[tuple[CallPlace, int]] = field(default_factory=list)
@@ -59,7 +62,9 @@ class Capture(Generic[Result]):
         return call
 
     def after(self, call: AttentionCall, output: Tensor) -> Tensor:
-        self.overheard_call(call, output)
+        self.at_interface += 1
+        with _disable_current_modes():  # the watch need not see what is ours
+            self.overheard_call(call, output)
         if self.watch is not None:
             self.watch.paused -= 1
         return output
@@ -109,8 +114,15 @@ class Capture(Generic[Result]):
 
 
 @contextmanager
-def listening(capture: Capture[Result]) -> Iterator[Capture[Result]]:
-    """Open the tap for a capture, and watch for attention outside of it."""
+def listening(capture: Capture[Result], *, outside: bool = True) -> Iterator[Capture[Result]]:
+    """Open the tap for a capture and, unless told otherwise, watch for attention outside of it.
+
+    Watching looks at every tensor operation of the model, which costs time; see :func:`.forward.capture_forward`.
+    """
+    if not outside:
+        with tap(capture.model, capture):
+            yield capture
+        return
     with overhearing(capture.model, capture) as watch, tap(capture.model, capture):
         capture.watch = watch
         yield capture

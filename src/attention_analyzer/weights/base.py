@@ -11,7 +11,8 @@ from torch import Tensor
 
 from attention_analyzer.errors import SelectionError
 from attention_analyzer.weights.block import Block
-from attention_analyzer.weights.reductions import Axes, Reduction, Statistics, gather
+from attention_analyzer.weights.gather import gather
+from attention_analyzer.weights.reductions import Axes, Reduction, Statistics
 from attention_analyzer.weights.visibility import Visibility
 
 Index: TypeAlias = int | slice
@@ -87,6 +88,7 @@ class AttentionWeights(ABC):
         diagonal: int | None = 0,
         groups: Mapping[str, Tensor] | None = None,
         valid: Tensor | None = None,
+        key_valid: Tensor | None = None,
     ) -> Statistics:
         """Gather statistics in one blocked pass, with memory linear in the text.
 
@@ -95,6 +97,7 @@ class AttentionWeights(ABC):
             diagonal: query ``i`` is key ``i + diagonal``; None for cross-attention.
             groups: named key groups, bool ``[batch or 1, key]``.
             valid: bool ``[batch, query]``, queries that count; all by default. Blind queries never count.
+            key_valid: bool ``[batch or 1, key]``, keys that are not padding; all by default.
 
         Raises:
             CaptureError: a weight is NaN or infinite.
@@ -110,6 +113,7 @@ class AttentionWeights(ABC):
             diagonal=diagonal,
             valid=sees_something if valid is None else sees_something & valid.to(like.device),
             visible=visible,
+            key_valid=None if key_valid is None else key_valid.to(like.device),
             groups=groups or {},
         )
         with torch.no_grad():

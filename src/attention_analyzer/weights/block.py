@@ -52,6 +52,13 @@ class Block:
         log_sum = self.log_sum if self.total is None else self.log_sum * self.total
         return log_sum - torch.linalg.vecdot(self.weights, self.scores)
 
+    @property
+    def row_total(self) -> Tensor:
+        """``[flat head, row]``: the sum of the row."""
+        if self.log_sum is None:
+            return self.weights.sum(-1)
+        return torch.ones_like(self.largest) if self.total is None else self.total
+
     @cached_property
     def row_smallest(self) -> Tensor:
         """``[flat head, row]``: the smallest weight among visible cells (inf for a row that sees nothing)."""

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from torch import Tensor
+
+from attention_analyzer.metrics.metric import Metric
+from attention_analyzer.weights.reductions import LargestWeight, Statistics
+
+
+class Confidence(Metric):
+    """Mean of the largest weight of each row (Voita et al. 2019, §4; there without the end-of-sequence row, here with all)."""
+
+    name = "confidence"
+    unit = "weight"
+    needs = (LargestWeight(),)
+
+    def value(self, statistics: Statistics) -> Tensor:
+        return statistics.mean(self.needs[0])

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.metrics.metric import Metric
+from attention_analyzer.weights.reductions import Entropy, Statistics
+
+
+class NormalizedEntropy(Metric):
+    """Mean of each row's entropy over the largest it could be, ``log`` of the number of keys it sees: 0 focused, 1 uniform.
+
+    Rows that see a single key have no choice and do not count.
+    """
+
+    name = "normalized_entropy"
+    unit = ""
+    needs = (Entropy(),)
+
+    def value(self, statistics: Statistics) -> Tensor:
+        visible = statistics.axes.visible
+        share = statistics[self.needs[0]] / visible.clamp(min=2).log()
+        return statistics.mean_over_queries(share.masked_fill(visible < 2, torch.nan))

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from torch import Tensor
+
+from attention_analyzer.metrics.metric import Metric
+from attention_analyzer.weights.reductions import GroupWeight, Statistics
+
+
+class SeparatorWeight(Metric):
+    """Mean weight on tokens that end or divide texts ([SEP], </s>) together (Clark et al. 2019, §3.2)."""
+
+    name = "separator_weight"
+    unit = "weight"
+    needs = (GroupWeight("separator"),)
+
+    def value(self, statistics: Statistics) -> Tensor:
+        return statistics.mean(self.needs[0])

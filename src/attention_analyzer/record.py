@@ -1,0 +1,270 @@
+"""What was captured of one text, frozen: tokens, sites, and the lazy weights of every site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.errors import InputError, SelectionError
+from attention_analyzer.site import Kind, Site
+from attention_analyzer.text.tokens import Tokens
+from attention_analyzer.weights.base import AttentionWeights
+from attention_analyzer.weights.dense import DenseWeights
+from attention_analyzer.weights.visibility import Visibility
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from attention_analyzer.metrics.metric import Metric
+    from attention_analyzer.weights.reductions import Reduction, Statistics
+
+
+@dataclass(frozen=True)
+class SiteRecord:
+    """One site's weights and the tokens on its two axes."""
+
+    site: Site
+    weights: AttentionWeights
+    queries: Tokens
+    keys: Tokens
+
+    @property
+    def diagonal(self) -> int | None:
+        """Query ``i`` is the same token as key ``i + diagonal``; None for cross-attention."""
+        return None if self.site.kind == "cross" else len(self.keys) - len(self.queries)
+
+    def reduce(self, reductions: Sequence[Reduction]) -> Statistics:
+        """Statistics of this site in one pass; see :meth:`AttentionWeights.reduce`."""
+        groups = self.keys.groups(self.weights.empty().device)
+        return self.weights.reduce(reductions, diagonal=self.diagonal, groups=groups)
+
+
+@dataclass(frozen=True)
+class AttentionRecord:
+    """Everything one forward showed of attention for one text.
+
+    Attributes:
+        entries: the sites with their weights and tokens, in the order the model called them.
+        model_name: what the model was loaded as.
+        fingerprint: a hash of the model's weights and configuration, or "" where there was no model.
+        exact: True where weights are recomputed from queries and keys; False where the model handed them over.
+        deviation: largest relative deviation met when module outputs were rebuilt from the weights as a check.
+    """
+
+    entries: tuple[SiteRecord, ...]
+    model_name: str = ""
+    fingerprint: str = ""
+    exact: bool = True
+    deviation: float = 0.0
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return tuple(entry.site for entry in self.entries)
+
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """Stack names in the order they were called."""
+        return tuple(dict.fromkeys(site.stack for site in self.sites))
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens of the main text: what the first site's queries are (an encoder–decoder's source)."""
+        return self.entries[0].queries
+
+    @property
+    def target_tokens(self) -> Tokens:
+        """The tokens of the last stack's queries: an encoder–decoder's target, else the same as :attr:`tokens`."""
+        return self.entries[-1].queries
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __repr__(self) -> str:
+        sites = f"{len(self.entries)} sites in {', '.join(self.stacks)}"
+        return f"<AttentionRecord of {self.model_name or 'given weights'}: {len(self.tokens)} tokens, {sites}>"
+
+    def entry(
+        self, layer: int | None = None, *, stack: str | None = None, kind: Kind | None = None, name: str | None = None
+    ) -> SiteRecord:
+        """One site's entry, by layer (and stack and kind where layers are not unique), or by its name.
+
+        Raises:
+            SelectionError: no site, or more than one, answers.
+        """
+        found = [
+            entry
+            for entry in self.entries
+            if (name is None or entry.site.name == name)
+            and (layer is None or entry.site.layer == layer)
+            and (stack is None or entry.site.stack == stack)
+            and (kind is None or entry.site.kind == kind)
+        ]
+        if len(found) > 1 and stack is None and kind is None and name is None:
+            # The main text's own attention is what is meant unless something else is said.
+            first = self.entries[0].site
+            found = [entry for entry in found if (entry.site.stack, entry.site.kind) == (first.stack, first.kind)]
+        if len(found) == 1:
+            return found[0]
+        asked = ", ".join(
+            f"{label}={value!r}"
+            for label, value in (("name", name), ("stack", stack), ("kind", kind), ("layer", layer))
+            if value is not None
+        )
+        available = ", ".join(site.name for site in self.sites)
+        problem = "No site" if not found else f"More than one site ({', '.join(e.site.name for e in found)})"
+        raise SelectionError(f"{problem} answers to {asked or 'an empty selection'}; this record has: {available}.")
+
+    def weights(
+        self,
+        layer: int,
+        head: int | None = None,
+        *,
+        stack: str | None = None,
+        kind: Kind | None = None,
+        queries: slice | int = slice(None),
+        keys: slice | int = slice(None),
+    ) -> Tensor:
+        """An exact tile of one site: ``[query, key]`` of one head, or ``[head, query, key]`` of all.
+
+        Raises:
+            SelectionError: the layer, head, stack or kind does not exist.
+        """
+        lazy = self.entry(layer, stack=stack, kind=kind).weights
+        return lazy[slice(None) if head is None else head, queries, keys]
+
+    def weights_at(self, site: Site | str) -> AttentionWeights:
+        """The lazy weights ``[head, query, key]`` of a site."""
+        return self._at(site).weights
+
+    def tokens_for(self, site: Site | str) -> tuple[Tokens, Tokens]:
+        """The tokens on a site's query and key axes."""
+        entry = self._at(site)
+        return entry.queries, entry.keys
+
+    def heads(self, metrics: Sequence[Metric] | None = None) -> pd.DataFrame:
+        """One row per site and head: ``stack, kind, layer, head`` and a column for every metric.
+
+        Args:
+            metrics: which ones; all of :data:`attention_analyzer.metrics.METRICS` by default.
+
+        Raises:
+            CaptureError: a weight is NaN or infinite.
+        """
+        from attention_analyzer.metrics.table import head_table
+
+        return head_table(self, metrics)
+
+    def received(self, layer: int, *, stack: str | None = None, kind: Kind | None = None) -> Tensor:
+        """Weight that each key receives from all queries together, ``[head, key]``."""
+        from attention_analyzer.weights.reductions import ReceivedWeight
+
+        entry = self.entry(layer, stack=stack, kind=kind)
+        return entry.reduce([ReceivedWeight()])[ReceivedWeight()][0]
+
+    def figure(self, layer: int, head: int | None = None, **options: Any) -> Figure:
+        """A figure of one head's pattern, or of all heads of a layer; see :mod:`attention_analyzer.view.figures`."""
+        from attention_analyzer.view.figures import head_figure, layer_figure
+
+        return layer_figure(self, layer, **options) if head is None else head_figure(self, layer, head, **options)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the record to one file (safetensors, no pickle), linear in the text; see :mod:`.storage`."""
+        from attention_analyzer.storage import save_record
+
+        return save_record(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> AttentionRecord:
+        """Read a record that :meth:`save` wrote.
+
+        Raises:
+            FileFormatError: the file is corrupt, foreign, or from a newer version.
+        """
+        from attention_analyzer.storage import load_record
+
+        return load_record(path)
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: Sequence[Any] | Any,
+        tokens: Sequence[str] | Tokens,
+        *,
+        key_tokens: Sequence[str] | Tokens | None = None,
+        stack: str | None = None,
+        causal: bool | None = None,
+        model_name: str = "",
+    ) -> AttentionRecord:
+        """A record of weights that come from elsewhere.
+
+        Args:
+            weights: one array per layer, ``[head, query, key]`` or ``[1, head, query, key]``; torch or NumPy.
+            tokens: what the queries show; ``key_tokens`` what the keys show, if it is another sequence (cross).
+            stack: "encoder" or "decoder"; told from ``causal`` by default.
+            causal: whether queries see only keys up to themselves; told from the weights by default (causal if every
+                weight above the diagonal of every layer is zero).
+
+        Raises:
+            InputError: an array has another shape than the tokens ask for, holds NaN, infinite or negative numbers,
+                or a row that sums to more than one.
+        """
+        queries = tokens if isinstance(tokens, Tokens) else Tokens.of_pieces(tokens)
+        other = None if key_tokens is None else key_tokens
+        keys = queries if other is None else other if isinstance(other, Tokens) else Tokens.of_pieces(other)
+        is_one_array = isinstance(weights, Tensor) or (hasattr(weights, "ndim") and weights.ndim <= 4)
+        layers = [weights] if is_one_array else list(weights)
+        arrays = [_checked_weights(layer, number, queries, keys) for number, layer in enumerate(layers)]
+        if not arrays:
+            raise InputError("No weights were given; one array [head, query, key] per layer is needed.")
+        if causal is None:
+            causal = other is None and len(queries) > 1 and all(bool((array.triu(1) == 0).all()) for array in arrays)
+        kind: Kind = "self" if other is None else "cross"
+        stack = stack or ("decoder" if causal or kind == "cross" else "encoder")
+        seen = Visibility(len(queries), len(keys), upper=0 if causal else None)
+        entries = tuple(
+            SiteRecord(Site(stack, kind, number, array.shape[0]), DenseWeights(array[None], seen), queries, keys)
+            for number, array in enumerate(arrays)
+        )
+        return cls(entries, model_name=model_name, exact=False)
+
+    def _at(self, site: Site | str) -> SiteRecord:
+        return self.entry(name=site if isinstance(site, str) else site.name)
+
+
+def _checked_weights(array: Any, layer: int, queries: Tokens, keys: Tokens) -> Tensor:
+    try:
+        tensor = torch.as_tensor(array).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"The weights of layer {layer} are not an array of numbers: {error}.") from None
+    if tensor.dim() == 4 and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    if tensor.dim() == 2:
+        tensor = tensor[None]
+    if tensor.dim() != 3 or tensor.shape[1:] != (len(queries), len(keys)) or tensor.shape[0] == 0:
+        raise InputError(
+            f"The weights of layer {layer} have the shape {tuple(tensor.shape)}, but [head, {len(queries)}, "
+            f"{len(keys)}] was expected for {len(queries)} query and {len(keys)} key tokens."
+        )
+    if not tensor.is_floating_point():
+        tensor = tensor.float()
+    if not bool(torch.isfinite(tensor).all()):
+        head, query, key = (int(index) for index in (~torch.isfinite(tensor)).nonzero()[0])
+        raise InputError(
+            f"The weight of layer {layer}, head {head}, query {query}, key {key} is {float(tensor[head, query, key])}; "
+            "weights must be finite."
+        )
+    if bool((tensor < 0).any()):
+        raise InputError(f"Layer {layer} holds a negative weight, {float(tensor.min()):.3g}; weights are shares.")
+    total = float(tensor.float().sum(-1).max())
+    if total > 1.02:
+        raise InputError(
+            f"A row of layer {layer} sums to {total:.3g}; rows of weights (after the softmax) sum to at most 1."
+        )
+    return tensor.clone()

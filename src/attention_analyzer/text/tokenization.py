@@ -1,0 +1,223 @@
+"""From text to model inputs and :class:`Tokens`, with every tokenizer: fast, slow, byte-level, without offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.errors import InputError, TooLongError
+from attention_analyzer.text.tokens import Tokens
+from attention_analyzer.text.words import Span
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """A batch ready for the model.
+
+    Attributes:
+        inputs: tensors by name, padded to one length.
+        tokens: per text, without padding.
+        runs: per text, where its tokens lie on the padded axis.
+    """
+
+    inputs: dict[str, Tensor]
+    tokens: tuple[Tokens, ...]
+    runs: tuple[slice, ...]
+
+    @property
+    def valid(self) -> Tensor:
+        """bool ``[batch, token]``: tokens that are not padding."""
+        length = self.inputs["input_ids"].shape[1]
+        valid = torch.zeros(len(self.runs), length, dtype=torch.bool)
+        for row, run in enumerate(self.runs):
+            valid[row, run] = True
+        return valid
+
+
+def check_text(text: Any) -> None:
+    """Refuse what no tokenizer can take.
+
+    Raises:
+        InputError: not a string, empty, or not encodable (a lone surrogate).
+    """
+    if not isinstance(text, str):
+        raise InputError(f"A text must be a str, not {type(text).__name__}: {str(text)[:60]!r}.")
+    if not text.strip():
+        raise InputError(f"The text is empty ({text!r}); at least one visible character is needed.")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"The text has a lone surrogate {text[error.start]!r} at character {error.start}, which is no character; "
+            "remove it or decode the text with errors='replace'."
+        ) from None
+
+
+def tokenize(
+    tokenizer: Any,
+    texts: Sequence[str | Pair],
+    *,
+    max_length: int | None = None,
+    truncate: bool = False,
+    add_special_tokens: bool = True,
+) -> Tokenized:
+    """Tokenize a batch of texts or pairs.
+
+    Args:
+        max_length: how many tokens the model can take; None if there is no limit.
+        truncate: cut longer texts to that instead of refusing them.
+
+    Raises:
+        InputError: a text is empty or not a text, or the tokenizer makes no token of it.
+        TooLongError: a text has more tokens than ``max_length`` and ``truncate`` is False.
+    """
+    pairs = [_as_pair(text) for text in texts]
+    rows = [_encode_one(tokenizer, first, second, add_special_tokens) for first, second in pairs]
+    for row, (first, _) in zip(rows, pairs, strict=True):
+        if not row["input_ids"]:
+            raise InputError(f"The tokenizer makes no token of the text {first[:60]!r}.")
+        if max_length is not None and len(row["input_ids"]) > max_length:
+            if not truncate:
+                raise TooLongError(
+                    f"The text has {len(row['input_ids'])} tokens, but the model has positions for {max_length}; "
+                    "shorten it or pass truncate=True."
+                )
+    if max_length is not None and truncate:
+        rows = [
+            row
+            if len(row["input_ids"]) <= max_length
+            else _encode_one(tokenizer, *pair, add_special_tokens, max_length=max_length)
+            for row, pair in zip(rows, pairs, strict=True)
+        ]
+    tokens = tuple(_tokens(tokenizer, row, pair) for row, pair in zip(rows, pairs, strict=True))
+    inputs, runs = _pad(tokenizer, rows)
+    return Tokenized(inputs, tokens, runs)
+
+
+def _as_pair(text: str | Pair) -> tuple[str, str | None]:
+    if isinstance(text, tuple) and len(text) == 2:
+        check_text(text[0])
+        check_text(text[1])
+        return text
+    check_text(text)
+    assert isinstance(text, str)
+    return text, None
+
+
+def _encode_one(
+    tokenizer: Any, first: str, second: str | None, add_special_tokens: bool, max_length: int | None = None
+) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"add_special_tokens": add_special_tokens, "return_special_tokens_mask": True}
+    if getattr(tokenizer, "is_fast", False):
+        arguments["return_offsets_mapping"] = True
+    if max_length is not None:
+        arguments |= {"truncation": True, "max_length": max_length}
+    # The length is checked here, against the model; the tokenizer's own note about it would be noise.
+    encoded = tokenizer(first, second, verbose=False, **arguments)
+    row = {name: list(value) for name, value in encoded.items()}
+    row["sequence_ids"] = encoded.sequence_ids() if getattr(tokenizer, "is_fast", False) else None
+    return row
+
+
+def _tokens(tokenizer: Any, row: dict[str, Any], pair: tuple[str, str | None]) -> Tokens:
+    ids = [int(number) for number in row["input_ids"]]
+    special_ids = set(tokenizer.all_special_ids)
+    flags = row.get("special_tokens_mask") or [0] * len(ids)
+    special = [bool(flag) or number in special_ids for flag, number in zip(flags, ids, strict=True)]
+    texts = tuple(text for text in pair if text is not None)
+    segments = _segments(row, len(ids))
+    spans = _spans(tokenizer, row, ids, special, segments, texts)
+    raw = tokenizer.convert_ids_to_tokens(ids)
+    pieces = []
+    for index, span in enumerate(spans):
+        shown = texts[segments[index]][slice(*span)].strip() if span is not None else ""
+        pieces.append(shown or _decoded(tokenizer, ids[index], raw[index], special[index]))
+    ends = {tokenizer.sep_token_id, tokenizer.eos_token_id} - {None}
+    return Tokens(
+        pieces=tuple(pieces),
+        ids=tuple(ids),
+        spans=tuple(spans),
+        is_special=tuple(special),
+        is_separator=tuple(flag and number in ends for flag, number in zip(special, ids, strict=True)),
+        segments=tuple(segments),
+        texts=texts,
+    )
+
+
+def _segments(row: dict[str, Any], size: int) -> list[int]:
+    numbers = row["sequence_ids"] or row.get("token_type_ids") or [0] * size
+    segments, current = [], 0
+    for number in numbers:
+        # A special token belongs to the segment it closes.
+        current = current if number is None else int(number)
+        segments.append(min(current, 1))
+    return segments
+
+
+def _spans(
+    tokenizer: Any, row: dict[str, Any], ids: list[int], special: list[bool], segments: list[int], texts: tuple[str, ...]
+) -> list[Span | None]:
+    offsets = row.get("offset_mapping")
+    if offsets is not None:
+        pairs = zip(offsets, special, strict=True)
+        return [None if flag or start >= stop else (int(start), int(stop)) for (start, stop), flag in pairs]
+    return _found_spans(tokenizer, ids, special, segments, texts)
+
+
+def _found_spans(
+    tokenizer: Any, ids: list[int], special: list[bool], segments: list[int], texts: tuple[str, ...]
+) -> list[Span | None]:
+    """Spans for a tokenizer that gives none: each token's decoded text, looked for from where the last one ended.
+
+    A token that cannot be found (a normalised or unknown one) has no span; those after it are found again.
+    """
+    spans: list[Span | None] = []
+    position = [0] * len(texts)
+    for number, flag, segment in zip(ids, special, segments, strict=True):
+        segment = min(segment, len(texts) - 1)
+        shown = "" if flag else tokenizer.decode([number]).strip().removeprefix("##")
+        at = texts[segment].find(shown, position[segment]) if shown else -1
+        # A jump over many characters is a false find, not this token.
+        if at < 0 or at - position[segment] > 16:
+            spans.append(None)
+            continue
+        spans.append((at, at + len(shown)))
+        position[segment] = at + len(shown)
+    return spans
+
+
+def _decoded(tokenizer: Any, number: int, raw: str, special: bool) -> str:
+    if special:
+        return str(raw)
+    shown = tokenizer.decode([number]).strip()
+    return shown if shown and "\ufffd" not in shown else str(raw)
+
+
+def _pad(tokenizer: Any, rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[slice, ...]]:
+    length = max(len(row["input_ids"]) for row in rows)
+    left = tokenizer.padding_side == "left"
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in rows[0]]
+    fill = {"input_ids": pad_id, "attention_mask": 0, "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0)}
+    inputs: dict[str, Tensor] = {}
+    runs = []
+    for row in rows:
+        gap = length - len(row["input_ids"])
+        runs.append(slice(gap, length) if left else slice(0, length - gap))
+    for name in names:
+        padded = [
+            [fill[name]] * run.start + list(row[name]) + [fill[name]] * (length - run.stop)
+            for row, run in zip(rows, runs, strict=True)
+        ]
+        inputs[name] = torch.tensor(padded, dtype=torch.long)
+    if "attention_mask" not in inputs:
+        inputs["attention_mask"] = torch.zeros(len(rows), length, dtype=torch.long)
+        for index, run in enumerate(runs):
+            inputs["attention_mask"][index, run] = 1
+    return inputs, tuple(runs)

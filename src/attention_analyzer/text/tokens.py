@@ -1,0 +1,156 @@
+"""Tokens as a person reads them: pieces in the text's own characters, words, character spans, special flags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.errors import InputError
+from attention_analyzer.text.words import Span, is_punctuation, word_spans
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of one axis, padding left out.
+
+    Attributes:
+        pieces: what to show for each token: the text's own characters where they are known.
+        ids: vocabulary ids; empty where tokens are not from a vocabulary (image patches, audio frames).
+        spans: characters ``[start, stop)`` of each token in the text of its segment, or None.
+        is_special: tokens that the tokenizer added ([CLS], <s>, …).
+        is_separator: special tokens that end or divide segments ([SEP], </s>).
+        segments: which of the texts a token belongs to (0; 1 in the second text of a pair).
+        texts: the texts themselves, one per segment.
+    """
+
+    pieces: tuple[str, ...]
+    ids: tuple[int, ...] = ()
+    spans: tuple[Span | None, ...] = ()
+    is_special: tuple[bool, ...] = ()
+    is_separator: tuple[bool, ...] = ()
+    segments: tuple[int, ...] = ()
+    texts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        size = len(self.pieces)
+        for name, empty in (("spans", None), ("is_special", False), ("is_separator", False), ("segments", 0)):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (empty,) * size)
+            elif len(getattr(self, name)) != size:
+                raise InputError(f"{size} tokens were given, but {len(getattr(self, name))} entries of {name!r}.")
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @property
+    def text(self) -> str:
+        """The text; the two of a pair are joined by a space."""
+        return " ".join(self.texts) if self.texts else "".join(self.pieces)
+
+    @cached_property
+    def words(self) -> tuple[int | None, ...]:
+        """The word each token belongs to, counted over all segments; None for special tokens."""
+        if not any(self.spans):
+            return self._words_without_spans()
+        first_word = 0
+        result: list[int | None] = [None] * len(self)
+        for segment, text in enumerate(self.texts):
+            spans = word_spans(text)
+            owner = [-1] * (len(text) + 1)
+            for number, (start, stop) in enumerate(spans):
+                owner[start:stop] = [number] * (stop - start)
+            for index, span in enumerate(self.spans):
+                if span is None or self.segments[index] != segment or self.is_special[index]:
+                    continue
+                number = next((owner[at] for at in range(*span) if owner[at] >= 0), -1)
+                result[index] = first_word + number if number >= 0 else None
+            first_word += len(spans)
+        return tuple(result)
+
+    @cached_property
+    def word_texts(self) -> tuple[str, ...]:
+        """The words, in the numbering of :attr:`words`."""
+        if any(self.spans):
+            return tuple(text[start:stop] for text in self.texts for start, stop in word_spans(text))
+        count = max((word for word in self.words if word is not None), default=-1) + 1
+        parts = [""] * count
+        for word, piece in zip(self.words, self.pieces, strict=True):
+            if word is not None:
+                parts[word] += piece
+        return tuple(parts)
+
+    @cached_property
+    def is_punctuation(self) -> tuple[bool, ...]:
+        pairs = zip(self.pieces, self.is_special, strict=True)
+        return tuple(not special and is_punctuation(piece) for piece, special in pairs)
+
+    def groups(self, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Key groups that metrics ask for: bool ``[1, token]`` by name."""
+        first = [index == 0 for index in range(len(self))]
+        named = {
+            "first": first,
+            "special": self.is_special,
+            "separator": self.is_separator,
+            "punctuation": self.is_punctuation,
+        }
+        return {name: torch.tensor([list(flags)], dtype=torch.bool, device=device) for name, flags in named.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, for JSON."""
+        return {
+            "pieces": list(self.pieces),
+            "ids": list(self.ids),
+            "spans": [None if span is None else list(span) for span in self.spans],
+            "is_special": list(self.is_special),
+            "is_separator": list(self.is_separator),
+            "segments": list(self.segments),
+            "texts": list(self.texts),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Tokens:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            InputError: a part is missing or has another length.
+        """
+        try:
+            return cls(
+                pieces=tuple(data["pieces"]),
+                ids=tuple(data["ids"]),
+                spans=tuple(None if span is None else (span[0], span[1]) for span in data["spans"]),
+                is_special=tuple(data["is_special"]),
+                is_separator=tuple(data["is_separator"]),
+                segments=tuple(data["segments"]),
+                texts=tuple(data["texts"]),
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise InputError(f"The description of tokens lacks or garbles a part: {error!r}.") from None
+
+    @classmethod
+    def positions(cls, count: int, prefix: str = "") -> Tokens:
+        """Tokens that have no text: numbered positions (image patches, audio frames)."""
+        return cls(pieces=tuple(f"{prefix}{index}" for index in range(count)))
+
+    @classmethod
+    def of_pieces(cls, pieces: Sequence[str]) -> Tokens:
+        """Tokens known only by what they show."""
+        return cls(pieces=tuple(str(piece) for piece in pieces))
+
+    def _words_without_spans(self) -> tuple[int | None, ...]:
+        """Every piece is its own word; continuation marks of common tokenizers join it to the one before."""
+        result: list[int | None] = []
+        number = -1
+        for piece, special in zip(self.pieces, self.is_special, strict=True):
+            if special:
+                result.append(None)
+                continue
+            if not (piece.startswith("##") and number >= 0):
+                number += 1
+            result.append(number)
+        return tuple(result)
