@@ -36,7 +36,7 @@ demo: setup ## Analyse every head of a bundled model on a sentence: table in the
 # Two workers with one thread each: on two cores this is faster than one worker with two.
 WORKERS ?= 2
 test: setup ## Run all tests; what is skipped is listed with its reason
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: setup ## Lint, formatting, types and the import rule
 	@$(BIN)/ruff check

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def test_examples_run(document: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         elif block.language == "bash":
             for line, command in block.commands():
                 place = f"{document.name}:{line}"
-                program, *arguments = command.split()
+                program, *arguments = shlex.split(command, comments=True)
                 if program == "attn":
                     assert shutil.which("attn", path=str(Path(sys.executable).parent)), "the package is not installed"
                     run_command(command, tmp_path, place)
