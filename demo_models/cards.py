@@ -1,0 +1,199 @@
+"""The model cards, written from the numbers in each folder's `measured.json`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+CURVE_ROWS = 10
+TEXT_SOURCES = """\
+- 95 English novels from LitBank's `original/` folder (public domain), about 15.5 million tokens;
+- 950 short simple-English stories, a subset of TinyStories (CDLA-Sharing-1.0), about 0.2 million
+  tokens. They make up a fifth of the windows, so each is seen many times.
+
+Five more novels and fifty more stories were held out whole. No text is shipped with the model."""
+LICENCE = """\
+The weights, the tokenizer and this card are released under the licence of the package. The training
+texts keep their sources' own licences and are not part of the package."""
+
+
+def write_card(folder: Path) -> None:
+    """Write `README.md` into the folder of a published model."""
+    measured = json.loads((folder / "measured.json").read_text(encoding="utf-8"))
+    body = _BODIES[folder.name](measured)
+    curve = _loss_curve(folder / "loss.csv")
+    (folder / "README.md").write_text(f"{body}\n{curve}\n## Licence\n\n{LICENCE}\n", "utf-8")
+
+
+def _decoder(m: dict[str, Any]) -> str:
+    heads = "\n".join(
+        f"| {label} | {_heads(m['heads'][name])} |"
+        for name, label in (
+            ("induction", "induction (prefix matching)"),
+            ("previous_token", "previous token"),
+            ("duplicate_token", "duplicate token"),
+        )
+    )
+    return f"""\
+# demo-decoder
+
+A small causal language model of the Llama architecture: 5 layers × 6 query heads (3 key-value
+heads, so pairs of query heads share keys), RoPE, hidden size 192, tied embeddings,
+{m["parameters"]:,} parameters. Its tokenizer is a case-keeping byte-level BPE of 6,144 pieces.
+It exists to be looked at: it is small enough to ship and still has real induction and
+previous-token heads.
+
+## Training
+
+{m["steps"]:,} steps of 4,096 tokens ({m["steps"] * 4096 / 1e6:.1f} million) in
+{m["minutes"]:.0f} minutes on two shared CPU cores; Muon for matrices, AdamW for the rest, bfloat16
+autocast, seed 0. Windows of 256 tokens, in the last tenth of the steps of 1,024. Text:
+
+{TEXT_SOURCES}
+
+**One window in eight repeats itself**: 6¼ % are a block of uniformly random tokens again and again
+(its first occurrence is not learned), 6¼ % are text in which a span occurs a second time. Induction
+heads are thus helped on purpose; how they form over training is in `../demo-decoder-history`.
+
+Made again by `python -m demo_models.decoder --data TEXT_FOLDER --scratch WORK_FOLDER`.
+
+## Measured
+
+Loss in nats per token on held-out text, against the best model that knows only how frequent each
+token is:
+
+| held-out text | loss | unigram baseline |
+|---|---|---|
+| novels | {m["novels_loss"]:.2f} | {m["novels_unigram_loss"]:.2f} |
+| stories | {m["stories_loss"]:.2f} | {m["stories_unigram_loss"]:.2f} |
+
+In windows of 1,024 tokens of the held-out novels the loss is
+{m["novels_loss_positions_1_255"]:.2f} over positions 1–255 and
+{m["novels_loss_positions_768_1023"]:.2f} over positions 768–1,023.
+
+25 random tokens, repeated: loss {m["random_first_time_loss"]:.2f} the first time,
+**{m["random_second_time_loss"]:.2f}** the second (a uniform guess costs 8.72).
+
+Strongest heads, zero-based, on random tokens repeated four times (mean weight, 10 sequences):
+
+| kind | heads |
+|---|---|
+{heads}
+
+## What it can and cannot do
+
+It writes grammatical fragments in the manner of old novels and children's stories and copies what
+has been repeated. It knows nothing about the world, answers no questions and must not be used for
+its output. Texts longer than 1,024 tokens are outside what it was trained on. It was trained on text
+without line breaks; its tokenizer turns every run of white space into one space. The novels carry
+the prejudices of their time.
+"""
+
+
+def _encoder(m: dict[str, Any]) -> str:
+    return f"""\
+# demo-encoder
+
+A small masked language model of the BERT architecture: 6 layers × 6 heads, hidden size 192, 512
+positions, tied embeddings, {m["parameters"]:,} parameters. Its tokenizer is a lower-casing WordPiece
+of 8,192 pieces that keeps everyday words whole.
+
+## Training
+
+{m["steps"]:,} steps of 4,096 positions ({m["steps"] * 4096 / 1e6:.1f} million) in
+{m["minutes"]:.0f} minutes on two shared CPU cores; Muon for matrices, AdamW for the rest, bfloat16
+autocast, no dropout, seed 0. A fifth of the pieces are hidden afresh in every window (80 % `[MASK]`,
+10 % a random piece, 10 % unchanged). Window lengths take turns: 32 positions (35 % of the steps, cut
+after a sentence and padded), 128 (45 %) and 512 (20 %). There is no next-sentence task, so the second
+token type is untrained. Text:
+
+{TEXT_SOURCES}
+
+Made again by `python -m demo_models.encoder --data TEXT_FOLDER --scratch WORK_FOLDER`.
+
+## Measured
+
+Hidden pieces of held-out text in windows of 128, loss in nats, against the best model that knows
+only how frequent each piece is:
+
+| held-out text | loss | unigram baseline | right first guess | always the most frequent piece |
+|---|---|---|---|---|
+| novels | {m["novels_loss"]:.2f} | {m["novels_unigram_loss"]:.2f} | \
+{m["novels_accuracy"]:.1%} | {m["novels_most_frequent_accuracy"]:.1%} |
+| stories | {m["stories_loss"]:.2f} | {m["stories_unigram_loss"]:.2f} | \
+{m["stories_accuracy"]:.1%} | {m["stories_most_frequent_accuracy"]:.1%} |
+
+## What it can and cannot do
+
+It fills in function words, punctuation, pronouns and common everyday words from their surroundings,
+and its heads have learned local and some syntactic structure. It has little knowledge of the world
+and is no sentence-embedding model. More than 512 pieces are refused. The novels carry the prejudices
+of their time.
+"""
+
+
+def _translator(m: dict[str, Any]) -> str:
+    layers = "\n".join(
+        f"| {layer} | {' | '.join(f'{score:.1%}' for score in scores)} | {mean:.1%} |"
+        for layer, (scores, mean) in enumerate(
+            zip(m["pointing_by_head"], m["pointing_of_mean_head_by_layer"], strict=True)
+        )
+    )
+    return f"""\
+# demo-translator
+
+A small encoder–decoder of the T5 architecture that turns written-out dates into digits: 2 encoder
+and 3 decoder layers × 4 heads, width 128, {m["parameters"]:,} parameters, one piece per word and
+digit.
+
+    She was born on the twenty-third of March, nineteen eighty-four.  ->  1984-03-23
+
+Every digit has a known source: 1 and 9 come from *nineteen*, 8 from *eighty*, both month digits from
+*March*. So its cross-attention can be scored against truth (`demo_models/dates.py` says which piece
+each digit comes from).
+
+## Training
+
+{m["steps"]:,} steps of 128 sentences in {m["minutes"]:.0f} minutes on two shared CPU cores; Muon for
+matrices, AdamW for the rest, bfloat16 autocast, seed 0. All sentences are generated: dates from 1500
+to 2099 in four wordings, several ways to say a year, an optional weekday, inside sixteen kinds of
+sentence whose words are sometimes unknown to the model. One date in ten is held out in every wording.
+
+Made again by `python -m demo_models.translator --scratch WORK_FOLDER`.
+
+## Measured
+
+On 1,000 sentences with held-out dates, **{m["exact"]:.1%}** are exactly right.
+
+Cross-attention while the right answer is written: share of the digits whose largest weight lies on a
+true source piece. A random position would score {m["chance"]:.1%}.
+
+| decoder layer | head 0 | head 1 | head 2 | head 3 | mean of heads |
+|---|---|---|---|---|---|
+{layers}
+
+## What it can and cannot do
+
+It reads one English date per sentence in the wordings it was trained on ("the third of May, nineteen
+oh five"; "May the third, nineteen hundred and five"; "May third, …"; "nineteen oh five, May third").
+Numerals, other languages, years outside 1500–2099 and abbreviations are beyond it. Words it does not
+know become `<unk>`.
+"""
+
+
+_BODIES = {"demo-decoder": _decoder, "demo-encoder": _encoder, "demo-translator": _translator}
+
+
+def _heads(strongest: list[dict[str, float]]) -> str:
+    return ", ".join(f"L{h['layer']}H{h['head']} {h['strength']:.2f}" for h in strongest)
+
+
+def _loss_curve(path: Path) -> str:
+    with path.open(encoding="utf-8", newline="") as file:
+        points = list(csv.reader(file))[1:]
+    chosen = points[len(points) // CURVE_ROWS - 1 :: len(points) // CURVE_ROWS]
+    rows = "\n".join(f"| {int(step):,} | {float(loss):.3f} |" for step, loss in chosen)
+    head = "## Loss curve\n\nMean training loss; all points are in `loss.csv`.\n\n| step | loss |\n|---|---|"
+    return f"{head}\n{rows}\n"

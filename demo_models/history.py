@@ -1,0 +1,80 @@
+"""How the decoder's attention came to be: every head's statistics at every saved moment.
+
+The table is small enough to ship; with it go the weights of an early and a middle moment. The last
+moment is `demo-decoder` itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from demo_models import probes, publishing
+from demo_models.evaluation import next_token_losses
+
+FOLDER = publishing.BUNDLED / "demo-decoder-history"
+
+
+def publish_history(moments: Path, held_out_rows: torch.Tensor, tokens_per_step: int) -> None:
+    """Write `history.parquet` and the early and middle checkpoints."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    folders = sorted(moments.glob("step-*"))
+    table = pd.concat([_moment(folder, held_out_rows, tokens_per_step) for folder in folders], ignore_index=True)
+    table.to_parquet(FOLDER / "history.parquet", index=False)
+    for name, step in chosen_steps(table).items():
+        _publish_checkpoint(moments / f"step-{step:05d}", FOLDER / name)
+
+
+def chosen_steps(table: pd.DataFrame) -> dict[str, int]:
+    """Early: words are known, induction is not. Middle: its strongest head is half-way there."""
+    strongest = table.groupby("step")["induction"].max()
+    middle = int((strongest - strongest.iloc[-1] / 2).abs().idxmin())
+    early = int(strongest.index[strongest.index <= middle / 4].max())
+    return {"early": early, "middle": middle}
+
+
+def _moment(folder: Path, held_out_rows: torch.Tensor, tokens_per_step: int) -> pd.DataFrame:
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    step = int(folder.name.removeprefix("step-"))
+    loss = next_token_losses(model, held_out_rows).mean().item()
+    columns = head_statistics(model, tokenizer)
+    return pd.DataFrame(
+        [
+            {
+                "step": step,
+                "tokens_seen": step * tokens_per_step,
+                "loss": loss,
+                "layer": layer,
+                "head": head,
+                **{name: values[layer, head].item() for name, values in columns.items()},
+            }
+            for layer, head in _heads(columns["entropy"])
+        ]
+    )
+
+
+def head_statistics(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, torch.Tensor]:
+    """All columns of one moment, `[layer, head]` each; the model must use eager attention."""
+    text = tokenizer(probes.PROBE_TEXT, return_tensors="pt")["input_ids"]
+    random = probes.repeated_random_tokens(len(tokenizer), tokenizer.bos_token_id)
+    return {
+        **probes.text_statistics(probes.attention_weights(model, text)),
+        **probes.repetition_strengths(probes.attention_weights(model, random)),
+    }
+
+
+def _heads(values: torch.Tensor) -> Iterator[tuple[int, int]]:
+    layers, heads = values.shape
+    return ((layer, head) for layer in range(layers) for head in range(heads))
+
+
+def _publish_checkpoint(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    publishing.save_float16(model, AutoTokenizer.from_pretrained(source), target)
