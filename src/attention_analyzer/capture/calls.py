@@ -57,10 +57,20 @@ def _scaling(call: AttentionCall) -> float:
 
 
 def _sinks(call: AttentionCall) -> Tensor | None:
+    """One score a head (gpt-oss), or one a query that the model computes (Inkling)."""
     sinks = call.options.get("s_aux")
     if sinks is None:
         sinks = call.options.get("sinks", getattr(call.module, "sinks", None))
-    return None if sinks is None else sinks.detach().reshape(-1)
+    if sinks is None:
+        return None
+    batch, heads, queries, _ = call.query.shape
+    if sinks.numel() == heads:
+        return sinks.detach().reshape(heads)
+    if sinks.numel() == batch * heads * queries:
+        return sinks.detach().reshape(batch, heads, queries)
+    raise UnsupportedModelError(
+        f"{call.name} has sinks of shape {tuple(sinks.shape)}; one score a head, or one a query, was expected."
+    )
 
 
 def verify(call: AttentionCall, source: ScoreSource, output: Tensor, valid: Tensor | None) -> float:

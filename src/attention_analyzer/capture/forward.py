@@ -71,7 +71,7 @@ def capture_forward(
         CaptureError: the weights do not reproduce the model's own outputs.
     """
     for outside in (model not in _interface_only, True):
-        capture: Capture[Any] = Capture(model, keep=keep or _whole, valid=valid, check=check, batch=_batch(inputs))
+        capture: Capture[Any] = Capture(model, keep=keep or _whole, valid=valid, check=check, batch=batch_of(inputs))
         with torch.set_grad_enabled(grad), listening(capture, outside=outside):
             outputs = model(**inputs)
         heard = frozenset(id(place.module) for place in capture.places)
@@ -93,7 +93,8 @@ def _whole(place: CallPlace, weights: AttentionWeights) -> AttentionWeights:
     return weights
 
 
-def _batch(inputs: Mapping[str, Any]) -> int | None:
+def batch_of(inputs: Mapping[str, Any]) -> int | None:
+    """Texts or images in a forward: the first axis of its main input."""
     tensors = [value for value in (inputs.get(name) for name in _MAIN_INPUTS) if isinstance(value, Tensor)]
     tensors += [value for value in inputs.values() if isinstance(value, Tensor) and value.dim() > 1]
     return tensors[0].shape[0] if tensors else None

@@ -47,6 +47,9 @@ class MaskReader:
             visibility = Visibility(queries, keys, upper=0 if _is_causal_by_flag(call) else None)
         else:
             mask = _dense_mask(call)
+            if call.backend == "eager" and mask.dtype == torch.bool:
+                # Eager attention adds its mask, whatever it is: True adds one and False hides nothing.
+                mask = mask.to(call.query.dtype)
             visibility, mask_bias = self._remember(
                 mask, (queries, keys), lambda: _read_dense(mask.detach(), queries, keys)
             )

@@ -67,7 +67,7 @@ class Watch(TorchDispatchMode):
     Attributes:
         running: the modules that run now, outermost first.
         ran: every module that has run.
-        paused: above zero where operations are the interface's or the toolkit's own.
+        paused: above zero where operations are the toolkit's own.
     """
 
     names: dict[int, str]
@@ -109,8 +109,11 @@ class Watch(TorchDispatchMode):
     def _follow(self, result: Tensor, args: Sequence[Any]) -> None:
         for arg in args:
             known = self._followed.get(_address(arg)) if isinstance(arg, Tensor) else None
-            if known is not None and known.numel() == result.numel() and known.shape[-1] == result.shape[-1]:
-                self._followed[_address(result)] = result.reshape(known.shape)
+            if known is None or known.shape[:-1].numel() * arg.shape[-1] != result.numel():
+                continue
+            # A sink's column stands last and is cut off before the values are multiplied.
+            if arg.shape[-1] <= known.shape[-1] and arg.storage_offset() == known.storage_offset():
+                self._followed[_address(result)] = result.reshape(*known.shape[:-1], arg.shape[-1])
                 return
 
     def _product(self, operands: Sequence[Any]) -> None:
@@ -119,11 +122,15 @@ class Watch(TorchDispatchMode):
             known = self._followed.get(_address(weights))
             if known is None or isinstance(values, nn.Parameter):
                 continue
-            if weights.shape[axis] == known.shape[-1] and weights.stride(axis) == known.stride(-1):
+            # Fewer keys than the softmax had: the last column is a sink's, and was cut off.
+            keys = weights.shape[axis]
+            whole = known.shape[:-1].numel() * keys == weights.numel() and keys <= known.shape[-1]
+            if whole and weights.stride(axis) == known.stride(-1):
                 self._followed.clear()
                 module = self.running[-1]
                 with self.pause():
-                    self.listener.overheard_weights(module, self.names[id(module)], known.detach().clone())
+                    kept = known[..., :keys].detach().clone()
+                    self.listener.overheard_weights(module, self.names[id(module)], kept)
                 return
 
     def _fused(self, func: Any, result: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:

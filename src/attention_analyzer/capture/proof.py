@@ -99,7 +99,7 @@ def _captured_alike(
 
 def same_bits(left: Any, right: Any) -> bool:
     """Whether two outputs hold the same tensors, bit by bit (NaN equals NaN)."""
-    mine, theirs = list(_tensors(left)), list(_tensors(right))
+    mine, theirs = list(tensors(left)), list(tensors(right))
     return len(mine) == len(theirs) and all(
         a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a.nan_to_num(7.25), b.nan_to_num(7.25)))
         if a.is_floating_point()
@@ -108,15 +108,16 @@ def same_bits(left: Any, right: Any) -> bool:
     )
 
 
-def _tensors(output: Any) -> Iterator[Tensor]:
+def tensors(output: Any) -> Iterator[Tensor]:
+    """All tensors within an output, in order."""
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, Mapping):
         for value in output.values():
-            yield from _tensors(value)
+            yield from tensors(value)
     elif isinstance(output, (list, tuple)):
         for value in output:
-            yield from _tensors(value)
+            yield from tensors(value)
 
 
 def row_error(weights: AttentionWeights, valid: Tensor | None = None) -> float:

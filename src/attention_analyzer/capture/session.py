@@ -57,16 +57,21 @@ class Capture(Generic[Result]):
     _results: list[Result] = field(default_factory=list)
 
     def before(self, call: AttentionCall) -> AttentionCall:
-        if self.watch is not None:
-            self.watch.paused += 1
         return call
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """The watch looks away while the interface's function runs: it is heard already, and may be a compiled one."""
+        if self.watch is None:
+            yield
+        else:
+            with _disable_current_modes():
+                yield
 
     def after(self, call: AttentionCall, output: Tensor) -> Tensor:
         self.at_interface += 1
         with _disable_current_modes():  # the watch need not see what is ours
             self.overheard_call(call, output)
-        if self.watch is not None:
-            self.watch.paused -= 1
         return output
 
     def overheard_call(self, call: AttentionCall, output: Tensor) -> None:
@@ -146,9 +151,10 @@ def recorded_sites(capture: Capture[AttentionWeights]) -> list[tuple[Site, Atten
 def _together(site: Site, parts: list[AttentionWeights]) -> AttentionWeights:
     sources = [part.source for part in parts if isinstance(part, QueryKeyWeights)]
     if len(sources) < len(parts):
-        raise UnsupportedModelError(
-            f"{site.module} attended {len(parts)} times in one forward; which is which is unknown."
-        )
+        raise UnsupportedModelError(f"{site.module} attended {len(parts)} times in one forward; which is which is unknown.")
+    first = sources[0]
+    if all(torch.equal(first.query, other.query) and torch.equal(first.key, other.key) for other in sources[1:]):
+        return parts[0]  # one attention, applied to several parts of the values (DiffLlama)
     try:
         return QueryKeyWeights(merge_chunks(sources))
     except UnsupportedModelError as error:

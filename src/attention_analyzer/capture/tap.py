@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from transformers.modeling_utils import AttentionInterface
@@ -52,6 +52,13 @@ class Listener(Protocol):
     def after(self, call: AttentionCall, output: Tensor) -> Tensor:
         """Sees ``output [batch, query, head, channel]``; may return another one, or the very same."""
         ...
+
+
+@runtime_checkable
+class Surrounding(Protocol):
+    """A listener that also wraps the model's own attention function while it runs."""
+
+    def around(self) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True)
@@ -123,12 +130,16 @@ def _wrap(function: Callable[..., Any], backend: str, taps: tuple[_OpenTap, ...]
         heard = call
         for open_tap in hearing:
             heard = open_tap.listener.before(heard)
-        if heard is call:
-            output, *rest = function(*args, **kwargs)
-        else:
-            output, *rest = function(
-                module, heard.query, heard.key, heard.value, heard.mask, *args[len(_ARGUMENTS) :], **heard.options
-            )
+        with ExitStack() as around:
+            for open_tap in hearing:
+                if isinstance(open_tap.listener, Surrounding):
+                    around.enter_context(open_tap.listener.around())
+            if heard is call:
+                output, *rest = function(*args, **kwargs)
+            else:
+                output, *rest = function(
+                    module, heard.query, heard.key, heard.value, heard.mask, *args[len(_ARGUMENTS) :], **heard.options
+                )
         for open_tap in hearing:
             output = open_tap.listener.after(heard, output)
         return (output, *rest)

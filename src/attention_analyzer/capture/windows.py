@@ -28,6 +28,7 @@ def unfold_source(source: ScoreSource, batch: int | None) -> ScoreSource:
         key=_in_a_row(source.key, pieces),
         visibility=_unfold_visibility(source.visibility, source.batch, pieces, source.device),
         bias=None if source.bias is None else _unfold_bias(source.bias, source, pieces),
+        sinks=_unfold_sinks(source.sinks, pieces),
     )
 
 
@@ -76,3 +77,7 @@ def _unfold_visibility(seen: Visibility, rows: int, pieces: int, device: torch.d
 def _unfold_bias(bias: Bias, source: ScoreSource, pieces: int) -> Bias:
     values = bias.dense().expand(source.batch, -1, source.queries, source.keys)
     return DenseBias(_on_the_diagonal(values, pieces))
+
+
+def _unfold_sinks(sinks: Tensor | None, pieces: int) -> Tensor | None:
+    return sinks if sinks is None or sinks.dim() == 1 else _in_a_row(sinks[..., None], pieces)[..., 0]

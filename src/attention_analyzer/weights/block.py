@@ -11,7 +11,7 @@ from torch import Tensor
 
 #: Cells a block may hold. Two float32 buffers of this size stay in a core's level-2 cache (measured: half and twice
 #: this size are both slower); a GPU wants far larger blocks to be busy.
-CELLS_ON_CPU = 1 << 19
+CELLS_ON_CPU = 1 << 20
 CELLS_ON_GPU = 1 << 26
 #: Fewest and most rows a block should have when the text is long.
 FEWEST_ROWS, MOST_ROWS = 32, 128

@@ -27,7 +27,8 @@ class ScoreSource:
     Attributes:
         query: ``[batch, head, query, channel]``; ``key``: ``[batch, key head, key, channel]``, heads in groups (GQA).
         scaling: the factor on the products; ``softcap``: ``c`` in ``c · tanh(score / c)``.
-        bias: added after the softcap; ``sinks``: ``[head]``, one extra score a row whose weight is dropped.
+        bias: added after the softcap.
+        sinks: one extra score a row, whose weight is dropped: ``[head]``, or ``[batch, head, query]``.
         visibility: which keys each query sees.
     """
 
@@ -67,6 +68,7 @@ class ScoreSource:
             key=self.key[batch : batch + 1, :, keys],
             visibility=self.visibility.select(batch, queries, keys),
             bias=None if self.bias is None else self.bias.select(batch, queries, keys),
+            sinks=self.sinks if self.sinks is None or self.sinks.dim() == 1 else self.sinks[batch : batch + 1, :, queries],
         )
 
     def to(self, device: torch.device | str) -> ScoreSource:
@@ -97,7 +99,8 @@ class ScoreSource:
             scores = scores.masked_fill(hidden, HIDDEN)
         weights = torch.softmax(scores, dim=-1)
         if self.sinks is not None:
-            weights *= torch.sigmoid(scores.logsumexp(-1) - self.sinks[heads].to(dtype)[:, None])[..., None]
+            flat = slice(batch * self.heads + heads.start, batch * self.heads + heads.stop)
+            weights *= torch.sigmoid(scores.logsumexp(-1) - self._sink_scores(flat, rows).to(dtype))[..., None]
         return weights if hidden is None else weights.masked_fill(hidden, 0)
 
     def blocks(self) -> Iterator[Block]:
@@ -130,12 +133,6 @@ class ScoreSource:
             torch.baddbmm(scores, block_query, key[outer, :, keys], beta=0, alpha=self.scaling, out=scores)
             yield self._finish_block(scores, weights, outer, rows, keys, key_heads, group)
 
-    @property
-    def _differs_by_text(self) -> bool:
-        visibility = self.visibility
-        by_mask = visibility.mask is not None and visibility.mask.shape[0] > 1
-        return self.bias is not None or visibility.segments is not None or by_mask
-
     def _finish_block(
         self, scores: Tensor, weights: Tensor, outer: slice, rows: slice, keys: slice, key_heads: int, group: int
     ) -> Block:
@@ -162,7 +159,7 @@ class ScoreSource:
         log_sum = highest - largest.log()
         total = None
         if self.sinks is not None:
-            sinks = self.sinks.to(weights.dtype).repeat(self.batch)[flat, None]
+            sinks = self._sink_scores(flat, rows).to(weights.dtype)
             total = torch.sigmoid(log_sum - sinks)
             weights *= total[..., None]
             largest = largest * total
@@ -192,6 +189,14 @@ class ScoreSource:
         visibility = self.visibility
         by_text = visibility.mask is not None and visibility.mask.shape[0] > 1
         return self.bias is not None or visibility.segments is not None or visibility.differs_by_head or by_text
+
+    def _sink_scores(self, flat: slice, rows: slice) -> Tensor:
+        """``[flat head, row or 1]``."""
+        if self.sinks is None:
+            raise ValueError("there are no sinks")
+        if self.sinks.dim() == 1:
+            return self.sinks.repeat(self.batch)[flat, None]
+        return self.sinks.reshape(-1, self.queries)[flat, rows]
 
     def _hidden(self, text: int, heads: slice, rows: slice, keys: slice) -> Tensor | None:
         """Hidden cells of one text: bool ``[head or 1, row, key]``."""

@@ -1,0 +1,146 @@
+"""A small model of a type, with weights that make its heads differ."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.models.auto import modeling_auto
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from tests.conformance.inputs import inputs_for
+from tests.conformance.recipes import RECIPES, Recipe
+from tests.conformance.shrink import LADDER, shrink
+
+MOST_PARAMETERS = 160_000_000
+#: Tables that are asked for a type's class, the plainest first.
+_TABLES = (
+    "MODEL_MAPPING",
+    "MODEL_FOR_CAUSAL_LM_MAPPING",
+    "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
+    "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING",
+    "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING",
+    "MODEL_FOR_MULTIMODAL_LM_MAPPING",
+    "MODEL_FOR_PRETRAINING_MAPPING",
+    "MODEL_FOR_OBJECT_DETECTION_MAPPING",
+    "MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING",
+    "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING",
+    "MODEL_FOR_DEPTH_ESTIMATION_MAPPING",
+    "MODEL_FOR_BACKBONE_MAPPING",
+)
+
+
+class NoModelError(Exception):
+    """A configuration that belongs to no model of its own."""
+
+
+class CannotBuildError(Exception):
+    """No step of the ladder gave a model that runs."""
+
+
+@dataclass
+class Built:
+    """A model that ran, and the inputs it ran with."""
+
+    model: nn.Module
+    inputs: dict[str, Any]
+    step: int
+
+
+def build(model_type: str) -> Built:
+    """The smallest model of a type that runs on the inputs made for it.
+
+    Raises:
+        NoModelError: no class takes the type's configuration.
+        CannotBuildError: nothing runs; the message is the last error, with where it arose.
+    """
+    recipe = RECIPES.get(model_type, Recipe(""))
+    config_class = CONFIG_MAPPING[model_type]
+    model_class = find_class(config_class, recipe)
+    error: BaseException | None = None
+    for number, step in enumerate(LADDER if recipe.steps is None else [LADDER[i] for i in recipe.steps]):
+        try:
+            config = shrink(recipe.config(config_class) if recipe.config else config_class(), step)
+            if recipe.after:
+                recipe.after(config)
+            with torch.device("meta"):
+                size = sum(p.numel() for p in model_class._from_config(config, attn_implementation="eager").parameters())
+            if size > MOST_PARAMETERS:
+                raise CannotBuildError(f"{size / 1e6:.0f} million parameters")
+            torch.manual_seed(1)
+            model = model_class._from_config(config, attn_implementation="eager").eval()
+            inputs = inputs_for(model)
+            inputs = recipe.inputs(model, inputs) if recipe.inputs else inputs
+            enliven(model)
+            with torch.no_grad():
+                model(**inputs)
+        except (MemoryError, KeyboardInterrupt):
+            raise
+        except Exception as failure:  # any failure of any of 800 types asks for the next step
+            error = error or failure
+        else:
+            return Built(model, inputs, number)
+    raise CannotBuildError(_told(error)) from error
+
+
+def _told(error: BaseException | None) -> str:
+    if error is None:
+        return "no step"
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = f" ({last.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{last.tb_lineno})" if last else ""
+    first_line = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first_line[:160]}{place}"
+
+
+def enliven(model: nn.Module) -> None:
+    """Give matrices weights large enough that attention is far from uniform, so that a wrong score shows."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not parameter.is_floating_point():
+                continue
+            if parameter.dim() >= 2:
+                spread = parameter[0].numel() ** -0.5 if "embed" not in name else 0.5
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
+            elif "sink" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+
+
+def find_class(config_class: type, recipe: Recipe) -> Any:
+    """The plainest model class for a configuration."""
+    if recipe.model:
+        return getattr(modeling_module(config_class), recipe.model)
+    for table in _TABLES:
+        mapping = getattr(modeling_auto, table)
+        try:
+            found = mapping[config_class]
+        except (KeyError, ValueError, AttributeError):
+            continue
+        return found[0] if isinstance(found, tuple) else found
+    try:
+        module = modeling_module(config_class)
+    except ModuleNotFoundError as error:
+        raise NoModelError(f"{config_class.__name__} has no model code of its own in the library") from error
+    own = [
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, PreTrainedModel)
+        and member.__module__ == module.__name__
+        and getattr(member, "config_class", None) is config_class
+        and not member.__name__.endswith("PreTrainedModel")
+    ]
+    if not own:
+        raise NoModelError(f"{config_class.__name__} configures a part of another model only")
+    return min(own, key=lambda member: (not member.__name__.endswith("Model"), len(member.__name__)))
+
+
+def modeling_module(config_class: type) -> Any:
+    """The module that holds a configuration's models."""
+    return importlib.import_module(config_class.__module__.replace(".configuration_", ".modeling_"))

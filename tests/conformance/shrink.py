@@ -1,0 +1,192 @@
+"""A tiny configuration of any type, from its own defaults.
+
+Widths are divided by one factor, so that what fits together (heads × head size, sums of parts, concatenations) still
+does; layers are cut to few, keeping every kind of layer; vocabularies, experts and images become small. No field is
+known by its type: only by what its name and value look like. Types that this does not fit try the next, milder
+:data:`LADDER` step.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+VOCABULARY = 640
+EXPERTS = 16
+
+_WIDTH = re.compile(
+    r"(size|sizes|dim|dims|width|widths|channels|rank|units|d_model|d_kv|d_ff|d_inner|n_embd|n_inner|d_head"
+    r"|kv_channels|embed|embeds|features|coordinate_size|shape_size)(_per_stage|_list)?$"
+)
+_NO_WIDTH = re.compile(
+    r"patch|image|vocab|kernel|window|batch|chunk|grid|crop|num_|codebook_size|block_size|tubelet|input_size|spec_size"
+    r"|in_channels|audio_channels|input_channels|position|tile|stack|pool|spatial|temporal|merge|context|group|cache"
+    r"|img|type_size|feature_size|input_feat|mel|_grid|max_|queue|feat_sizes|background|^channels$|out_channels_rgb"
+    r"|image_embedding_size|pretrain|state_size"
+)
+_LAYERS = re.compile(r"^(num_hidden_layers|n_layers?|num_layers|encoder_layers|decoder_layers|depth|layers"
+                     r"|num_encoder_layers|num_decoder_layers|(\w+_)?num_hidden_layers|num_blocks|\w+_depth)$")
+_EXPERTS = re.compile(r"^(num_experts|num_local_experts|n_routed_experts|moe_num_experts|num_routed_experts)$")
+_VOCABULARY = re.compile(r"vocab_size")
+_TOKEN = re.compile(r"(token_id|token_index|_token)s?$|_id$|_index$")
+_POSITIONS = re.compile(r"^(max_source_positions|max_target_positions)$")
+
+
+@dataclass(frozen=True)
+class Step:
+    """How hard to shrink."""
+
+    width: int = 8
+    layers: int | None = 2
+    image: int = 4
+    positions: bool = True
+
+
+#: Tried in this order, until a type can be built and run.
+LADDER = (
+    Step(),
+    Step(layers=4),
+    Step(layers=8),
+    Step(layers=None),
+    Step(layers=4, image=1),
+    Step(layers=None, image=1),
+    Step(width=4, layers=2, image=1),
+    Step(width=4, layers=None, image=1, positions=False),
+    Step(width=2, layers=None, image=1, positions=False),
+    Step(width=1, layers=2, image=1, positions=False),
+    Step(width=1, layers=None, image=1, positions=False),
+)
+
+
+@dataclass
+class _Tokens:
+    """Ids beyond the small vocabulary, each given a small one; the same everywhere in a configuration."""
+
+    given: dict[int, int] = field(default_factory=dict)
+
+    def small(self, old: int) -> int:
+        if old < VOCABULARY - 100:
+            return old
+        if old not in self.given:
+            self.given[old] = VOCABULARY - 1 - len(self.given)
+        return self.given[old]
+
+
+def shrink(config: Any, step: Step, tokens: _Tokens | None = None) -> Any:
+    """A smaller copy of a configuration, sub-configurations included."""
+    return _shrink(copy.deepcopy(config), step, tokens or _Tokens())
+
+
+def _shrink(config: Any, step: Step, tokens: _Tokens) -> Any:
+    fields = {name: value for name, value in vars(config).items() if not name.startswith("_") or name == "_out_indices"}
+    depth = next((fields[n] for n in ("num_hidden_layers", "depth", "num_layers", "n_layer", "n_layers")
+                  if isinstance(fields.get(n), int)), None)
+    kept = _kept_layers(fields, depth, step.layers)
+    for name, value in fields.items():
+        if hasattr(value, "to_dict"):
+            _put(config, name, _shrink(value, step, tokens))
+        elif isinstance(value, bool) or value is None:
+            continue
+        else:
+            new = _small(name, value, step, depth, kept, tokens, fields)
+            if new is not None and new != value:
+                _put(config, name, new)
+    return config
+
+
+def _put(config: Any, name: str, value: Any) -> None:
+    try:
+        object.__setattr__(config, name, value)
+    except (AttributeError, TypeError, ValueError):
+        vars(config)[name] = value
+
+
+def _small(
+    name: str, value: Any, step: Step, depth: int | None, kept: list[int], tokens: _Tokens, fields: dict[str, Any]
+) -> Any:
+    if isinstance(value, dict):
+        return _small_dict(value, step)
+    if isinstance(value, (list, tuple)):
+        return _small_list(name, value, step, depth, kept, tokens)
+    if not isinstance(value, int):
+        return None
+    if _VOCABULARY.search(name):
+        return min(value, VOCABULARY)
+    if _LAYERS.search(name):
+        if step.layers is None or value <= step.layers:
+            return None
+        return len(kept) if value == depth else step.layers
+    if _EXPERTS.search(name):
+        return min(value, EXPERTS)
+    if re.fullmatch(r"image_size|img_size", name):
+        return _small_image(value, fields.get("patch_size"), step.image)
+    if _TOKEN.search(name):
+        return tokens.small(value)
+    if step.positions and _POSITIONS.search(name):
+        return min(value, 100)
+    return _narrow(name, value, step.width)
+
+
+def _narrow(name: str, value: int, width: int) -> int | None:
+    if _WIDTH.search(name) and not _NO_WIDTH.search(name) and value % width == 0 and value // width >= 2:
+        return value // width
+    return None
+
+
+def _small_image(size: int, patch: Any, factor: int) -> int:
+    patch = patch if isinstance(patch, int) else (patch[-1] if isinstance(patch, (list, tuple)) and patch else 16)
+    least = 4 * patch
+    return size if size <= least or factor == 1 else max(least, size // factor // patch * patch)
+
+
+def _small_dict(value: dict[str, Any], step: Step) -> dict[str, Any]:
+    """Rotary sections are widths."""
+    return {
+        key: [part // step.width for part in inner]
+        if key == "mrope_section" and all(part % step.width == 0 for part in inner)
+        else _small_dict(inner, step) if isinstance(inner, dict) else inner
+        for key, inner in value.items()
+    }
+
+
+def _small_list(
+    name: str, value: Any, step: Step, depth: int | None, kept: list[int], tokens: _Tokens
+) -> Any:
+    kind = type(value)
+    if not value:
+        return None
+    if depth is not None and len(value) == depth and depth > len(kept):
+        return kind(value[index] for index in kept)
+    numbers = all(isinstance(part, int) and not isinstance(part, bool) for part in value)
+    if not numbers:
+        return None
+    if _TOKEN.search(name):
+        return kind(tokens.small(part) for part in value)
+    if name == "depths" and step.layers is not None:
+        return kind(min(part, step.layers) for part in value)
+    if depth is not None and re.search(r"index|indices|idxs|layers", name) and len(kept) < depth:
+        near = sorted({min(part * len(kept) // depth, len(kept)) if part >= 0 else max(part, -len(kept)) for part in value})
+        return kind(part for part in near if part <= len(kept))
+    narrowed = [_narrow(name, part, step.width) for part in value]
+    return None if None in narrowed else kind(narrowed)
+
+
+def _kept_layers(fields: dict[str, Any], depth: int | None, most: int | None) -> list[int]:
+    """Layers to keep: the first of every kind that per-layer lists tell apart, and at least ``most``."""
+    if depth is None:
+        return []
+    if most is None or depth <= most:
+        return list(range(depth))
+    per_layer = [value for value in fields.values() if isinstance(value, (list, tuple)) and len(value) == depth]
+    firsts: dict[str, int] = {}
+    for index in range(depth):
+        firsts.setdefault(repr([values[index] for values in per_layer]), index)
+    kept = sorted(firsts.values())[:4]
+    for index in range(depth):
+        if len(kept) >= most:
+            break
+        if index not in kept:
+            kept.append(index)
+    return sorted(kept)
