@@ -1,0 +1,129 @@
+"""The viewer's file format: a JSON header and numbered binary blocks, in one run of bytes.
+
+Specified in ``docs/payload.md``. The container knows nothing of attention, so that content may grow without a new
+version: readers ignore header keys that they do not know, and only a change of the layout raises ``VERSION``.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from attention_analyzer.errors import FileFormatError
+
+MAGIC = b"\x89ATV\r\n\x1a\n"
+VERSION = 1
+#: magic, version, header length, header checksum, flags (zero), total length
+PRELUDE = struct.Struct("<8sIIIIQ")
+
+_DTYPES = {"uint8": "|u1", "int32": "<i4", "float16": "<f2", "float32": "<f4"}
+
+
+@dataclass
+class PayloadWriter:
+    """Collects blocks, then joins them with a header. Equal blocks (a mask shared by all layers) are stored once."""
+
+    _stored: list[bytes] = field(default_factory=list)
+    _entries: list[dict[str, Any]] = field(default_factory=list)
+    _known: dict[tuple[bytes, str, tuple[int, ...]], int] = field(default_factory=dict)
+
+    def add(self, array: np.ndarray) -> int:
+        """Store an array; returns the number of its block.
+
+        Wider numbers are split into byte planes first: the high bytes of neighbouring floats are alike and deflate
+        well, while their low bytes are noise.
+        """
+        dtype = array.dtype.name
+        plain = np.ascontiguousarray(array, dtype=_DTYPES[dtype])
+        raw = plain.tobytes()
+        key = (raw, dtype, plain.shape)
+        if key in self._known:
+            return self._known[key]
+        width = plain.itemsize
+        planes = raw if width == 1 else plain.view(np.uint8).reshape(-1, width).T.tobytes()
+        deflated = zlib.compress(planes, 6 if len(raw) < 1 << 18 else 1)
+        encoding, data = ("raw", raw)
+        if len(deflated) < len(raw):
+            encoding, data = ("deflate" if width == 1 else "planes+deflate", deflated)
+        number = self._append(data, {"dtype": dtype, "shape": list(plain.shape), "encoding": encoding})
+        self._known[key] = number
+        return number
+
+    def add_bytes(self, data: bytes) -> int:
+        """Store bytes that are no array, such as a program the page loads later."""
+        deflated = zlib.compress(data, 9)
+        return self._append(deflated, {"dtype": "uint8", "shape": [len(data)], "encoding": "deflate"})
+
+    def finish(self, header: dict[str, Any]) -> bytes:
+        """The whole payload. ``header`` must be plain JSON; NaN and infinity are refused."""
+        return b"".join(self.parts(header))
+
+    def parts(self, header: dict[str, Any]) -> list[bytes]:
+        """The payload in pieces: prelude with header first, then every block."""
+        text = json.dumps({**header, "blocks": self._entries}, ensure_ascii=False, allow_nan=False)
+        # A lone surrogate is a legal Python string but no legal UTF-8; it must not stop the whole page.
+        encoded = text.encode("utf-8", errors="replace")
+        total = PRELUDE.size + len(encoded) + sum(map(len, self._stored))
+        prelude = PRELUDE.pack(MAGIC, VERSION, len(encoded), zlib.crc32(encoded), 0, total)
+        return [prelude + encoded, *self._stored]
+
+    def _append(self, data: bytes, entry: dict[str, Any]) -> int:
+        offset = sum(int(known["stored"]) for known in self._entries)
+        self._entries.append({"offset": offset, "stored": len(data), "crc": zlib.crc32(data), **entry})
+        self._stored.append(data)
+        return len(self._entries) - 1
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A payload that was read: its header, and its blocks on demand."""
+
+    header: dict[str, Any]
+    _body: memoryview
+
+    def block(self, number: int) -> np.ndarray:
+        """One block as an array, its checksum verified.
+
+        Raises:
+            FileFormatError: the block does not exist, is cut, or was altered.
+        """
+        blocks = self.header["blocks"]
+        if not 0 <= number < len(blocks):
+            raise FileFormatError(f"The payload has {len(blocks)} blocks, but block {number} was asked for.")
+        entry = blocks[number]
+        data = bytes(self._body[entry["offset"] : entry["offset"] + entry["stored"]])
+        if len(data) != entry["stored"] or zlib.crc32(data) != entry["crc"]:
+            raise FileFormatError(f"Block {number} of the payload was altered: its checksum does not match.")
+        raw = data if entry["encoding"] == "raw" else zlib.decompress(data)
+        dtype = np.dtype(_DTYPES[entry["dtype"]])
+        if entry["encoding"] == "planes+deflate":
+            raw = np.frombuffer(raw, np.uint8).reshape(dtype.itemsize, -1).T.tobytes()
+        return np.frombuffer(raw, dtype).reshape(entry["shape"])
+
+
+def read_payload(data: bytes) -> Payload:
+    """Read a payload's header and check that it is whole.
+
+    Raises:
+        FileFormatError: the bytes are no payload, were cut or altered, or come from a newer version.
+    """
+    if len(data) < PRELUDE.size:
+        raise FileFormatError(f"A payload has at least {PRELUDE.size} bytes, but there are {len(data)}.")
+    magic, version, length, checksum, _, total = PRELUDE.unpack_from(data)
+    if magic != MAGIC:
+        raise FileFormatError("These bytes are no attention payload: they do not start with its signature.")
+    if version > VERSION:
+        raise FileFormatError(
+            f"The payload has version {version}, but this program reads up to {VERSION}: update attention-analyzer."
+        )
+    if total != len(data):
+        raise FileFormatError(f"The payload should have {total} bytes, but there are {len(data)}: it was cut.")
+    body = memoryview(data)[PRELUDE.size :]
+    if zlib.crc32(body[:length]) != checksum:
+        raise FileFormatError("The payload's header was altered: its checksum does not match.")
+    return Payload(json.loads(bytes(body[:length])), body[length:])
