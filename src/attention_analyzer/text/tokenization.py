@@ -161,7 +161,12 @@ def _segments(row: dict[str, Any], size: int) -> list[int]:
 
 
 def _spans(
-    tokenizer: Any, row: dict[str, Any], ids: list[int], special: list[bool], segments: list[int], texts: tuple[str, ...]
+    tokenizer: Any,
+    row: dict[str, Any],
+    ids: list[int],
+    special: list[bool],
+    segments: list[int],
+    texts: tuple[str, ...],
 ) -> list[Span | None]:
     offsets = row.get("offset_mapping")
     if offsets is not None:
@@ -201,23 +206,52 @@ def _decoded(tokenizer: Any, number: int, raw: str, special: bool) -> str:
 
 def _pad(tokenizer: Any, rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[slice, ...]]:
     length = max(len(row["input_ids"]) for row in rows)
-    left = tokenizer.padding_side == "left"
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in rows[0]]
     fill = {"input_ids": pad_id, "attention_mask": 0, "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0)}
     inputs: dict[str, Tensor] = {}
     runs = []
     for row in rows:
-        gap = length - len(row["input_ids"])
-        runs.append(slice(gap, length) if left else slice(0, length - gap))
+        # Always on the right, whatever the tokenizer prefers for generation: many models count positions from the left
+        # end without looking at the mask, and would see a shifted text.
+        runs.append(slice(0, len(row["input_ids"])))
     for name in names:
-        padded = [
-            [fill[name]] * run.start + list(row[name]) + [fill[name]] * (length - run.stop)
-            for row, run in zip(rows, runs, strict=True)
-        ]
+        padded = [list(row[name]) + [fill[name]] * (length - run.stop) for row, run in zip(rows, runs, strict=True)]
         inputs[name] = torch.tensor(padded, dtype=torch.long)
     if "attention_mask" not in inputs:
         inputs["attention_mask"] = torch.zeros(len(rows), length, dtype=torch.long)
         for index, run in enumerate(runs):
             inputs["attention_mask"][index, run] = 1
     return inputs, tuple(runs)
+
+
+def tokens_of_ids(tokenizer: Any, ids: Sequence[int], text: str | None = None) -> Tokens:
+    """Tokens for ids that a model wrote or was given, rather than for a text.
+
+    Args:
+        text: what the ids spell; decoded from them by default.
+    """
+    numbers = [int(number) for number in ids]
+    shown = tokenizer.decode(numbers, skip_special_tokens=True) if text is None else text
+    special_ids = set(tokenizer.all_special_ids)
+    row: dict[str, Any] = {
+        "input_ids": numbers,
+        "special_tokens_mask": [int(number in special_ids) for number in numbers],
+        "sequence_ids": None,
+    }
+    offsets = _offsets(tokenizer, shown, numbers, special_ids)
+    if offsets is not None:
+        row["offset_mapping"] = offsets
+    return _tokens(tokenizer, row, (shown, None))
+
+
+def _offsets(tokenizer: Any, text: str, ids: list[int], special_ids: set[int]) -> list[tuple[int, int]] | None:
+    """The tokenizer's own offsets, if it reads the text as the very same ids (special ones aside)."""
+    if not getattr(tokenizer, "is_fast", False):
+        return None
+    read = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
+    plain = [number for number in ids if number not in special_ids]
+    if list(read["input_ids"]) != plain:
+        return None
+    found = iter(read["offset_mapping"])
+    return [(0, 0) if number in special_ids else next(found) for number in ids]

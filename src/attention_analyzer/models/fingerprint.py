@@ -1,0 +1,51 @@
+"""What tells two models apart: a hash of all weights and of the configuration."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+import xxhash
+from torch import nn
+
+#: Elements of each tensor that are looked at to see whether a model has changed since it was hashed.
+_SAMPLE = 16
+
+
+def fingerprint(model: nn.Module) -> str:
+    """32 hexadecimal digits that change with any weight, buffer, dtype or setting of the model (xxHash, 128 bits)."""
+    digest = xxhash.xxh3_128()
+    digest.update(json.dumps(_settings(model), sort_keys=True, default=str).encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+def state_mark(model: nn.Module) -> int:
+    """A cheap mark that changes when weights are replaced, stepped by an optimiser or loaded anew.
+
+    It reads a few elements of each tensor besides torch's own version counters, because assignments through ``.data``
+    do not count there.
+    """
+    marks = []
+    for tensor in model.state_dict(keep_vars=True).values():
+        sample = tensor.detach().reshape(-1)
+        step = max(1, sample.numel() // _SAMPLE)
+        marks.append((tensor.data_ptr(), tensor._version, bytes(_bytes(sample[::step]))))  # noqa: SLF001
+    return hash(tuple(marks))
+
+
+def _settings(model: nn.Module) -> dict[str, Any]:
+    config = getattr(model, "config", None)
+    settings = dict(config.to_dict()) if config is not None else {}
+    # Where the checkpoint lay and which library wrote it do not change what the model computes.
+    for name in ("_name_or_path", "transformers_version", "_attn_implementation_autoset"):
+        settings.pop(name, None)
+    return {"class": type(model).__name__, "config": settings}
+
+
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    plain = tensor.detach().reshape(-1).contiguous().cpu()
+    return memoryview(plain.view(torch.uint8).numpy()) if plain.numel() else memoryview(b"")

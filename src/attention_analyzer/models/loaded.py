@@ -1,0 +1,149 @@
+"""A model with what turns text into its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from attention_analyzer.errors import InputError, ModelError
+from attention_analyzer.models.fingerprint import fingerprint, state_mark
+
+Architecture = Literal["encoder", "decoder", "encoder-decoder"]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model and its tokenizer, as every analysis takes them.
+
+    Attributes:
+        model: the transformers model, in whatever mode and attention implementation its owner gave it.
+        tokenizer: a tokenizer of any kind, or None where there is no text (vision, audio).
+        name: what it was asked for as.
+        tokenizer_problem: why the checkpoint's tokenizer could not be loaded, where that was so.
+    """
+
+    model: nn.Module
+    tokenizer: Any = None
+    name: str = ""
+    tokenizer_problem: str = ""
+    _hashed: dict[int, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def config(self) -> Any:
+        """The model's configuration; an empty one where the model has none."""
+        return getattr(self.model, "config", None) or _NoConfig()
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs belong: the device of the first parameter."""
+        first = next(self.model.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the first floating parameter."""
+        return next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of weights and configuration; computed anew when the model has changed."""
+        mark = state_mark(self.model)
+        if mark not in self._hashed:
+            self._hashed.clear()
+            self._hashed[mark] = fingerprint(self.model)
+        return self._hashed[mark]
+
+    @property
+    def architecture(self) -> Architecture:
+        """Whether tokens see only what came before ("decoder"), everything, or there are two stacks."""
+        if getattr(self.config, "is_encoder_decoder", False):
+            return "encoder-decoder"
+        name = type(self.model).__name__
+        causal = getattr(self.config, "is_decoder", False) or name.endswith(("ForCausalLM", "LMHeadModel"))
+        return "decoder" if causal or _base_is_causal(self.model) else "encoder"
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether the model writes text by itself."""
+        check = getattr(self.model, "can_generate", None)
+        return bool(check()) if callable(check) else False
+
+    @property
+    def max_length(self) -> int | None:
+        """How many tokens the model has positions for; None where positions are relative and unbounded."""
+        config = self.config.get_text_config() if hasattr(self.config, "get_text_config") else self.config
+        positions = getattr(config, "max_position_embeddings", None)
+        if not isinstance(positions, int) or positions <= 0:
+            return None
+        for name, module in self.model.named_modules():
+            # RoBERTa and its kin number positions from just after the padding index.
+            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+                offset = 0 if module.padding_idx is None else module.padding_idx + 1
+                return min(positions, module.num_embeddings) - offset
+        return positions
+
+    def need_tokenizer(self) -> Any:
+        """The tokenizer.
+
+        Raises:
+            ModelError: there is none.
+        """
+        if self.tokenizer is None:
+            reason = f" ({self.tokenizer_problem})" if self.tokenizer_problem else ""
+            raise ModelError(
+                f"{self.name or type(self.model).__name__} has no tokenizer{reason}, so it cannot read text; "
+                "pass tokenizer=…, or give processor inputs with record(inputs=…)."
+            )
+        return self.tokenizer
+
+    def to_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs on the model's device; floating ones in its dtype."""
+        moved = {}
+        for name, value in inputs.items():
+            if isinstance(value, Tensor):
+                value = value.to(self.device, self.dtype) if value.is_floating_point() else value.to(self.device)
+            moved[name] = value
+        return moved
+
+    @contextmanager
+    def evaluating(self) -> Iterator[nn.Module]:
+        """The model without dropout; each module's mode is put back afterwards."""
+        training = [module for module in self.model.modules() if module.training]
+        if not training:
+            yield self.model
+            return
+        self.model.eval()
+        try:
+            yield self.model
+        finally:
+            for module in training:
+                module.training = True
+
+    def check_head(self, layer: int, head: int) -> None:
+        """Refuse a layer or head that the configuration rules out, before any work is done.
+
+        Raises:
+            InputError: there is no such layer or head.
+        """
+        for label, value, size in (
+            ("layer", layer, getattr(self.config, "num_hidden_layers", None)),
+            ("head", head, getattr(self.config, "num_attention_heads", None)),
+        ):
+            if isinstance(size, int) and not 0 <= value < size:
+                raise InputError(f"There is no {label} {value}: {self.name} has {size}, numbered from 0 to {size - 1}.")
+
+
+class _NoConfig:
+    """Stands for the configuration of a model that has none: every setting is absent."""
+
+
+def _base_is_causal(model: nn.Module) -> bool:
+    """Base models of causal families (GPT2Model, LlamaModel) say so at their attention modules."""
+    flags = [getattr(module, "is_causal", None) for module in model.modules() if "Attention" in type(module).__name__]
+    known = [flag for flag in flags if isinstance(flag, bool)]
+    return bool(known) and all(known)

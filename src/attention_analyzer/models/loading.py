@@ -1,0 +1,259 @@
+"""From a name, a folder or an object to a :class:`LoadedModel`.
+
+A model that was named is never replaced by another. Only safetensors weights are read and no remote code is run unless
+the caller asks for either.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from torch import nn
+
+from attention_analyzer.errors import InputError, ModelError, ModelNotFoundError
+from attention_analyzer.models.catalog import available, offline_encoder, offline_folder
+from attention_analyzer.models.loaded import LoadedModel
+
+#: What is meant where nothing is named.
+DEFAULT = "bert-base-uncased"
+
+
+def load(
+    model: str | os.PathLike[str] | nn.Module | None = None,
+    tokenizer: Any = None,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    model_class: str | type | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    **options: Any,
+) -> LoadedModel:
+    """Load a model and its tokenizer.
+
+    Args:
+        model: a bundled or packaged name, a local folder, a hub id, or a model that is already loaded; None for
+            ``bert-base-uncased`` or, with a warning, the offline encoder where that cannot be had.
+        tokenizer: for a loaded model its tokenizer or processor; otherwise only to replace the checkpoint's own.
+        device: "auto" takes a CUDA device where there is one. A loaded model stays where it is.
+        dtype: "auto" keeps the checkpoint's, but float16 becomes float32 on a CPU. A loaded model stays as it is.
+        model_class: a transformers class or its name; by default the one the checkpoint was saved from.
+        revision: a branch, tag or commit on the hub.
+        trust_remote_code: whether code from the checkpoint may run.
+        allow_pickle: whether weights may be read from pickle files.
+        options: further arguments of ``from_pretrained`` (``attn_implementation``, ``device_map``, …).
+
+    Raises:
+        ModelNotFoundError: there is no such model here.
+        ModelError: there is, but it cannot be loaded.
+    """
+    if isinstance(model, nn.Module):
+        return LoadedModel(model, _text_part(tokenizer), _name_of(model))
+    if model is None:
+        return _load_default(device=device, dtype=dtype, **options)
+    name = os.fspath(model)
+    if not name.strip():
+        raise InputError("The model's name is empty; name a model (attn models lists what can be had here).")
+    settings = {"trust_remote_code": trust_remote_code, "revision": revision}
+    where, settings["local_files_only"] = _locate(name, settings)
+    settings = {key: value for key, value in settings.items() if value is not None}
+    try:
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(where, **settings)
+        chosen = _class_for(config, model_class)
+        with _quiet_loading():
+            network = chosen.from_pretrained(
+                where,
+                config=config,
+                dtype=_dtype(dtype, device, config),
+                use_safetensors=None if allow_pickle else True,
+                **settings,
+                **options,
+            )
+    except (ImportError, ModelError):
+        raise
+    except Exception as error:
+        raise ModelError(_one_sentence(f"{name} could not be loaded", error)) from error
+    if "device_map" not in options:
+        network = network.to(_device(device))
+    network.eval()
+    if tokenizer is not None:
+        return LoadedModel(network, _text_part(tokenizer), name)
+    own, problem = _tokenizer(where, settings)
+    return LoadedModel(network, own, name, problem)
+
+
+def from_config(
+    config: Any, tokenizer: Any = None, *, model_class: str | type | None = None, seed: int = 0, device: str = "auto"
+) -> LoadedModel:
+    """A model with fresh random weights from a configuration.
+
+    Args:
+        config: a transformers configuration.
+        seed: of the weights; the caller's random state is left as it was.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        chosen = _class_for(config, model_class)
+        build = getattr(chosen, "_from_config", chosen)
+        model = build(config)
+    model.to(_device(device)).eval()
+    return LoadedModel(model, _text_part(tokenizer), f"{type(model).__name__} with random weights")
+
+
+def _load_default(**options: Any) -> LoadedModel:
+    try:
+        return load(DEFAULT, **options)
+    except (ModelNotFoundError, ModelError) as error:
+        name = offline_encoder()
+        if name is None:
+            raise
+        reason = str(error).split(";", maxsplit=1)[0].rstrip(".")
+        warnings.warn(f"No model was named and {reason}; the offline encoder {name} is used instead.", stacklevel=3)
+        return load(name, **options)
+
+
+def _locate(name: str, settings: dict[str, Any]) -> tuple[str, bool]:
+    """Where transformers shall read from, and whether the network stays out of it."""
+    offline = offline_folder(name)
+    if offline is not None:
+        return str(offline), True
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").exists():
+            raise ModelNotFoundError(f"The folder {name} has no config.json, so it holds no transformers model.")
+        return str(folder), True
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise ModelNotFoundError(f"There is no folder {name}; {_what_can_be_had()}")
+    if _in_hub_cache(name, settings.get("revision")):
+        return name, not _hub_answers()
+    if not _hub_answers():
+        raise ModelNotFoundError(
+            f"{name} is neither bundled, nor a folder, nor in the hub's local cache, and the hub cannot be reached; "
+            f"{_what_can_be_had()}"
+        )
+    return name, False
+
+
+def _in_hub_cache(name: str, revision: str | None) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
+    except HFValidationError:
+        raise ModelNotFoundError(
+            f"{name!r} is neither bundled nor a folder, and no hub id has this form; {_what_can_be_had()}"
+        ) from None
+
+
+@lru_cache(maxsize=1)
+def _hub_answers() -> bool:
+    """Whether the hub can be reached at all; asked once, because its own retries take half a minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    address = urlsplit(constants.ENDPOINT)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        with socket.create_connection((address.hostname or "", port), timeout=3):
+            return True
+    except OSError:
+        return False
+
+
+def _what_can_be_had() -> str:
+    names = [model.name for model in available()]
+    return f"available here: {', '.join(names)}." if names else "no model is available offline."
+
+
+def _class_for(config: Any, wanted: str | type | None) -> Any:
+    import transformers
+
+    if isinstance(wanted, type):
+        return wanted
+    names = [wanted] if wanted else list(getattr(config, "architectures", None) or [])
+    for name in names:
+        found = getattr(transformers, name, None)
+        if found is not None:
+            return found
+    if wanted:
+        raise ModelError(f"transformers has no class {wanted!r}; name one such as 'AutoModelForCausalLM'.")
+    return transformers.AutoModel
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(_one_sentence(f"The device {device!r} cannot be used here", error)) from None
+    return chosen
+
+
+def _dtype(dtype: str | torch.dtype, device: str | torch.device, config: Any) -> torch.dtype | str:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype != "auto":
+        named = getattr(torch, dtype, None)
+        if not isinstance(named, torch.dtype):
+            raise InputError(f"There is no dtype {dtype!r}; name one such as 'float32' or 'bfloat16'.")
+        return named
+    stored = getattr(config, "dtype", None)
+    on_cpu = _device(device).type == "cpu"
+    return torch.float32 if on_cpu and stored in (torch.float16, "float16") else "auto"
+
+
+def _tokenizer(where: str, settings: dict[str, Any]) -> tuple[Any, str]:
+    """The checkpoint's tokenizer, or None and why: a model of images or sound has none, and can be used all the same."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(where, **settings), ""
+    except Exception as error:  # noqa: BLE001 (a dozen kinds of error say the same: no tokenizer here)
+        return None, " ".join(str(error).split())[:200]
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Without the bar that transformers shows for weights, which are read in a moment; downloads keep theirs."""
+    from transformers.utils import logging
+
+    was_shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_shown:
+            logging.enable_progress_bar()
+
+
+def _text_part(tokenizer: Any) -> Any:
+    """The tokenizer itself, or the one inside a processor."""
+    return getattr(tokenizer, "tokenizer", tokenizer)
+
+
+def _name_of(model: nn.Module) -> str:
+    config = getattr(model, "config", None)
+    return getattr(config, "_name_or_path", "") or type(model).__name__
+
+
+def _one_sentence(what: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    return f"{what}: {reason[:300].rstrip('.')}."

@@ -1,0 +1,411 @@
+"""Texts and a model in, records or streamed statistics out: the one place where a model is run to be looked at.
+
+*Recording* keeps queries and keys, so that a record can be asked anything. *Streaming* reduces each site inside the
+forward and lets them go: for corpora, very long texts and training.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from attention_analyzer.capture.forward import CapturedForward, capture_forward
+from attention_analyzer.capture.naming import CallPlace
+from attention_analyzer.errors import InputError, ModelError, TooLongError, UnsupportedModelError
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.record import AttentionRecord, SiteRecord
+from attention_analyzer.site import Kind, Site
+from attention_analyzer.text.tokenization import Pair, tokenize, tokens_of_ids
+from attention_analyzer.text.tokens import Tokens
+from attention_analyzer.weights.base import AttentionWeights
+from attention_analyzer.weights.reductions import Reduction, Statistics
+
+#: How many texts run together unless the caller says otherwise.
+BATCH = 16
+#: Tokens that an encoder–decoder may write where its target is not given.
+LONGEST_TARGET = 128
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A padded batch with the tokens on the axes of its sites.
+
+    Attributes:
+        inputs: of the model's forward, on its device.
+        source: per text the tokens of the main text; ``target``: those of an encoder–decoder's decoder.
+        source_length, target_length: padded lengths.
+    """
+
+    inputs: dict[str, Any]
+    source: tuple[Tokens, ...]
+    target: tuple[Tokens, ...] | None = None
+
+    @property
+    def source_length(self) -> int:
+        return max(map(len, self.source))
+
+    @property
+    def target_length(self) -> int:
+        return max(map(len, self.target or self.source))
+
+    @property
+    def valid(self) -> Tensor:
+        """bool ``[text, token]`` of the main text; padding is on the right."""
+        return _valid(self.source)
+
+    def axes(self, stack: str, kind: Kind) -> tuple[tuple[Tokens, ...], tuple[Tokens, ...]]:
+        """Per text, the tokens of a site's queries and keys."""
+        if self.target is None or (stack != "decoder" and kind == "self"):
+            return self.source, self.source
+        return self.target, self.target if kind == "self" else self.source
+
+
+@dataclass(frozen=True)
+class StreamedBatch:
+    """What a streaming forward left of one batch.
+
+    Attributes:
+        tokens: per text the tokens of the main text.
+        sites: every site in the order it was called.
+        statistics: per site, with axes ``[text, head, …]``; padding never counts.
+        valid: bool ``[text, token]`` of the main text.
+        outputs: the model's own outputs.
+    """
+
+    tokens: tuple[Tokens, ...]
+    sites: tuple[Site, ...]
+    statistics: tuple[Statistics, ...]
+    valid: Tensor
+    outputs: Any
+
+
+def record_texts(
+    loaded: LoadedModel,
+    texts: Sequence[str | Pair],
+    *,
+    truncate: bool = False,
+    check: bool = True,
+    batch_size: int = BATCH,
+) -> list[AttentionRecord]:
+    """One record per text, without padding.
+
+    Args:
+        texts: texts, or pairs of texts. For an encoder–decoder a pair is source and target; for a source alone the
+            model writes the target itself, greedily.
+        truncate: cut what the model has no positions for instead of refusing it.
+        check: whether outputs are rebuilt from the weights and compared.
+        batch_size: how many texts run together.
+
+    Raises:
+        InputError, TooLongError: a text cannot be used.
+        CaptureError: the weights do not reproduce the model's own outputs.
+    """
+    records: list[AttentionRecord] = []
+    for batch in batches(texts, batch_size):
+        prepared = prepare(loaded, batch, truncate=truncate)
+        forward = run(loaded, prepared, check=check)
+        if len(batch) > 1 and not _follow_tokens(prepared, forward):
+            # Pooled or widened axes: where each text's padding went is unknown, so each runs alone.
+            for text in batch:
+                records += record_texts(loaded, [text], truncate=truncate, check=check)
+            continue
+        records += [_record(loaded, prepared, forward, index) for index in range(len(batch))]
+    return records
+
+
+def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True) -> AttentionRecord:
+    """A record of any inputs of a forward, such as a processor's: images, sound, or a mixture with text.
+
+    Axes as long as ``input_ids`` (or ``decoder_input_ids``) show those tokens; all others show numbered positions.
+
+    Raises:
+        InputError: the inputs hold more than one text, image or sound.
+    """
+    tensors = {
+        name: torch.as_tensor(value) if not isinstance(value, Tensor) else value for name, value in inputs.items()
+    }
+    ids = {name: tensors[name] for name in ("input_ids", "decoder_input_ids") if name in tensors}
+    for name, value in ids.items():
+        if value.dim() != 2 or value.shape[0] != 1:
+            raise InputError(f"{name} has the shape {tuple(value.shape)}, but one text [1, token] was expected.")
+    with loaded.evaluating() as model:
+        forward = capture_forward(model, loaded.to_device(dict(tensors)), valid=None, check=check)
+    named = {name: _tokens_of(loaded, value[0]) for name, value in ids.items()}
+    entries = []
+    for site, weights in forward.sites:
+        queries, keys = (
+            _named_axis(named, site, size, side) for size, side in zip(weights.shape[1:], (0, 1), strict=True)
+        )
+        entries.append(SiteRecord(site, weights, queries, keys))
+    return _assemble(loaded, entries, forward)
+
+
+def generate(
+    loaded: LoadedModel, prompt: str, *, max_new_tokens: int = 40, check: bool = True, **options: Any
+) -> AttentionRecord:
+    """Let the model write, and record the attention over prompt and written tokens.
+
+    The weights are those of one clean forward over the finished text, which a model with a cache computes too, one row
+    at a time. ``record.notes`` has ``prompt_tokens`` and ``written``.
+
+    Args:
+        options: further arguments of the model's ``generate`` (``do_sample``, ``temperature``, …).
+
+    Raises:
+        ModelError: the model cannot write.
+        TooLongError: prompt and answer exceed the model's positions.
+    """
+    tokenizer = loaded.need_tokenizer()
+    if not loaded.can_generate:
+        raise ModelError(f"{loaded.name} cannot write text: {type(loaded.model).__name__} has no language-model head.")
+    if max_new_tokens < 1:
+        raise InputError(f"max_new_tokens must be at least 1, not {max_new_tokens}.")
+    tokenized = tokenize(tokenizer, [prompt], max_length=loaded.max_length)
+    inputs = _accepted(loaded.model, tokenized.inputs)
+    prompt_tokens = tokenized.tokens[0]
+    if loaded.architecture == "encoder-decoder":
+        ids = _written_target(loaded, inputs, max_new_tokens=max_new_tokens, **options)
+        target = tokens_of_ids(tokenizer, ids[0].tolist())
+        prepared = Prepared(loaded.to_device(inputs | {"decoder_input_ids": ids}), (prompt_tokens,), (target,))
+        notes = {"prompt_tokens": len(prompt_tokens), "written": target.text}
+    else:
+        limit = loaded.max_length
+        if limit is not None and len(prompt_tokens) + max_new_tokens > limit:
+            raise TooLongError(
+                f"The prompt has {len(prompt_tokens)} tokens and {max_new_tokens} more were asked for, but the model has "
+                f"positions for {limit}; shorten the prompt or lower max_new_tokens."
+            )
+        ended = _without_closing(tokenizer, prompt_tokens, inputs)
+        ids = _generated(loaded, ended, max_new_tokens=max_new_tokens, **options)
+        start = ended["input_ids"].shape[1]
+        tokens = tokens_of_ids(tokenizer, ids[0].tolist())
+        prepared = Prepared(loaded.to_device({"input_ids": ids, "attention_mask": torch.ones_like(ids)}), (tokens,))
+        prepared = Prepared(_accepted(loaded.model, prepared.inputs), prepared.source)
+        notes = {"prompt_tokens": start, "written": tokenizer.decode(ids[0, start:], skip_special_tokens=True)}
+    forward = run(loaded, prepared, check=check)
+    record = _record(loaded, prepared, forward, 0)
+    return AttentionRecord(
+        record.entries, record.model_name, record.fingerprint, record.exact, record.deviation, {**record.notes, **notes}
+    )
+
+
+def stream_texts(
+    loaded: LoadedModel,
+    texts: Iterable[str | Pair],
+    reductions: Sequence[Reduction],
+    *,
+    truncate: bool = False,
+    check: bool = True,
+    batch_size: int = BATCH,
+) -> Iterator[StreamedBatch]:
+    """Statistics of every site, batch by batch; no query or key outlives its call.
+
+    Raises:
+        InputError, TooLongError: a text cannot be used.
+        CaptureError: the weights do not reproduce the model's own outputs.
+    """
+    for batch in batches(texts, batch_size):
+        prepared = prepare(loaded, batch, truncate=truncate)
+        yield _streamed(loaded, prepared, reductions, check)
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of up to ``size`` items."""
+    if size < 1:
+        raise InputError(f"A batch holds at least one text, not {size}.")
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def prepare(loaded: LoadedModel, texts: Sequence[str | Pair], *, truncate: bool = False) -> Prepared:
+    """Tokenize a batch and complete the inputs that the model asks for."""
+    tokenizer = loaded.need_tokenizer()
+    two_stacks = loaded.architecture == "encoder-decoder"
+    targets = [text[1] if isinstance(text, tuple) else None for text in texts] if two_stacks else []
+    sources = [text[0] if isinstance(text, tuple) else text for text in texts] if two_stacks else list(texts)
+    tokenized = tokenize(tokenizer, sources, max_length=loaded.max_length, truncate=truncate)
+    inputs: dict[str, Any] = dict(_accepted(loaded.model, tokenized.inputs))
+    target = None
+    if two_stacks:
+        rows = [_target_row(loaded, inputs, index, text) for index, text in enumerate(targets)]
+        inputs["decoder_input_ids"] = _stacked(rows, _pad_id(loaded))
+        inputs["decoder_attention_mask"] = _stacked([torch.ones_like(row) for row in rows], 0)
+        inputs = _accepted(loaded.model, inputs)
+        target = tuple(_tokens_of(loaded, row) for row in rows)
+    return Prepared(loaded.to_device(inputs), tokenized.tokens, target)
+
+
+def run(
+    loaded: LoadedModel,
+    prepared: Prepared,
+    *,
+    keep: Callable[[CallPlace, AttentionWeights], Any] | None = None,
+    check: bool = True,
+) -> CapturedForward[Any]:
+    """One captured forward of a prepared batch."""
+    with loaded.evaluating() as model:
+        return capture_forward(model, prepared.inputs, valid=prepared.valid.to(loaded.device), keep=keep, check=check)
+
+
+def _streamed(loaded: LoadedModel, prepared: Prepared, reductions: Sequence[Reduction], check: bool) -> StreamedBatch:
+    def keep(place: CallPlace, weights: AttentionWeights) -> Statistics:
+        queries, keys = prepared.axes(place.stack, place.kind)
+        if weights.shape[1:] != (max(map(len, queries)), max(map(len, keys))):
+            raise UnsupportedModelError(
+                f"{place.path} has {weights.queries} queries and {weights.keys} keys for a text of {len(queries[0])} "
+                "tokens; pooled or widened sequences cannot be streamed: use record(text) instead."
+            )
+        groups = padded_groups(keys, weights.empty().device)
+        return weights.reduce(
+            reductions,
+            diagonal=None if place.kind == "cross" else 0,
+            groups=groups,
+            valid=_valid(queries),
+            key_valid=_valid(keys),
+        )
+
+    forward = run(loaded, prepared, keep=keep, check=check)
+    sites, statistics = zip(*forward.sites, strict=True)
+    return StreamedBatch(prepared.source, sites, statistics, prepared.valid, forward.outputs)
+
+
+def padded_groups(tokens: Sequence[Tokens], device: torch.device) -> dict[str, Tensor]:
+    """The key groups of a padded batch: bool ``[text, key]`` by name; padding is in none."""
+    rows = [each.groups() for each in tokens]
+    length = max(map(len, tokens))
+    return {
+        name: torch.cat([nn.functional.pad(row[name], (0, length - row[name].shape[1])) for row in rows]).to(device)
+        for name in rows[0]
+    }
+
+
+def _valid(tokens: Sequence[Tokens]) -> Tensor:
+    length = max(map(len, tokens))
+    return torch.tensor([[index < len(each) for index in range(length)] for each in tokens])
+
+
+def _follow_tokens(prepared: Prepared, forward: CapturedForward[AttentionWeights]) -> bool:
+    """Whether every site's axes are as long as the padded texts they should show."""
+    for site, weights in forward.sites:
+        queries, keys = prepared.axes(site.stack, site.kind)
+        if weights.shape[1:] != (max(map(len, queries)), max(map(len, keys))):
+            return False
+    return True
+
+
+def _record(
+    loaded: LoadedModel, prepared: Prepared, forward: CapturedForward[AttentionWeights], index: int
+) -> AttentionRecord:
+    entries = []
+    for site, weights in forward.sites:
+        of_queries, of_keys = prepared.axes(site.stack, site.kind)
+        queries = _axis(of_queries, weights.queries, index)
+        keys = _axis(of_keys, weights.keys, index)
+        cut = weights.select(index, slice(0, len(queries)), slice(0, len(keys)))
+        entries.append(SiteRecord(site, cut, queries, keys))
+    return _assemble(loaded, entries, forward)
+
+
+def _axis(tokens: Sequence[Tokens], size: int, index: int) -> Tokens:
+    """The tokens of one axis; positions where the model made the sequence shorter or longer."""
+    return tokens[index] if size == max(map(len, tokens)) else Tokens.positions(size)
+
+
+def _assemble(loaded: LoadedModel, entries: list[SiteRecord], forward: CapturedForward[Any]) -> AttentionRecord:
+    notes: dict[str, Any] = {"unheard": list(forward.unheard)} if forward.unheard else {}
+    return AttentionRecord(tuple(entries), loaded.name, loaded.fingerprint, forward.exact, forward.deviation, notes)
+
+
+def _named_axis(named: Mapping[str, Tokens], site: Site, size: int, side: int) -> Tokens:
+    """Tokens of one axis in a record of processor inputs."""
+    in_decoder = site.stack == "decoder" and (side == 0 or site.kind == "self")
+    order = ("decoder_input_ids", "input_ids") if in_decoder else ("input_ids",)
+    for name in order:
+        if name in named and len(named[name]) == size and site.stack in ("encoder", "decoder"):
+            return named[name]
+    return Tokens.grid(size) if site.stack == "vision" else Tokens.positions(size)
+
+
+def _tokens_of(loaded: LoadedModel, ids: Tensor) -> Tokens:
+    if loaded.tokenizer is None:
+        return Tokens.positions(len(ids))
+    return tokens_of_ids(loaded.tokenizer, ids.tolist())
+
+
+def _target_row(loaded: LoadedModel, inputs: Mapping[str, Tensor], index: int, text: str | None) -> Tensor:
+    """What the decoder reads: the start token, then the given target or what the model writes itself."""
+    if text is None and loaded.can_generate:
+        size = (
+            int(inputs["attention_mask"][index].sum()) if "attention_mask" in inputs else inputs["input_ids"].shape[1]
+        )
+        alone = {name: value[index : index + 1, :size] for name, value in inputs.items()}
+        return _written_target(loaded, alone, max_new_tokens=LONGEST_TARGET)[0]
+    start = torch.tensor([_start_id(loaded)])
+    if text is None:
+        return start
+    encoded = loaded.need_tokenizer()(text_target=text, verbose=False)["input_ids"]
+    ends = loaded.tokenizer.eos_token_id
+    return torch.cat([start, torch.tensor([number for number in encoded if number != ends], dtype=torch.long)])
+
+
+def _written_target(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options: Any) -> Tensor:
+    """What an encoder–decoder writes, ``[1, token]``, without the token that ends it: no row follows that."""
+    ids = _generated(loaded, inputs, **options)
+    ends = loaded.tokenizer.eos_token_id
+    return ids[:, :-1] if ids.shape[1] > 1 and int(ids[0, -1]) == ends else ids
+
+
+def _generated(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options: Any) -> Tensor:
+    settings = {"do_sample": False, "num_beams": 1, "pad_token_id": _pad_id(loaded)} | options
+    with loaded.evaluating() as model, torch.no_grad():
+        result = model.generate(**loaded.to_device(dict(inputs)), **settings)  # type: ignore[operator]
+    return (result if isinstance(result, Tensor) else result.sequences)[:1].cpu()
+
+
+def _without_closing(tokenizer: Any, tokens: Tokens, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A prompt to be continued has no end-of-text token, which some tokenizers put there."""
+    size = len(tokens)
+    if size > 1 and tokens.is_special[-1] and tokens.ids[-1] == tokenizer.eos_token_id:
+        size -= 1
+    return {name: value[:, :size] for name, value in inputs.items() if name != "token_type_ids"}
+
+
+def _start_id(loaded: LoadedModel) -> int:
+    for holder in (getattr(loaded.model, "generation_config", None), loaded.config):
+        number = getattr(holder, "decoder_start_token_id", None)
+        if number is not None:
+            return int(number)
+    for name in ("bos_token_id", "pad_token_id"):
+        number = getattr(loaded.config, name, None)
+        if number is not None:
+            return int(number)
+    raise ModelError(f"{loaded.name} names no token that a target starts with (decoder_start_token_id).")
+
+
+def _pad_id(loaded: LoadedModel) -> int:
+    for holder in (loaded.tokenizer, loaded.config):
+        number = getattr(holder, "pad_token_id", None)
+        if number is not None:
+            return int(number)
+    return 0
+
+
+def _stacked(rows: Sequence[Tensor], fill: int) -> Tensor:
+    return nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=fill)
+
+
+def _accepted(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those inputs that the model's forward names: a tokenizer may make more than a model of another kind reads."""
+    names = inspect.signature(model.forward).parameters
+    if "input_ids" not in names:
+        return dict(inputs)
+    return {name: value for name, value in inputs.items() if name in names}
