@@ -46,6 +46,7 @@ def _settings(model: nn.Module) -> dict[str, Any]:
     return {"class": type(model).__name__, "config": settings}
 
 
-def _bytes(tensor: torch.Tensor) -> memoryview:
+def _bytes(tensor: torch.Tensor) -> Any:
+    """The tensor's bytes as a NumPy array, without a copy where it is contiguous and on the CPU."""
     plain = tensor.detach().reshape(-1).contiguous().cpu()
-    return memoryview(plain.view(torch.uint8).numpy()) if plain.numel() else memoryview(b"")
+    return plain.view(torch.uint8).numpy() if plain.numel() else b""

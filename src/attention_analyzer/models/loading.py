@@ -221,7 +221,7 @@ def _dtype(dtype: str | torch.dtype, device: str | torch.device, config: Any) ->
 
 
 def _tokenizer(where: str, settings: dict[str, Any]) -> tuple[Any, str]:
-    """The checkpoint's tokenizer, or None and why: a model of images or sound has none, and can be used all the same."""
+    """The checkpoint's tokenizer; or None, which models of images or sound can do without, and why."""
     from transformers import AutoTokenizer
 
     try:

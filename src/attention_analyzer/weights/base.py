@@ -48,6 +48,10 @@ class AttentionWeights(ABC):
     def empty(self) -> Tensor:
         """An empty tensor of the dtype and device of results."""
 
+    @abstractmethod
+    def select(self, batch: int, queries: slice, keys: slice) -> AttentionWeights:
+        """The weights of one batch row, cut to runs of queries and keys (its padding left out)."""
+
     @property
     def queries(self) -> int:
         return self.visibility.queries
