@@ -17,7 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "site"}),
     frozenset({"text", "weights"}),
     frozenset({"capture", "models"}),
-    frozenset({"record", "storage", "cache", "recording"}),
+    frozenset({"record", "storage", "cache", "recording", "matrices"}),
     frozenset(
         {"metrics", "patterns", "heads", "attribution", "interventions", "linguistics", "comparison"},
     ),

@@ -83,6 +83,11 @@ class AttentionRecord:
         """The tokens of the last stack's queries: an encoder–decoder's target, else the same as :attr:`tokens`."""
         return self.entries[-1].queries
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that the record's tensors take, in bytes; linear in the text."""
+        return sum(entry.weights.nbytes for entry in self.entries)
+
     def __len__(self) -> int:
         return len(self.entries)
 

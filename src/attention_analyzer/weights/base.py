@@ -48,6 +48,11 @@ class AttentionWeights(ABC):
     def empty(self) -> Tensor:
         """An empty tensor of the dtype and device of results."""
 
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Memory that the stored tensors take, in bytes."""
+
     @abstractmethod
     def select(self, batch: int, queries: slice, keys: slice) -> AttentionWeights:
         """The weights of one batch row, cut to runs of queries and keys (its padding left out)."""

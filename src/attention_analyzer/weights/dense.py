@@ -22,6 +22,10 @@ class DenseWeights(AttentionWeights):
     seen: Visibility
 
     @property
+    def nbytes(self) -> int:
+        return self.tensor.nbytes
+
+    @property
     def batch(self) -> int:
         return self.tensor.shape[0]
 

@@ -21,6 +21,10 @@ class QueryKeyWeights(AttentionWeights):
     source: ScoreSource
 
     @property
+    def nbytes(self) -> int:
+        return self.source.query.nbytes + self.source.key.nbytes
+
+    @property
     def batch(self) -> int:
         return self.source.batch
 

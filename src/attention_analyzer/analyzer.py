@@ -1,0 +1,297 @@
+"""The front door: a model, and everything that can be asked about its attention."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import torch
+from torch import nn
+
+from attention_analyzer.cache import RecordCache, default_folder
+from attention_analyzer.errors import InputError
+from attention_analyzer.matrices import LIMIT, AttentionMatrices, matrices_of
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.models.loading import from_config, load
+from attention_analyzer.record import AttentionRecord
+from attention_analyzer.recording import BATCH, generate, record_inputs, record_texts, stream_texts
+from attention_analyzer.text.tokenization import Pair, tokenize
+from attention_analyzer.text.tokens import Tokens
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from attention_analyzer.metrics.metric import Metric
+
+
+class AttentionAnalyzer:
+    """Extracts, measures and explains the attention of one model.
+
+    >>> analyzer = AttentionAnalyzer("demo-encoder")
+    >>> analyzer.record("The cat sat on the mat.").heads()  # one row per head
+
+    Args:
+        model: a bundled or packaged name, a local folder, a hub id, or a model that is already loaded. With nothing
+            named: ``bert-base-uncased``, or the offline encoder (with a warning) where that cannot be had.
+        tokenizer: the tokenizer or processor of a loaded model.
+        device: "auto" takes a CUDA device where there is one; a loaded model stays where it is.
+        dtype: "auto" keeps the checkpoint's (float16 becomes float32 on a CPU).
+        model_class: a transformers class or its name, to load a checkpoint as something else than it was saved as.
+        revision: branch, tag or commit on the hub.
+        trust_remote_code: whether the checkpoint's own code may run.
+        allow_pickle: whether weights may be read from pickle files.
+        cache: True for the platform's cache folder, a folder, or False for none. See :class:`.cache.RecordCache`.
+        options: further arguments of ``from_pretrained``, such as ``attn_implementation`` or ``device_map``.
+
+    Raises:
+        ModelNotFoundError: the named model cannot be had here.
+        ModelError: it can, but not be loaded.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | nn.Module | None = None,
+        tokenizer: Any = None,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        model_class: str | type | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        allow_pickle: bool = False,
+        cache: bool | str | os.PathLike[str] = True,
+        **options: Any,
+    ) -> None:
+        self.loaded = load(
+            model,
+            tokenizer,
+            device=device,
+            dtype=dtype,
+            model_class=model_class,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+            **options,
+        )
+        self.cache = _cache(cache)
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Any,
+        tokenizer: Any = None,
+        *,
+        model_class: str | type | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        cache: bool | str | os.PathLike[str] = False,
+    ) -> AttentionAnalyzer:
+        """An analyzer of a custom configuration with fresh random weights (the same for the same seed)."""
+        return cls.of(from_config(config, tokenizer, model_class=model_class, seed=seed, device=device), cache=cache)
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, *, cache: bool | str | os.PathLike[str] = True) -> AttentionAnalyzer:
+        """An analyzer of a model that :func:`.models.loading.load` gave."""
+        analyzer = cls.__new__(cls)
+        analyzer.loaded = loaded
+        analyzer.cache = _cache(cache)
+        return analyzer
+
+    @property
+    def model(self) -> nn.Module:
+        return self.loaded.model
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.loaded.tokenizer
+
+    @property
+    def name(self) -> str:
+        return self.loaded.name
+
+    @property
+    def device(self) -> torch.device:
+        return self.loaded.device
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the model's weights and configuration."""
+        return self.loaded.fingerprint
+
+    def __repr__(self) -> str:
+        return f"<AttentionAnalyzer of {self.name}: {type(self.model).__name__} on {self.device}>"
+
+    # Records
+
+    @overload
+    def record(
+        self, text: str | Pair, *, truncate: bool = ..., check: bool = ..., batch_size: int = ...
+    ) -> AttentionRecord: ...
+    @overload
+    def record(
+        self, text: list[str] | list[Pair], *, truncate: bool = ..., check: bool = ..., batch_size: int = ...
+    ) -> list[AttentionRecord]: ...
+    @overload
+    def record(self, *, inputs: Mapping[str, Any], check: bool = ...) -> AttentionRecord: ...
+    def record(
+        self,
+        text: str | Pair | Sequence[str | Pair] | None = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        truncate: bool = False,
+        check: bool = True,
+        batch_size: int = BATCH,
+    ) -> AttentionRecord | list[AttentionRecord]:
+        """Run the model and keep what is needed to answer anything about its attention.
+
+        Args:
+            text: a text; a tuple of two texts (for an encoder–decoder: source and target); or a list of either, which
+                gives a list of records.
+            inputs: instead of text, inputs of the model's forward, such as a processor's (images, sound).
+            truncate: cut what the model has no positions for, instead of refusing it.
+            check: whether module outputs are rebuilt from the weights and compared with the model's own.
+            batch_size: how many texts run together.
+
+        Raises:
+            InputError: a text is empty or not a text.
+            TooLongError: a text has more tokens than the model has positions.
+            UnsupportedModelError: the model's attention cannot be represented.
+            CaptureError: the weights do not reproduce the model's own outputs.
+        """
+        if (text is None) == (inputs is None):
+            raise InputError("Give either a text or inputs=…, and not both.")
+        if inputs is not None:
+            return record_inputs(self.loaded, inputs, check=check)
+        one = _one_text(text)
+        if one is not None:
+            return self._records([one], truncate, check, batch_size)[0]
+        if isinstance(text, (bytes, tuple)) or not isinstance(text, Sequence):
+            raise InputError(f"A text, a pair of texts or a list of them was expected, not {type(text).__name__}.")
+        return self._records(list(text), truncate, check, batch_size)
+
+    def generate(self, prompt: str, *, max_new_tokens: int = 40, **options: Any) -> AttentionRecord:
+        """Let the model write, and record attention over prompt and written tokens; see :func:`.recording.generate`."""
+        return generate(self.loaded, prompt, max_new_tokens=max_new_tokens, **options)
+
+    def heads(
+        self,
+        text: str | Pair | Sequence[str | Pair],
+        metrics: Sequence[Metric] | None = None,
+        *,
+        truncate: bool = False,
+        batch_size: int = BATCH,
+    ) -> pd.DataFrame:
+        """The head table without keeping queries and keys: memory stays near that of the plain forward.
+
+        A list of texts adds a column ``text`` with each text's number.
+        """
+        import pandas as pd
+
+        from attention_analyzer.metrics import METRICS
+        from attention_analyzer.metrics.table import evaluate, needs_of, table_of
+
+        chosen = METRICS if metrics is None else tuple(metrics)
+        one = _one_text(text)
+        texts = list(text) if one is None else [one]
+        frames: list[pd.DataFrame] = []
+        for batch in stream_texts(self.loaded, texts, needs_of(chosen), truncate=truncate, batch_size=batch_size):
+            pairs = zip(batch.sites, batch.statistics, strict=True)
+            values = [(site, evaluate(statistics, chosen)) for site, statistics in pairs]
+            for index in range(len(batch.tokens)):
+                frame = table_of(values, index)
+                if one is None:
+                    frame.insert(0, "text", len(frames))
+                frames.append(frame)
+        if not frames:
+            raise InputError("No texts were given; at least one is needed.")
+        return pd.concat(frames, ignore_index=True)
+
+    # The interface of the specification
+
+    def get_attention_patterns(
+        self, text: str | Pair, *, truncate: bool = False, max_bytes: int = LIMIT
+    ) -> AttentionMatrices:
+        """Whole attention matrices: one tensor ``[1, head, query, key]`` per layer, and ``.as_dict()`` by site name.
+
+        Raises:
+            TooLongError: they would take more than ``max_bytes``.
+        """
+        if not isinstance(text, (str, tuple)):
+            raise InputError(f"One text or a pair of texts was expected, not {type(text).__name__}.")
+        return matrices_of(self.record(text, truncate=truncate), max_bytes)
+
+    def analyze_pattern(self, pattern: Any, tokens: Sequence[str] | Tokens | None = None) -> dict[str, Any]:
+        """Statistics and named patterns of an attention matrix; see :func:`.patterns.analysis.analyze_matrix`.
+
+        Args:
+            pattern: ``[query, key]`` for one head, or ``[head, query, key]`` or ``[1, head, query, key]``, torch or
+                NumPy.
+            tokens: what queries and keys show; without them, what depends on tokens is left out.
+
+        Returns:
+            A dict with ``mean``, ``max``, ``min``, ``entropy`` and the other metrics (over several heads: their
+            means, and for ``max`` and ``min`` the extremes), ``patterns`` (strength in [0, 1] by name), ``shows``
+            (the names whose strength is at least one half) and, for several heads, ``heads``: the same for each.
+        """
+        from attention_analyzer.patterns.analysis import analyze_matrix
+
+        return analyze_matrix(pattern, tokens)
+
+    def get_token_importance(
+        self, text: str | Pair, method: str = "received", **options: Any
+    ) -> list[tuple[str, float]]:
+        """How important each token is, as ``(token, score)`` in the order of the text; scores sum to one.
+
+        Args:
+            method: one of :data:`.attribution.ATTRIBUTIONS`. "received", the default, is how much attention a token
+                gets: a description, not a claim about what moved the output.
+            options: see :func:`.attribution.token_importance`.
+        """
+        from attention_analyzer.attribution import token_importance
+
+        importance = token_importance(self.loaded, text, method=method, **options)
+        return [(token, float(score)) for token, score in zip(importance.tokens, importance.scores, strict=True)]
+
+    # Inside
+
+    def _records(self, texts: list[str | Pair], truncate: bool, check: bool, batch_size: int) -> list[AttentionRecord]:
+        if self.cache is None:
+            return record_texts(self.loaded, texts, truncate=truncate, check=check, batch_size=batch_size)
+        keys = [self._key(text, truncate) for text in texts]
+        records = [self.cache.get(key) for key in keys]
+        missing = [index for index, record in enumerate(records) if record is None]
+        made = record_texts(
+            self.loaded, [texts[i] for i in missing], truncate=truncate, check=check, batch_size=batch_size
+        )
+        for index, record in zip(missing, made, strict=True):
+            self.cache.put(keys[index], record)
+            records[index] = record
+        return [record for record in records if record is not None]
+
+    def _key(self, text: str | Pair, truncate: bool) -> str:
+        import transformers
+
+        whole = [text] if self.loaded.architecture != "encoder-decoder" or isinstance(text, str) else [text[0]]
+        tokenized = tokenize(self.loaded.need_tokenizer(), whole, max_length=self.loaded.max_length, truncate=truncate)
+        settings = {
+            "tokens": tokenized.tokens[0].to_dict(),
+            "backend": getattr(self.loaded.config, "_attn_implementation", None),
+            "device": self.device.type,
+            "versions": [torch.__version__, transformers.__version__],
+        }
+        return RecordCache.key(self.fingerprint, text, settings)
+
+
+def _one_text(text: Any) -> str | Pair | None:
+    """The text or pair itself; None for anything that should be many of them."""
+    if isinstance(text, str):
+        return text
+    return (text[0], text[1]) if isinstance(text, tuple) and len(text) == 2 else None
+
+
+def _cache(choice: bool | str | os.PathLike[str]) -> RecordCache | None:
+    if choice is False:
+        return None
+    return RecordCache(default_folder() if choice is True else Path(choice))
