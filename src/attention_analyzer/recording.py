@@ -132,13 +132,13 @@ def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool
     tensors = {
         name: torch.as_tensor(value) if not isinstance(value, Tensor) else value for name, value in inputs.items()
     }
-    ids = {name: tensors[name] for name in ("input_ids", "decoder_input_ids") if name in tensors}
+    ids: dict[str, Tensor] = {name: tensors[name] for name in ("input_ids", "decoder_input_ids") if name in tensors}
     for name, value in ids.items():
         if value.dim() != 2 or value.shape[0] != 1:
             raise InputError(f"{name} has the shape {tuple(value.shape)}, but one text [1, token] was expected.")
     with loaded.evaluating() as model:
         forward = capture_forward(model, loaded.to_device(dict(tensors)), valid=None, check=check)
-    named = {name: _tokens_of(loaded, value[0]) for name, value in ids.items()}
+    named: dict[str, Tokens] = {name: _tokens_of(loaded, value[0]) for name, value in ids.items()}
     entries = []
     for site, weights in forward.sites:
         queries, keys = (
@@ -180,8 +180,8 @@ def generate(
         limit = loaded.max_length
         if limit is not None and len(prompt_tokens) + max_new_tokens > limit:
             raise TooLongError(
-                f"The prompt has {len(prompt_tokens)} tokens and {max_new_tokens} more were asked for, but the model has "
-                f"positions for {limit}; shorten the prompt or lower max_new_tokens."
+                f"The prompt has {len(prompt_tokens)} tokens and {max_new_tokens} more were asked for, but the model "
+                f"has positions for {limit}; shorten the prompt or lower max_new_tokens."
             )
         ended = _without_closing(tokenizer, prompt_tokens, inputs)
         ids = _generated(loaded, ended, max_new_tokens=max_new_tokens, **options)

@@ -82,12 +82,11 @@ def tokenize(
     for row, (first, _) in zip(rows, pairs, strict=True):
         if not row["input_ids"]:
             raise InputError(f"The tokenizer makes no token of the text {first[:60]!r}.")
-        if max_length is not None and len(row["input_ids"]) > max_length:
-            if not truncate:
-                raise TooLongError(
-                    f"The text has {len(row['input_ids'])} tokens, but the model has positions for {max_length}; "
-                    "shorten it or pass truncate=True."
-                )
+        if max_length is not None and len(row["input_ids"]) > max_length and not truncate:
+            raise TooLongError(
+                f"The text has {len(row['input_ids'])} tokens, but the model has positions for {max_length}; "
+                "shorten it or pass truncate=True."
+            )
     if max_length is not None and truncate:
         rows = [
             row
@@ -120,7 +119,7 @@ def _encode_one(
         arguments |= {"truncation": True, "max_length": max_length}
     # The length is checked here, against the model; the tokenizer's own note about it would be noise.
     encoded = tokenizer(first, second, verbose=False, **arguments)
-    row = {name: list(value) for name, value in encoded.items()}
+    row: dict[str, Any] = {name: list(value) for name, value in encoded.items()}
     row["sequence_ids"] = encoded.sequence_ids() if getattr(tokenizer, "is_fast", False) else None
     return row
 
@@ -210,11 +209,9 @@ def _pad(tokenizer: Any, rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor],
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in rows[0]]
     fill = {"input_ids": pad_id, "attention_mask": 0, "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0)}
     inputs: dict[str, Tensor] = {}
-    runs = []
-    for row in rows:
-        # Always on the right, whatever the tokenizer prefers for generation: many models count positions from the left
-        # end without looking at the mask, and would see a shifted text.
-        runs.append(slice(0, len(row["input_ids"])))
+    # Always on the right, whatever the tokenizer prefers for generation: many models count positions from the left end
+    # without looking at the mask, and would see a shifted text.
+    runs = [slice(0, len(row["input_ids"])) for row in rows]
     for name in names:
         padded = [list(row[name]) + [fill[name]] * (length - run.stop) for row, run in zip(rows, runs, strict=True)]
         inputs[name] = torch.tensor(padded, dtype=torch.long)
