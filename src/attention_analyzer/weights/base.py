@@ -126,10 +126,14 @@ class AttentionWeights(ABC):
             groups=groups or {},
         )
         with torch.no_grad():
-            return gather(self.blocks(), reductions, axes, like)
+            return self.gather(reductions, axes)
+
+    def gather(self, reductions: Collection[Reduction], axes: Axes) -> Statistics:
+        """One pass for a frame that is already drawn up; see :meth:`reduce`."""
+        return gather(self.blocks(), reductions, axes, self.empty())
 
 
-def _run(index: Index, size: int, name: str) -> slice:
+def _run(index: object, size: int, name: str) -> slice:
     if isinstance(index, slice):
         start, stop, step = index.indices(size)
         if step != 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -37,6 +37,15 @@ def gather(blocks: Iterable[Block], reductions: Collection[Reduction], axes: Axe
         linear.update(results, block)
         diagonal.update(block)
     diagonal.finish(results)
+    return as_statistics(results, axes)
+
+
+def as_statistics(results: Mapping[Reduction, Tensor], axes: Axes) -> Statistics:
+    """Results ``[flat head, query or key]``, the largest weights among them, put into shape and checked.
+
+    Raises:
+        CaptureError: a weight of a query that counts is NaN or infinite.
+    """
     shaped = {reduction: result.view(axes.batch, axes.heads, -1) for reduction, result in results.items()}
     _check_finite(shaped[LargestWeight()], axes)
     return Statistics(axes, shaped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.block import Block
+from attention_analyzer.weights.fused import fused_gather, why_not
+from attention_analyzer.weights.gather import as_statistics
+from attention_analyzer.weights.reductions import Axes, LargestWeight, Reduction, Statistics
 from attention_analyzer.weights.scores import ScoreSource, working_dtype
 from attention_analyzer.weights.visibility import Visibility
 
@@ -47,6 +50,14 @@ class QueryKeyWeights(AttentionWeights):
 
     def blocks(self) -> Iterator[Block]:
         return self.source.blocks()
+
+    def gather(self, reductions: Collection[Reduction], axes: Axes) -> Statistics:
+        """In one compiled sweep where that can be had, else block by block."""
+        # The largest weights are always gathered: they show whether anything is not finite.
+        wanted = dict.fromkeys([*reductions, LargestWeight()])
+        if why_not(self.source, wanted) is None:
+            return as_statistics(fused_gather(self.source, wanted, axes), axes)
+        return super().gather(reductions, axes)
 
     def select(self, batch: int, queries: slice, keys: slice) -> QueryKeyWeights:
         """The weights of one batch row, cut to runs of queries and keys (its padding left out)."""

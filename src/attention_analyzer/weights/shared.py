@@ -20,6 +20,29 @@ from attention_analyzer.weights.reductions import (
 )
 
 
+def key_group(axes: Axes, name: str) -> Tensor:
+    """A named group of keys, bool ``[batch or 1, key]``.
+
+    Raises:
+        InputError: the pass has no group of that name.
+    """
+    if name not in axes.groups:
+        known = ", ".join(sorted(axes.groups)) or "none"
+        raise InputError(f"No key group is named {name!r}; the groups of this pass are: {known}.")
+    return axes.groups[name]
+
+
+def key_exists(axes: Axes, offset: int) -> Tensor:
+    """Whether the key at a fixed offset is there and no padding: bool ``[flat head or 1, query]``."""
+    assert axes.diagonal is not None
+    at = torch.arange(axes.queries, device=axes.valid.device) + axes.diagonal + offset
+    exists = ((at >= 0) & (at < axes.keys))[None]
+    if axes.key_valid is None:
+        return exists
+    real = axes.key_valid[:, at.clamp(0, axes.keys - 1)]
+    return (exists & real).expand(axes.batch, -1).repeat_interleave(axes.heads, dim=0)
+
+
 class LinearPart:
     """Group weights and distances: one product of a block with a few columns of key features.
 
@@ -38,10 +61,7 @@ class LinearPart:
         self.positions = torch.arange(axes.keys, dtype=dtype, device=device)
 
     def _group(self, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-        if name not in self.axes.groups:
-            known = ", ".join(sorted(self.axes.groups)) or "none"
-            raise InputError(f"No key group is named {name!r}; the groups of this pass are: {known}.")
-        return self.axes.groups[name].to(device=device, dtype=dtype).expand(self.axes.batch, self.axes.keys)
+        return key_group(self.axes, name).to(device=device, dtype=dtype).expand(self.axes.batch, self.axes.keys)
 
     def update(self, results: Mapping[Reduction, Tensor], block: Block) -> None:
         if self.features is None:
@@ -129,16 +149,9 @@ class DiagonalPart:
         """Write each request's result; it stays NaN where the key does not exist or is padding."""
         if not self.active:
             return
-        assert self.axes.diagonal is not None
-        own = torch.arange(self.axes.queries, device=self.strip.device) + self.axes.diagonal
         for reduction in self.offsets:
-            at = own + reduction.offset
-            exists = ((at >= 0) & (at < self.axes.keys))[None]
-            if self.axes.key_valid is not None:
-                real = self.axes.key_valid[:, at.clamp(0, self.axes.keys - 1)]
-                exists = (exists & real).expand(self.axes.batch, -1).repeat_interleave(self.axes.heads, dim=0)
             values = self.strip[..., reduction.offset - self.first]
-            results[reduction].copy_(values.masked_fill(~exists, torch.nan))
+            results[reduction].copy_(values.masked_fill(~key_exists(self.axes, reduction.offset), torch.nan))
         for window in self.windows:
             middle = -self.first
             results[window].copy_(self.strip[..., middle - window.width : middle + window.width + 1].sum(-1))

@@ -1,0 +1,484 @@
+// One pass over the attention weights of one site, each tile of scores made and read while it is in the cache.
+//
+// For some rows of one head: scores by a register-blocked product with packed keys; softcap, bias and masks where there
+// are any; exponentials, sums, entropy and distance in one sweep over each row; group, window and offset weights of the
+// finished row; and what keys receive from all these rows together. Rows lie in a buffer that fits the level-2 cache.
+//
+// Compiled on the user's machine, for its processor (compiled.py), with nothing but a C++17 compiler: vectors are those
+// of GCC and Clang, threads are those of the OpenMP runtime that torch already uses, where it has one.
+
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <thread>
+#include <vector>
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, VECTORS = 4;
+#elif defined(__AVX__)
+constexpr int LANES = 8, VECTORS = 2;
+#elif defined(__aarch64__)
+constexpr int LANES = 4, VECTORS = 4;
+#else
+constexpr int LANES = 4, VECTORS = 2;
+#endif
+constexpr int ROWS = 6;     // rows of one register block: ROWS x VECTORS accumulators
+constexpr int PANEL = 64;   // keys packed together, as [channel][PANEL]
+constexpr float HIDDEN = -1e30f;
+constexpr float INFINITE = std::numeric_limits<float>::infinity();
+constexpr double LN2 = 0.693147180559945309417;
+
+using Floats = float __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+using Ints = int32_t __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+using Bytes = uint8_t __attribute__((vector_size(LANES), aligned(1), may_alias));
+
+inline Floats load(const float* from) { return *reinterpret_cast<const Floats*>(from); }
+inline void store(float* to, Floats values) { *reinterpret_cast<Floats*>(to) = values; }
+inline Floats all(float value) { return Floats{} + value; }
+inline Ints all_ints(int32_t value) { return Ints{} + value; }
+inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+inline Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
+
+inline float sum_of(Floats v) {
+  float total = 0;
+  for (int i = 0; i < LANES; ++i) total += v[i];
+  return total;
+}
+inline float largest_of(Floats v) {
+  float found = v[0];
+  for (int i = 1; i < LANES; ++i) found = found > v[i] ? found : v[i];
+  return found;
+}
+inline float smallest_of(Floats v) {
+  float found = v[0];
+  for (int i = 1; i < LANES; ++i) found = found < v[i] ? found : v[i];
+  return found;
+}
+
+inline Ints lanes() {
+  Ints found{};
+  for (int i = 0; i < LANES; ++i) found[i] = i;
+  return found;
+}
+
+// 2^t for t <= 0, to 2e-7 relative; zero below the normal numbers.
+inline Floats power_of_two(Floats t) {
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, held in the low bits
+  Floats shifted = t + magic;
+  Floats f = t - (shifted - magic);
+  Floats p = all(1.3333558146e-3f);
+  p = p * f + 9.6181291076e-3f;
+  p = p * f + 5.5504108664e-2f;
+  p = p * f + 2.4022650696e-1f;
+  p = p * f + 6.9314718056e-1f;
+  p = p * f + 1.0f;
+  Ints bits = reinterpret_cast<Ints&>(p) + (reinterpret_cast<Ints&>(shifted) << 23);
+  return t < -125.0f ? Floats{} : reinterpret_cast<Floats&>(bits);
+}
+
+// tanh as the quotient of two polynomials, a few units in the last place (the form used by Eigen).
+inline Floats tanh_of(Floats x) {
+  x = smaller(larger(x, all(-7.90531110763549805f)), all(7.90531110763549805f));
+  Floats y = x * x;
+  Floats p = all(-2.76076847742355e-16f);
+  p = p * y + 2.00018790482477e-13f;
+  p = p * y + -8.60467152213735e-11f;
+  p = p * y + 5.12229709037114e-08f;
+  p = p * y + 1.48572235717979e-05f;
+  p = p * y + 6.37261928875436e-04f;
+  p = p * y + 4.89352455891786e-03f;
+  Floats q = all(1.19825839466702e-06f);
+  q = q * y + 1.18534705686654e-04f;
+  q = q * y + 2.26843463243900e-03f;
+  q = q * y + 4.89352518554385e-03f;
+  return x * p / q;
+}
+
+// Up to LANES values; what lies past the end is not touched.
+inline Floats load_some(const float* from, int64_t count) {
+  if (count >= LANES) return load(from);
+  Floats found{};
+  for (int64_t i = 0; i < count; ++i) found[i] = from[i];
+  return found;
+}
+inline Ints load_some(const int32_t* from, int64_t count) {
+  if (count >= LANES) return *reinterpret_cast<const Ints*>(from);
+  Ints found{};
+  for (int64_t i = 0; i < count; ++i) found[i] = from[i];
+  return found;
+}
+// 0 or -1 a lane.
+inline Ints load_flags(const uint8_t* from, int64_t count) {
+  if (count >= LANES) return __builtin_convertvector(*reinterpret_cast<const Bytes*>(from), Ints) != 0;
+  Ints found{};
+  for (int64_t i = 0; i < count; ++i) found[i] = from[i] ? -1 : 0;
+  return found;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Written by compiled.py, field for field. Strides count elements; a null pointer means "none".
+struct Pass {
+  const float* query;         // [batch][head][query][channel], channels contiguous
+  int64_t query_batch, query_head, query_row;
+  const float* key;           // packed: [batch * key head][panel][channel][PANEL]
+  const float* bias;          // bias + batch, head and row strides + key
+  int64_t bias_batch, bias_head, bias_row;
+  const float* sinks;
+  int64_t sinks_batch, sinks_head, sinks_row;
+  const uint8_t* mask;        // True where seen; keys contiguous
+  int64_t mask_batch, mask_head, mask_row;
+  const uint8_t* key_seen;    // [batch][key]
+  const int32_t* query_segment;  // [batch][query]
+  const int32_t* key_segment;    // [batch][key]
+  const int64_t* first_key;   // [batch]: no query sees a key before it,
+  const int64_t* last_key;    // nor from here on
+  const uint8_t* valid;       // [batch][query]: rows that count; others are left out
+  int64_t batch, heads, key_heads, queries, keys, channels;
+  int64_t lower, upper;       // query i sees keys i + lower ... i + upper
+  int64_t diagonal;           // query i is key i + diagonal
+  double scaling, softcap;    // softcap 0 means none
+  float* entropy;             // results are [batch * head][query]
+  float* largest;
+  float* smallest;
+  float* total;
+  float* strongest;
+  float* distance;
+  const float* apart;         // apart[j - own] = |j - own|
+  const int64_t* offsets;
+  float* offset_weights;      // [offset][batch * head][query]
+  const int64_t* windows;
+  float* window_weights;
+  const float* groups;        // [group][batch or 1][padded key]: 1 for keys of the group
+  int64_t groups_batch;       // 0 if all texts share them
+  float* group_weights;
+  int64_t offset_count, window_count, group_count;
+  float* received;            // [chunk][batch * head][padded key]
+  int64_t chunks, chunk_rows; // rows of a head that are one piece of work
+  int64_t row_block;          // rows held at once, a multiple of ROWS
+  float* scratch;             // [thread][scratch_size]
+  int64_t scratch_size, threads;
+  void* parallel;             // GOMP_parallel of the running OpenMP, or null
+};
+
+}  // extern "C"
+
+namespace {
+
+struct Group {
+  const float* values;
+  std::vector<int32_t> members;  // used when there are few
+  bool dense;
+};
+
+struct Row {
+  int64_t from, to;  // keys it can see by the band and the text's run
+  float highest, lowest;
+  float factor;      // what turns an exponential into a weight
+};
+
+// ROWS x (VECTORS * LANES) scores for one panel; keeps running extremes where the caller says all are seen.
+template <bool EXTREMES>
+inline void multiply(const float* query, const float* panel, int64_t channels, float* out, int64_t pitch,
+                     float* highest, float* lowest) {
+  for (int part = 0; part < PANEL; part += VECTORS * LANES) {
+    Floats sums[ROWS][VECTORS] = {};
+    const float* keys = panel + part;
+    for (int64_t c = 0; c < channels; ++c) {
+      Floats column[VECTORS];
+#pragma GCC unroll 8
+      for (int v = 0; v < VECTORS; ++v) column[v] = load(keys + c * PANEL + v * LANES);
+#pragma GCC unroll 8
+      for (int r = 0; r < ROWS; ++r) {
+        const Floats value = all(query[r * channels + c]);
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; ++v) sums[r][v] += value * column[v];
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < VECTORS; ++v) store(out + r * pitch + part + v * LANES, sums[r][v]);
+      if (EXTREMES) {
+        Floats high = load(highest + r * LANES), low = load(lowest + r * LANES);
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; ++v) {
+          high = larger(sums[r][v], high);
+          low = smaller(sums[r][v], low);
+        }
+        store(highest + r * LANES, high);
+        store(lowest + r * LANES, low);
+      }
+    }
+  }
+}
+
+class Worker {
+ public:
+  Worker(const Pass& pass, const std::vector<Group>& groups, float* scratch)
+      : p(pass), groups(groups), panels((pass.keys + PANEL - 1) / PANEL), pitch(panels * PANEL + LANES) {
+    query = scratch;
+    highest = query + p.row_block * p.channels;
+    lowest = highest + p.row_block * LANES;
+    scores = lowest + p.row_block * LANES;
+    rows.resize(p.row_block);
+    log2e_scaling = float(p.scaling / LN2);
+    changes = p.bias || p.mask || p.key_seen || p.query_segment || p.softcap != 0;
+  }
+
+  // Rows chunk * chunk_rows ... of one head.
+  void run(int64_t task) {
+    const int64_t chunk = task % p.chunks;
+    flat = task / p.chunks;
+    text = flat / p.heads;
+    head = flat % p.heads;
+    float* column = p.received ? p.received + (chunk * p.batch * p.heads + flat) * panels * PANEL : nullptr;
+    if (column) std::memset(column, 0, sizeof(float) * panels * PANEL);
+    const int64_t stop = std::min(p.queries, (chunk + 1) * p.chunk_rows);
+    for (int64_t start = chunk * p.chunk_rows; start < stop; start += p.row_block)
+      block(start, std::min(p.row_block, stop - start), column);
+  }
+
+ private:
+  const Pass& p;
+  const std::vector<Group>& groups;
+  const int64_t panels, pitch;
+  float *query, *highest, *lowest, *scores;
+  std::vector<Row> rows;
+  float log2e_scaling;
+  bool changes;
+  int64_t flat = 0, text = 0, head = 0;
+  int64_t begin = 0, end = 0;              // the block's keys, whole panels
+  int64_t clear_begin = 0, clear_end = 0;  // of these, what every row sees unchanged
+
+  void block(int64_t first, int64_t count, float* column) {
+    bool any = false;
+    begin = p.keys, end = 0, clear_begin = 0, clear_end = p.keys;
+    for (int64_t r = 0; r < count; ++r) {
+      Row& row = rows[r];
+      row.from = std::max(p.first_key[text], first + r + p.lower);
+      row.to = std::max(std::min(p.last_key[text], first + r + p.upper + 1), row.from);
+      row.factor = 0;
+      if (!p.valid[text * p.queries + first + r] || row.to == row.from) {
+        row.to = row.from;  // left out: its results stay as they are
+        continue;
+      }
+      any = true;
+      begin = std::min(begin, row.from), end = std::max(end, row.to);
+      clear_begin = std::max(clear_begin, row.from), clear_end = std::min(clear_end, row.to);
+    }
+    if (!any) return;
+    begin = begin / PANEL * PANEL;
+    end = (end + PANEL - 1) / PANEL * PANEL;
+    clear_begin = (clear_begin + PANEL - 1) / PANEL * PANEL;
+    clear_end = clear_end / PANEL * PANEL;
+    if (changes || clear_end <= clear_begin) clear_begin = clear_end = end;
+
+    multiply_block(first, count);
+    for (int64_t r = 0; r < count; ++r)
+      if (rows[r].to > rows[r].from) finish_row(first + r, rows[r], scores + r * pitch - begin, r);
+    if (column) receive(count, column);
+  }
+
+  void multiply_block(int64_t first, int64_t count) {
+    const int64_t padded = (count + ROWS - 1) / ROWS * ROWS;
+    const float* from = p.query + text * p.query_batch + head * p.query_head + first * p.query_row;
+    for (int64_t r = 0; r < padded; ++r)
+      for (int64_t c = 0; c < p.channels; ++c)
+        query[r * p.channels + c] = r < count ? from[r * p.query_row + c] * log2e_scaling : 0;
+    for (int64_t i = 0; i < padded * LANES; ++i) highest[i] = HIDDEN, lowest[i] = INFINITE;
+    const int64_t key_head = text * p.key_heads + head / (p.heads / p.key_heads);
+    for (int64_t at = begin; at < end; at += PANEL) {
+      const float* panel = p.key + (key_head * panels + at / PANEL) * p.channels * PANEL;
+      const bool clear = at >= clear_begin && at < clear_end;
+      for (int64_t r = 0; r < padded; r += ROWS) {
+        float* out = scores + r * pitch + at - begin;
+        if (clear)
+          multiply<true>(query + r * p.channels, panel, p.channels, out, pitch, highest + r * LANES, lowest + r * LANES);
+        else
+          multiply<false>(query + r * p.channels, panel, p.channels, out, pitch, nullptr, nullptr);
+      }
+    }
+  }
+
+  // Softcap, bias and masks on some keys of a row, and its extremes there. `cells[j]` is key j.
+  void change(int64_t i, const Row& row, float* cells, int64_t from, int64_t to, Floats& high, Floats& low) const {
+    const float log2e = float(1 / LN2);
+    const float cap = float(p.softcap / LN2), inverse_cap = p.softcap != 0 ? float(LN2 / p.softcap) : 0;
+    const float* bias = p.bias ? p.bias + text * p.bias_batch + head * p.bias_head + i * p.bias_row : nullptr;
+    const uint8_t* mask = p.mask ? p.mask + text * p.mask_batch + head * p.mask_head + i * p.mask_row : nullptr;
+    const uint8_t* key_seen = p.key_seen ? p.key_seen + text * p.keys : nullptr;
+    const int32_t* segment = p.key_segment ? p.key_segment + text * p.keys : nullptr;
+    const Ints own_segment = all_ints(segment ? p.query_segment[text * p.queries + i] : 0);
+    for (int64_t j = from; j < to; j += LANES) {
+      const Ints at = lanes() + int32_t(j);
+      Ints seen = (at >= int32_t(row.from)) & (at < int32_t(row.to));
+      Floats s = load(cells + j);
+      const int64_t left = p.keys - j;
+      if (cap != 0) s = tanh_of(s * inverse_cap) * cap;
+      if (bias) s += load_some(bias + j, left) * log2e;
+      if (mask) seen &= load_flags(mask + j, left);
+      if (key_seen) seen &= load_flags(key_seen + j, left);
+      if (segment) seen &= load_some(segment + j, left) == own_segment;
+      s = s < HIDDEN ? all(HIDDEN) : s;
+      s = seen ? s : all(HIDDEN);
+      store(cells + j, s);
+      high = larger(s, high);
+      low = smaller(seen ? s : all(INFINITE), low);
+    }
+  }
+
+  void finish_row(int64_t i, Row& row, float* cells, int64_t r) {
+    Floats high = load(highest + r * LANES), low = load(lowest + r * LANES);
+    change(i, row, cells, begin, std::min(clear_begin, end), high, low);
+    if (clear_end > clear_begin) change(i, row, cells, clear_end, end, high, low);
+    row.highest = largest_of(high), row.lowest = smallest_of(low);
+    if (row.highest <= HIDDEN / 2) {  // sees nothing
+      std::memset(cells + begin, 0, sizeof(float) * (end - begin));
+      return;
+    }
+    const int64_t own = i + p.diagonal;
+    double sum = 0, product = 0, apart = 0;
+    if (p.distance)
+      exponentials<true>(cells, row.highest, p.apart - own, sum, product, apart);
+    else
+      exponentials<false>(cells, row.highest, nullptr, sum, product, apart);
+
+    double all_of_it = sum;
+    if (p.sinks) {
+      const float sink = p.sinks[text * p.sinks_batch + head * p.sinks_head + i * p.sinks_row];
+      all_of_it += std::exp2(double(sink) / LN2 - row.highest);
+    }
+    const double share = sum / all_of_it;
+    row.factor = float(1 / all_of_it);
+    const int64_t place = flat * p.queries + i, stride = p.batch * p.heads * p.queries;
+    if (p.entropy) {
+      const double entropy = std::log(all_of_it) * share - LN2 * product / all_of_it;
+      p.entropy[place] = entropy < 0 ? 0 : float(entropy);  // rounding can leave a one-hot row a hair below zero
+    }
+    if (p.largest) p.largest[place] = row.factor;
+    if (p.smallest) p.smallest[place] = float(std::exp2(double(row.lowest) - row.highest) / all_of_it);
+    if (p.total) p.total[place] = float(share);
+    if (p.distance) p.distance[place] = float(apart / sum);
+    if (p.strongest) p.strongest[place] = float(strongest(cells));
+    for (int64_t n = 0; n < p.offset_count; ++n) {
+      const int64_t key = own + p.offsets[n];
+      p.offset_weights[n * stride + place] = key >= begin && key < std::min(end, p.keys) ? cells[key] * row.factor : 0;
+    }
+    for (int64_t n = 0; n < p.window_count; ++n) {
+      double near = 0;
+      for (int64_t key = std::max(begin, own - p.windows[n]); key <= own + p.windows[n] && key < end; ++key) near += cells[key];
+      p.window_weights[n * stride + place] = float(near * row.factor);
+    }
+    for (int64_t n = 0; n < p.group_count; ++n)
+      p.group_weights[n * stride + place] = group_sum(groups[n * (p.groups_batch ? p.batch : 1) + (p.groups_batch ? text : 0)], cells) * row.factor;
+  }
+
+  // Scores to exponentials, in place. Sums start anew every few thousand keys, so that long rows stay exact.
+  template <bool DISTANCE>
+  void exponentials(float* cells, float top, const float* distances, double& sum, double& product, double& apart) const {
+    for (int64_t start = begin; start < end; start += 4096) {
+      Floats sums{}, products{}, distant{};
+      const int64_t stop = std::min(end, start + 4096);
+      for (int64_t j = start; j < stop; j += LANES) {
+        const Floats t = load(cells + j) - top;
+        const Floats e = power_of_two(t);
+        store(cells + j, e);
+        sums += e;
+        products += e * t;
+        if (DISTANCE) distant += e * load(distances + j);
+      }
+      sum += sum_of(sums), product += sum_of(products);
+      if (DISTANCE) apart += sum_of(distant);
+    }
+  }
+
+  // The first key with the largest exponential, which is one.
+  int64_t strongest(const float* cells) const {
+    int64_t j = begin;
+    while (j < end && cells[j] < 1) ++j;
+    return j;
+  }
+
+  float group_sum(const Group& group, const float* cells) const {
+    double sum = 0;
+    if (!group.dense) {
+      for (const int32_t key : group.members)
+        if (key >= begin && key < end) sum += cells[key];
+      return float(sum);
+    }
+    for (int64_t start = begin; start < end; start += 4096) {
+      Floats sums{};
+      const int64_t stop = std::min(end, start + 4096);
+      for (int64_t j = start; j < stop; j += LANES) sums += load(cells + j) * load(group.values + j);
+      sum += sum_of(sums);
+    }
+    return float(sum);
+  }
+
+  void receive(int64_t count, float* column) const {
+    constexpr int AT_ONCE = PANEL / LANES < 4 ? PANEL / LANES : 4;
+    for (int64_t j = begin; j < end; j += AT_ONCE * LANES) {
+      Floats sums[AT_ONCE];
+      for (int v = 0; v < AT_ONCE; ++v) sums[v] = load(column + j + v * LANES);
+      for (int64_t r = 0; r < count; ++r) {
+        if (rows[r].factor == 0) continue;
+        const Floats factor = all(rows[r].factor);
+        const float* cells = scores + r * pitch - begin + j;
+        for (int v = 0; v < AT_ONCE; ++v) sums[v] += load(cells + v * LANES) * factor;
+      }
+      for (int v = 0; v < AT_ONCE; ++v) store(column + j + v * LANES, sums[v]);
+    }
+  }
+};
+
+struct Team {
+  const Pass& pass;
+  const std::vector<Group>& groups;
+  std::atomic<int64_t> next_task{0}, next_worker{0};
+
+  void work() {
+    const int64_t tasks = pass.batch * pass.heads * pass.chunks;
+    const int64_t number = next_worker++;
+    if (number >= pass.threads) return;
+    Worker worker(pass, groups, pass.scratch + number * pass.scratch_size);
+    for (int64_t task; (task = next_task++) < tasks;) worker.run(task);
+  }
+};
+
+void join(void* team) { static_cast<Team*>(team)->work(); }
+
+}  // namespace
+
+extern "C" int64_t lanes_of_build() { return LANES; }
+
+extern "C" int64_t size_of_pass() { return sizeof(Pass); }
+
+extern "C" void row_pass(const Pass* pass) {
+  const int64_t padded = (pass->keys + PANEL - 1) / PANEL * PANEL;
+  const int64_t texts = pass->groups_batch ? pass->batch : 1;
+  std::vector<Group> groups(pass->group_count * texts);
+  for (size_t n = 0; n < groups.size(); ++n) {
+    Group& group = groups[n];
+    group.values = pass->groups + n * padded;
+    for (int64_t j = 0; j < pass->keys; ++j)
+      if (group.values[j] != 0) group.members.push_back(int32_t(j));
+    group.dense = int64_t(group.members.size()) > 4 + pass->keys / 32;
+  }
+  Team team{*pass, groups};
+  if (pass->threads <= 1) return team.work();
+  if (pass->parallel) {
+    using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+    return reinterpret_cast<Parallel>(pass->parallel)(join, &team, unsigned(pass->threads), 0);
+  }
+  std::vector<std::thread> others;
+  for (int64_t n = 1; n < pass->threads; ++n) others.emplace_back(join, &team);
+  team.work();
+  for (std::thread& other : others) other.join();
+}
