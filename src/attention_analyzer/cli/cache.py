@@ -1,0 +1,18 @@
+"""``attn cache``: records kept on disk."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove all kept records.")] = False) -> None:
+    """Show where records are kept and how much they take, or remove them."""
+    from attention_analyzer.cache import RecordCache, default_folder
+
+    kept = RecordCache(default_folder())
+    if clear:
+        print(f"{kept.clear()} records removed from {kept.folder}")
+    else:
+        print(f"{kept.folder}: {kept.size() / 1e6:.1f} MB of at most {kept.limit / 1e6:.0f} MB")

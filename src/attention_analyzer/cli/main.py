@@ -1,0 +1,77 @@
+"""The ``attn`` command itself: its table of commands, and how errors end it.
+
+Command modules import nothing heavy at their top, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import typer
+
+#: What there is: name, module of this room, function.
+COMMANDS = (
+    ("demo", "demo", "demo"),
+    ("scan", "scan", "scan"),
+    ("figure", "figure", "figure"),
+    ("generate", "generate", "generate"),
+    ("models", "models", "models"),
+    ("cache", "cache", "cache"),
+)
+
+app = typer.Typer(
+    name="attn",
+    help="What every attention head of a transformer does.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for _name, _module, _function in COMMANDS:
+    _member = getattr(import_module(f"attention_analyzer.cli.{_module}"), _function)
+    if isinstance(_member, typer.Typer):
+        app.add_typer(_member, name=_name)
+    else:
+        app.command(_name)(_member)
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        from attention_analyzer import __version__
+
+        print(f"attn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """What every attention head of a transformer does."""
+
+
+def main() -> None:
+    """Run ``attn``. Exit codes: 0 done, 1 it could not be done, 2 wrong input, 130 interrupted."""
+    from attention_analyzer.errors import AttentionAnalyzerError, InputError
+
+    # Warnings of libraries about themselves are not for a person at a terminal.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except AttentionAnalyzerError as error:
+        print(f"attn: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except KeyboardInterrupt:
+        print("attn: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) left; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""``attn models``: what can be had here."""
+
+from __future__ import annotations
+
+
+def models() -> None:
+    """List the models that can be had on this machine without a network."""
+    import pandas as pd
+
+    from attention_analyzer.cli.tables import print_table
+    from attention_analyzer.models.catalog import available
+
+    rows = [(model.name, model.source, model.summary, str(model.folder)) for model in available()]
+    if not rows:
+        print("No model can be had here without a network; name a hub id or a folder.")
+        return
+    print_table(pd.DataFrame(rows, columns=["name", "source", "model", "folder"]))
+    print("\nBesides these, any local folder of a transformers model and, with a network, any hub id.")

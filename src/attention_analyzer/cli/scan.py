@@ -1,0 +1,67 @@
+"""``attn scan``: the table of all heads."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from attention_analyzer.cli.options import (
+    Device,
+    Layer,
+    Model,
+    Output,
+    Text,
+    Truncate,
+    analyzer_for,
+    read_text,
+    working,
+)
+
+#: What a terminal has room for; files get every metric.
+_SHOWN = ["mean_weight", "max_weight", "min_weight", "entropy", "effective_keys", "distance", "self_weight"]
+_SHOWN += ["previous_weight", "next_weight", "first_weight", "special_weight"]
+
+
+def scan(
+    text: Text,
+    *,
+    model: Model = None,
+    output: Output = None,
+    layer: Layer = None,
+    sort: Annotated[str, typer.Option(help="Column to sort by; add - before it for the largest first.")] = "layer",
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Each line is a text of its own; numbers are their means.")
+    ] = False,
+    truncate: Truncate = False,
+    device: Device = "auto",
+) -> None:
+    """Measure every head: one row each, to the terminal or to a CSV, Parquet or JSON file."""
+    from attention_analyzer.cli.tables import check_format, print_table, write_table
+    from attention_analyzer.errors import InputError, SelectionError
+
+    check_format(output)
+    content = read_text(text)
+    texts = [line for line in content.splitlines() if line.strip()] if lines else [content]
+    if not texts:
+        raise InputError("The input holds no text; at least one line with a visible character is needed.")
+    analyzer = analyzer_for(model, device)
+    with working("Measuring the heads"):
+        table = analyzer.heads(texts, truncate=truncate).drop(columns="text")
+        keys = ["stack", "kind", "layer", "head"]
+        table = table.groupby(keys, sort=False, as_index=False).mean() if len(texts) > 1 else table
+    if layer is not None:
+        if layer not in set(table["layer"]):
+            raise SelectionError(f"There is no layer {layer}; the layers are 0 to {table['layer'].max()}.")
+        table = table[table["layer"] == layer]
+    column = sort.removeprefix("-")
+    if column not in table.columns:
+        raise InputError(f"There is no column {column!r}; the columns are {', '.join(table.columns)}.")
+    table = table.sort_values(column, ascending=not sort.startswith("-"), kind="stable")
+    if output is not None:
+        write_table(table, output)
+        print(f"{len(table)} heads written to {output}")
+        return
+    several = table["stack"].nunique() > 1 or table["kind"].nunique() > 1
+    names = (["stack", "kind"] if several else []) + ["layer", "head", *_SHOWN]
+    print_table(table[names], title=f"{analyzer.name}: {len(table)} heads")
