@@ -38,6 +38,4 @@ def demo(
         save_figure(head_figure(record, layer, head, **site), output / f"L{layer}H{head}.png")
         save_figure(layer_figure(record, layer, **site), output / f"layer-{layer}.png")
         save_figure(map_figure(record, "entropy"), output / "entropy.png")
-    print(
-        f"\n{output}/ has the whole table (heads.csv), the most focused head (L{layer}H{head}.png), its layer, and a map."
-    )
+    print(f"\nIn {output}/: all numbers (heads.csv), the most focused head (L{layer}H{head}.png), its layer and a map.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,7 +21,7 @@ def figure(
     head: Head = None,
     metric: Annotated[str, typer.Option(help="What the layer × head map shows.")] = "entropy",
     stack: Annotated[str | None, typer.Option(help="encoder, decoder, vision … where layers are not unique.")] = None,
-    kind: Annotated[str | None, typer.Option(help="self or cross.")] = None,
+    kind: Annotated[Literal["self", "cross"] | None, typer.Option(help="self or cross.")] = None,
     log: Annotated[bool | None, typer.Option("--log/--linear", help="Scale of the colours.")] = None,
     truncate: Truncate = False,
     device: Device = "auto",
@@ -33,8 +33,6 @@ def figure(
     check_figure_path(output)
     if head is not None and layer is None:
         raise InputError("A head is drawn with --layer and --head; only --head was given.")
-    if kind not in (None, "self", "cross"):
-        raise InputError(f"--kind is self or cross, not {kind!r}.")
     analyzer = analyzer_for(model, device)
     with working("Drawing"):
         record = analyzer.record(read_text(text), truncate=truncate)

@@ -175,11 +175,15 @@ def grid_figure(
     down, across = array.shape
     figure = _figure((max(2.6, 1.5 + 0.42 * across), max(2.0, 1.0 + 0.36 * down)))
     axes = figure.add_subplot()
-    limits: dict[str, float] = {}
-    if diverging:
-        bound = float(np.nanmax(np.abs(array))) or 1.0
-        limits = {"vmin": -bound, "vmax": bound}
-    image = axes.imshow(array, cmap="RdBu_r" if diverging else "viridis", origin="lower", aspect="auto", **limits)
+    bound = (float(np.nanmax(np.abs(array))) or 1.0) if diverging else None
+    image = axes.imshow(
+        array,
+        cmap="RdBu_r" if diverging else "viridis",
+        origin="lower",
+        aspect="auto",
+        vmin=None if bound is None else -bound,
+        vmax=bound,
+    )
     axes.set_xticks(range(across), [str(head) for head in range(across)], fontsize=7, color=_INK)
     axes.set_yticks(range(down), [str(layer) for layer in layers or range(down)], fontsize=7, color=_INK)
     axes.set_xlabel("head", fontsize=8, color=_INK)
@@ -295,7 +299,12 @@ def _name_tokens(
             continue
         positions, labels = _ticks(tokens, cells)
         set_ticks(positions)
-        style = {"fontsize": size or (8 if cells <= 40 else 6), "color": _INK, "fontfamily": fonts, "parse_math": False}
+        style: dict[str, Any] = {
+            "fontsize": size or (8 if cells <= 40 else 6),
+            "color": _INK,
+            "fontfamily": fonts,
+            "parse_math": False,
+        }
         set_ticks(positions, labels, rotation=turned, **style)
     axes.tick_params(length=0, pad=2)
     if size is None:
