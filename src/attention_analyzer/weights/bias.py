@@ -1,4 +1,4 @@
-"""What a model adds to its scores before the softmax, besides the mask: position bias, ALiBi, an additive mask of one's own.
+"""What a model adds to its scores before the softmax, besides the mask: position bias, ALiBi, an additive mask.
 
 A bias that depends only on ``key - query`` (T5, ALiBi) is kept as its diagonals, linear in the text.
 """

@@ -46,7 +46,7 @@ class Block:
 
     @cached_property
     def row_entropy(self) -> Tensor:
-        """``[flat head, row]`` in nats: ``log_sum - Σ weight · score``; of the real keys only, where there is a sink."""
+        """``[flat head, row]`` in nats: ``log_sum - Σ weight · score``; of the real keys only if there is a sink."""
         if self.scores is None or self.log_sum is None:
             return torch.special.entr(self.weights).sum(-1)
         log_sum = self.log_sum if self.total is None else self.log_sum * self.total

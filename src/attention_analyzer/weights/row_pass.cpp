@@ -38,7 +38,7 @@ using Bytes = uint8_t __attribute__((vector_size(LANES), aligned(1), may_alias))
 
 inline Floats load(const float* from) { return *reinterpret_cast<const Floats*>(from); }
 inline void store(float* to, Floats values) { *reinterpret_cast<Floats*>(to) = values; }
-inline Floats all(float value) { return Floats{} + value; }
+inline Floats all(float value) { return value - Floats{}; }  // x - 0 is x, also for -0; x + 0 is not
 inline Ints all_ints(int32_t value) { return Ints{} + value; }
 inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 inline Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
@@ -344,11 +344,17 @@ class Worker {
       return;
     }
     const int64_t own = i + p.diagonal;
-    double sum = 0, product = 0, apart = 0;
-    if (p.distance)
-      exponentials<true>(cells, row.highest, p.apart - own, sum, product, apart);
+    double sum = 0, product = 0, apart = 0, member = 0;
+    const Group* const group = dense_group();
+    const float* const members = group ? group->values : nullptr;
+    if (p.distance && group)
+      exponentials<true, true>(cells, row.highest, p.apart - own, members, sum, product, apart, member);
+    else if (p.distance)
+      exponentials<true, false>(cells, row.highest, p.apart - own, members, sum, product, apart, member);
+    else if (group)
+      exponentials<false, true>(cells, row.highest, nullptr, members, sum, product, apart, member);
     else
-      exponentials<false>(cells, row.highest, nullptr, sum, product, apart);
+      exponentials<false, false>(cells, row.highest, nullptr, members, sum, product, apart, member);
 
     double all_of_it = sum;
     if (p.sinks) {
@@ -376,15 +382,27 @@ class Worker {
       for (int64_t key = std::max(begin, own - p.windows[n]); key <= own + p.windows[n] && key < end; ++key) near += cells[key];
       p.window_weights[n * stride + place] = float(near * row.factor);
     }
+    for (int64_t n = 0; n < p.group_count; ++n) {
+      const Group& of_text = group_of(n);
+      p.group_weights[n * stride + place] = float((&of_text == group ? member : group_sum(of_text, cells)) * row.factor);
+    }
+  }
+
+  const Group& group_of(int64_t n) const { return groups[p.groups_batch ? n * p.batch + text : n]; }
+
+  // The first group with many keys, whose sum is taken along with the exponentials.
+  const Group* dense_group() const {
     for (int64_t n = 0; n < p.group_count; ++n)
-      p.group_weights[n * stride + place] = group_sum(groups[n * (p.groups_batch ? p.batch : 1) + (p.groups_batch ? text : 0)], cells) * row.factor;
+      if (group_of(n).dense) return &group_of(n);
+    return nullptr;
   }
 
   // Scores to exponentials, in place. Sums start anew every few thousand keys, so that long rows stay exact.
-  template <bool DISTANCE>
-  void exponentials(float* cells, float top, const float* distances, double& sum, double& product, double& apart) const {
+  template <bool DISTANCE, bool GROUP>
+  void exponentials(float* cells, float top, const float* distances, const float* group, double& sum, double& product,
+                    double& apart, double& member) const {
     for (int64_t start = begin; start < end; start += 4096) {
-      Floats sums{}, products{}, distant{};
+      Floats sums{}, products{}, distant{}, members{};
       const int64_t stop = std::min(end, start + 4096);
       for (int64_t j = start; j < stop; j += LANES) {
         const Floats t = load(cells + j) - top;
@@ -393,9 +411,11 @@ class Worker {
         sums += e;
         products += e * t;
         if (DISTANCE) distant += e * load(distances + j);
+        if (GROUP) members += e * load(group + j);
       }
       sum += sum_of(sums), product += sum_of(products);
       if (DISTANCE) apart += sum_of(distant);
+      if (GROUP) member += sum_of(members);
     }
   }
 
@@ -406,20 +426,21 @@ class Worker {
     return j;
   }
 
-  float group_sum(const Group& group, const float* cells) const {
+  double group_sum(const Group& group, const float* cells) const {
     double sum = 0;
     if (!group.dense) {
       for (const int32_t key : group.members)
         if (key >= begin && key < end) sum += cells[key];
-      return float(sum);
+      return sum;
     }
     for (int64_t start = begin; start < end; start += 4096) {
-      Floats sums{};
+      Floats sums[4] = {};  // several, so that no addition waits for the last one
       const int64_t stop = std::min(end, start + 4096);
-      for (int64_t j = start; j < stop; j += LANES) sums += load(cells + j) * load(group.values + j);
-      sum += sum_of(sums);
+      for (int64_t j = start; j < stop; j += 4 * LANES)
+        for (int v = 0; v < 4; ++v) sums[v] += load(cells + j + v * LANES) * load(group.values + j + v * LANES);
+      sum += sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
     }
-    return float(sum);
+    return sum;
   }
 
   void receive(int64_t count, float* column) const {

@@ -68,7 +68,7 @@ class ScoreSource:
             key=self.key[batch : batch + 1, :, keys],
             visibility=self.visibility.select(batch, queries, keys),
             bias=None if self.bias is None else self.bias.select(batch, queries, keys),
-            sinks=self.sinks if self.sinks is None or self.sinks.dim() == 1 else self.sinks[batch : batch + 1, :, queries],
+            sinks=self.sinks if self.sinks is None or self.sinks.dim() == 1 else self.sinks[batch, None, :, queries],
         )
 
     def to(self, device: torch.device | str) -> ScoreSource:
@@ -85,9 +85,12 @@ class ScoreSource:
         """Finished weights of some rows of one batch row: float32 (or float64) ``[head, row, key]`` over all keys."""
         group = self.heads // self.key.shape[1]
         dtype = working_dtype(self.query)
-        key_heads = slice(heads.start // group, (heads.stop - 1) // group + 1)
-        keys = self.key[batch, key_heads].to(dtype).repeat_interleave(group, dim=0)
-        keys = keys[heads.start - key_heads.start * group :][: heads.stop - heads.start]
+        if group == 1:
+            keys = self.key[batch, heads].to(dtype)
+        else:
+            key_heads = slice(heads.start // group, (heads.stop - 1) // group + 1)
+            keys = self.key[batch, key_heads].to(dtype).repeat_interleave(group, dim=0)
+            keys = keys[heads.start - key_heads.start * group :][: heads.stop - heads.start]
         scores = self.query[batch, heads, rows].to(dtype) @ keys.transpose(-1, -2) * self.scaling
         every_key = slice(0, self.keys)
         if self.softcap is not None:
