@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import nn
 
-from attention_analyzer.errors import InputError, ModelError, ModelNotFoundError
+from attention_analyzer.errors import AttentionAnalyzerError, InputError, ModelError, ModelNotFoundError
 from attention_analyzer.models.catalog import available, offline_encoder, offline_folder
 from attention_analyzer.models.loaded import LoadedModel
 
@@ -67,6 +67,7 @@ def load(
     settings = {"trust_remote_code": trust_remote_code, "revision": revision}
     where, settings["local_files_only"] = _locate(name, settings)
     settings = {key: value for key, value in settings.items() if value is not None}
+    place = _device(device)
     try:
         from transformers import AutoConfig
 
@@ -76,17 +77,17 @@ def load(
             network = chosen.from_pretrained(
                 where,
                 config=config,
-                dtype=_dtype(dtype, device, config),
+                dtype=_dtype(dtype, place, config),
                 use_safetensors=None if allow_pickle else True,
                 **settings,
                 **options,
             )
-    except (ImportError, ModelError):
+    except (ImportError, AttentionAnalyzerError):
         raise
     except Exception as error:
         raise ModelError(_one_sentence(f"{name} could not be loaded", error)) from error
     if "device_map" not in options:
-        network = network.to(_device(device))
+        network = network.to(place)
     network.eval()
     if tokenizer is not None:
         return LoadedModel(network, _text_part(tokenizer), name)
@@ -106,8 +107,8 @@ def from_config(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         chosen = _class_for(config, model_class)
-        build = getattr(chosen, "_from_config", chosen)
-        model = build(config)
+        # The Auto classes build by a method of their own.
+        model = chosen.from_config(config) if hasattr(chosen, "from_config") else chosen(config)
     model.to(_device(device)).eval()
     return LoadedModel(model, _text_part(tokenizer), f"{type(model).__name__} with random weights")
 
@@ -207,7 +208,7 @@ def _device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def _dtype(dtype: str | torch.dtype, device: str | torch.device, config: Any) -> torch.dtype | str:
+def _dtype(dtype: str | torch.dtype, device: torch.device, config: Any) -> torch.dtype | str:
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype != "auto":
@@ -216,8 +217,7 @@ def _dtype(dtype: str | torch.dtype, device: str | torch.device, config: Any) ->
             raise InputError(f"There is no dtype {dtype!r}; name one such as 'float32' or 'bfloat16'.")
         return named
     stored = getattr(config, "dtype", None)
-    on_cpu = _device(device).type == "cpu"
-    return torch.float32 if on_cpu and stored in (torch.float16, "float16") else "auto"
+    return torch.float32 if device.type == "cpu" and stored in (torch.float16, "float16") else "auto"
 
 
 def _tokenizer(where: str, settings: dict[str, Any]) -> tuple[Any, str]:
@@ -225,9 +225,13 @@ def _tokenizer(where: str, settings: dict[str, Any]) -> tuple[Any, str]:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(where, **settings), ""
+        tokenizer = AutoTokenizer.from_pretrained(where, **settings)
     except Exception as error:  # noqa: BLE001 (a dozen kinds of error say the same: no tokenizer here)
         return None, " ".join(str(error).split())[:200]
+    # Where the files are missing, some classes start with nothing but their special tokens, and say nothing.
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        return None, "its vocabulary is missing"
+    return tokenizer, ""
 
 
 @contextmanager

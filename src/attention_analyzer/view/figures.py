@@ -102,7 +102,7 @@ def layer_figure(
     figure = _figure((1.0 + 2.1 * across, 0.7 + 2.2 * down))
     norm, colours = _scale(_is_long(entry) if log is None else log)
     grid = figure.subplots(down, across, squeeze=False)
-    image = None
+    image: Any = None
     for number, axes in enumerate(grid.flat):
         if number >= heads:
             axes.set_axis_off()
@@ -188,7 +188,9 @@ def grid_figure(
     axes.set_yticks(range(down), [str(layer) for layer in layers or range(down)], fontsize=7, color=_INK)
     axes.set_xlabel("head", fontsize=8, color=_INK)
     axes.set_ylabel("layer", fontsize=8, color=_INK)
-    if numbers if numbers is not None else across <= 16 and down <= 24:
+    if numbers is None:
+        numbers = across <= 16 and down <= 24
+    if numbers:
         for layer in range(down):
             for head in range(across):
                 value = array[layer, head]
