@@ -60,7 +60,7 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        app()
+        app(prog_name="attn")
     except AttentionAnalyzerError as error:
         print(f"attn: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)

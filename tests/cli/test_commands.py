@@ -1,0 +1,181 @@
+"""The ``attn`` command as a person types it, in a process of its own where start-up and streams matter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from attention_analyzer import AttentionAnalyzer
+from attention_analyzer.cli import main
+
+SENTENCE = "The quick brown fox jumps over the lazy dog."
+MODEL = ["-m", "all-MiniLM-L6-v2"]
+
+
+@pytest.fixture
+def attn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Runs the command in this process: exit code, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["attn", *map(str, arguments)])
+        code = 0
+        try:
+            main.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
+    code = "import sys; sys.argv = ['attn', '--help']\nfrom attention_analyzer.cli.main import main\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('torch', 'transformers', 'numpy', 'pandas', 'matplotlib') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.strip().endswith("[]")
+    for name, _, _ in main.COMMANDS:
+        assert f"\n  {name}" in result.stdout
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in main.COMMANDS])
+def test_every_command_has_help(attn, name: str) -> None:
+    code, out, _ = attn(name, "--help")
+    assert code == 0
+    assert "Usage: attn" in out
+
+
+def test_version(attn) -> None:
+    from attention_analyzer import __version__
+
+    assert attn("--version")[:2] == (0, f"attn {__version__}\n")
+
+
+def test_scan_to_the_terminal(attn) -> None:
+    code, out, _ = attn("scan", SENTENCE, *MODEL, "--layer", "2", "--sort", "-entropy")
+    rows = [line.split() for line in out.splitlines() if line.strip().startswith("2 ")]
+    assert code == 0
+    assert len(rows) == 12
+    entropies = [float(row[5]) for row in rows]
+    assert entropies == sorted(entropies, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "read"),
+    [
+        (".csv", pd.read_csv),
+        (".parquet", pd.read_parquet),
+        (".json", lambda path: pd.DataFrame(json.loads(path.read_text()))),
+    ],
+)
+def test_scan_to_a_file_has_every_metric(attn, tmp_path: Path, suffix: str, read) -> None:
+    path = tmp_path / f"heads{suffix}"
+    assert attn("scan", SENTENCE, *MODEL, "-o", path)[0] == 0
+    expected = AttentionAnalyzer("all-MiniLM-L6-v2").record(SENTENCE).heads()
+    written = read(path)
+    assert list(written.columns) == list(expected.columns)
+    assert (written["entropy"] - expected["entropy"]).abs().max() < 1e-5
+
+
+def test_scan_reads_files_and_standard_input(attn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    (tmp_path / "notes.txt").write_text(SENTENCE, encoding="utf-8")
+    _, direct, _ = attn("scan", SENTENCE, *MODEL)
+    _, from_file, _ = attn("scan", tmp_path / "notes.txt", *MODEL)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(SENTENCE))
+    _, from_stream, _ = attn("scan", "-", *MODEL)
+    assert direct == from_file == from_stream
+
+
+def test_lines_are_averaged(attn, tmp_path: Path) -> None:
+    (tmp_path / "two.txt").write_text("The cat sat.\n\nA dog ran home.\n", encoding="utf-8")
+    assert attn("scan", tmp_path / "two.txt", "--lines", *MODEL, "-o", tmp_path / "two.csv")[0] == 0
+    parts = [AttentionAnalyzer("all-MiniLM-L6-v2").heads(text) for text in ("The cat sat.", "A dog ran home.")]
+    mean = (parts[0]["entropy"] + parts[1]["entropy"]) / 2
+    assert (pd.read_csv(tmp_path / "two.csv")["entropy"] - mean).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["scan", ""], 2, "The text is empty"),
+        (["scan", "hi", "-o", "heads.xls"], 2, "suffix '.xls'"),
+        (["scan", "hi", "--layer", "9"], 2, "no layer 9; the layers are 0 to 5"),
+        (["scan", "hi", "--sort", "beauty"], 2, "no column 'beauty'"),
+        (["scan", "missing.txt"], 2, "There is no file missing.txt"),
+        (["scan", "word " * 600], 2, "602 tokens"),
+        (["figure", "hi", "-o", "head.gif"], 2, "suffix '.gif'"),
+        (["figure", "hi", "--head", "3"], 2, "--layer and --head"),
+        (["figure", "hi", "--layer", "1", "--head", "77", "-o", "x.png"], 2, "no head 77"),
+        (["figure", "hi", "--metric", "beauty"], 2, "no metric 'beauty'"),
+        (["generate", "hi"], 1, "cannot write text"),
+    ],
+)
+def test_mistakes_end_in_one_clear_line(attn, tmp_path: Path, monkeypatch, arguments, code: int, says: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended, _, err = attn(*arguments, *MODEL)
+    assert ended == code
+    assert says in err
+    assert len(err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_model_is_never_replaced(attn) -> None:
+    code, out, err = attn("scan", "hi", "-m", "nobody/nothing")
+    assert (code, out) == (1, "")
+    assert "available here: " in err
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+@pytest.mark.parametrize("which", [[], ["-l", "2"], ["-l", "2", "-h", "5"]])
+def test_figures(attn, tmp_path: Path, suffix: str, which: list[str]) -> None:
+    path = tmp_path / f"figure{suffix}"
+    code, out, _ = attn("figure", SENTENCE, *MODEL, *which, "-o", path)
+    assert code == 0
+    assert str(path) in out
+    start = path.read_bytes()[:200]
+    assert {".png": b"PNG", ".svg": b"<svg", ".pdf": b"%PDF"}[suffix] in (
+        start if suffix != ".svg" else path.read_bytes()
+    )
+    if suffix == ".png":
+        with Image.open(path) as picture:
+            assert min(picture.size) > 300
+
+
+def test_demo_leaves_table_and_figures(attn, tmp_path: Path) -> None:
+    code, out, _ = attn("demo", "-o", tmp_path / "demo")
+    assert code == 0
+    assert "most focused" in out
+    files = {path.suffix for path in (tmp_path / "demo").iterdir()}
+    assert {".csv", ".png"} <= files
+
+
+def test_models_are_listed(attn) -> None:
+    _, out, _ = attn("models")
+    assert "all-MiniLM-L6-v2" in out
+    assert "demo-decoder" in out
+
+
+def test_generation_is_shown_token_by_token(attn, tmp_path: Path) -> None:
+    code, out, _ = attn("generate", "Once upon a time", "-m", "demo-decoder", "-n", "5", "--save", tmp_path / "g.attn")
+    assert code == 0
+    assert out.count("0.") >= 5
+    from attention_analyzer import AttentionRecord
+
+    assert len(AttentionRecord.load(tmp_path / "g.attn").tokens) > 5
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} -m attention_analyzer.cli.main models | head -0"
+    result = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,128 @@
+"""The cache of records: same results, never stale, bounded, shared by processes, no harm from a bad disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from attention_analyzer import AttentionAnalyzer
+from attention_analyzer.cache import RecordCache
+from attention_analyzer.recording import record_texts
+from tests.test_recording import llama, tokenizer
+
+
+@pytest.fixture
+def analyzer(tmp_path: Path) -> AttentionAnalyzer:
+    return AttentionAnalyzer.of(llama(), cache=tmp_path / "cache")
+
+
+def test_the_second_call_does_not_run_the_model(analyzer: AttentionAnalyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = analyzer.record("the cat sat .")
+    calls = []
+    monkeypatch.setattr(LlamaForCausalLM, "forward", lambda *args, **kwargs: calls.append(1))
+    second = analyzer.record("the cat sat .")
+    assert not calls
+    assert second.tokens == first.tokens
+    assert all(
+        torch.equal(a.weights.full(), b.weights.full()) for a, b in zip(first.entries, second.entries, strict=True)
+    )
+
+
+def test_only_what_is_missing_is_made(analyzer: AttentionAnalyzer) -> None:
+    analyzer.record("a dog")
+    records = analyzer.record(["the cat", "a dog", "the mat ."])
+    expected = record_texts(analyzer.loaded, ["the cat", "a dog", "the mat ."])
+    for mine, other in zip(records, expected, strict=True):
+        assert mine.tokens == other.tokens
+        torch.testing.assert_close(mine.weights(1), other.weights(1), atol=1e-5, rtol=0)
+
+
+def test_a_changed_model_is_never_answered_from_the_past(analyzer: AttentionAnalyzer) -> None:
+    before = analyzer.record("the cat sat .")
+    with torch.no_grad():
+        analyzer.model.model.layers[0].self_attn.q_proj.weight.data.mul_(3)
+    after = analyzer.record("the cat sat .")
+    assert after.fingerprint != before.fingerprint
+    assert not torch.allclose(after.weights(0), before.weights(0))
+
+
+def test_another_tokenizer_is_another_key(analyzer: AttentionAnalyzer) -> None:
+    analyzer.record("the cat")
+    config = LlamaConfig(**analyzer.model.config.to_diff_dict())
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(analyzer.model.state_dict())
+    other = AttentionAnalyzer(model.eval(), tokenizer(closing=True), cache=analyzer.cache.folder)
+    assert other.record("the cat").tokens.pieces == ("<s>", "the", "cat", "</s>")
+
+
+def test_it_stays_within_its_limit(tmp_path: Path) -> None:
+    records = record_texts(llama(), [" ".join(["the"] * count) for count in range(3, 33)])
+    cache = RecordCache(tmp_path, limit=120_000)
+    for number, record in enumerate(records):
+        cache.put(f"{number:03}", record)
+        os.utime(tmp_path / f"{number:03}.attn", (number, number))
+    assert 0 < cache.size() <= cache.limit
+    assert cache.get("000") is None
+    assert cache.get("029") is not None
+
+
+def test_one_record_may_not_crowd_out_the_others(tmp_path: Path) -> None:
+    record = record_texts(llama(), ["the cat"])[0]
+    cache = RecordCache(tmp_path, limit=record.nbytes)
+    cache.put("large", record)
+    assert cache.size() == 0
+
+
+def test_a_corrupt_entry_is_made_again(analyzer: AttentionAnalyzer) -> None:
+    first = analyzer.record("the cat")
+    (file,) = analyzer.cache.folder.iterdir()
+    file.write_bytes(b"broken")
+    assert torch.equal(analyzer.record("the cat").weights(0), first.weights(0))
+    assert analyzer.cache.get(file.stem) is not None
+
+
+def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    analyzer = AttentionAnalyzer.of(llama(), cache=tmp_path / "file")
+    assert len(analyzer.record("the cat").tokens) == 3
+
+
+def test_off_and_cleared(tmp_path: Path, analyzer: AttentionAnalyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTENTION_ANALYZER_CACHE", str(tmp_path / "default"))
+    AttentionAnalyzer.of(llama(), cache=False).record("the cat")
+    assert not (tmp_path / "default").exists()
+    AttentionAnalyzer.of(llama(), cache=True).record("the cat")
+    assert len(list((tmp_path / "default").iterdir())) == 1
+    analyzer.record(["the cat", "a dog"])
+    assert analyzer.cache.clear() == 2
+    assert analyzer.cache.size() == 0
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from attention_analyzer.cache import RecordCache
+from attention_analyzer.recording import record_texts
+from tests.test_recording import llama
+record = record_texts(llama(), ["the cat sat on the mat ."])[0]
+cache = RecordCache(Path(sys.argv[1]))
+for number in range(60):
+    cache.put(f"{number % 7}", record)
+    again = cache.get(f"{(number + 3) % 7}")
+    assert again is None or again.tokens == record.tokens
+print("done")
+"""
+
+
+def test_two_processes_may_share_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    root = Path(__file__).resolve().parent.parent
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) for _ in range(2)]
+    assert [process.communicate(timeout=120)[0].strip() for process in running] == ["done", "done"]
+    assert all(path.suffix == ".attn" for path in tmp_path.iterdir())

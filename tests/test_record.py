@@ -1,0 +1,225 @@
+"""Records: selection, exact tiles, weights from elsewhere, files, whole matrices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from attention_analyzer import AttentionRecord, Tokens
+from attention_analyzer.errors import FileFormatError, InputError, SelectionError, TooLongError
+from attention_analyzer.matrices import matrices_of
+from attention_analyzer.models.loading import load
+from attention_analyzer.record import SiteRecord
+from attention_analyzer.recording import record_texts
+from attention_analyzer.site import Site
+from attention_analyzer.weights.bias import as_bias
+from attention_analyzer.weights.lazy import QueryKeyWeights
+from attention_analyzer.weights.scores import ScoreSource
+from attention_analyzer.weights.visibility import Visibility
+
+
+@pytest.fixture(scope="module")
+def record() -> AttentionRecord:
+    return record_texts(load("all-MiniLM-L6-v2"), ["The quick brown fox jumps over the lazy dog."])[0]
+
+
+def test_tiles_are_cut_from_the_whole(record: AttentionRecord) -> None:
+    whole = record.weights(3, 7)
+    assert whole.shape == (12, 12)
+    torch.testing.assert_close(record.weights(3, 7, queries=slice(2, 5), keys=slice(1, -1)), whole[2:5, 1:-1])
+    torch.testing.assert_close(record.weights(3, queries=4), record.weights(3)[:, 4])
+    torch.testing.assert_close(whole.sum(-1), torch.ones(12))
+
+
+def test_a_tile_is_the_callers_own(record: AttentionRecord) -> None:
+    before = record.weights(0, 0).clone()
+    record.weights(0, 0).zero_()
+    assert torch.equal(record.weights(0, 0), before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"layer": 6}, r"No site answers to layer=6"),
+        ({"layer": -1}, r"No site answers to layer=-1"),
+        ({"layer": 0, "head": 12}, r"no head 12.*0 to 11"),
+        ({"layer": 0, "stack": "decoder"}, r"stack='decoder'"),
+        ({"layer": 0, "head": 1, "queries": 12}, r"no query 12"),
+        ({"layer": 0, "head": 1, "keys": slice(0, 8, 2)}, r"plain slices"),
+    ],
+)
+def test_what_does_not_exist_is_named(record: AttentionRecord, arguments: dict, says: str) -> None:
+    with pytest.raises(SelectionError, match=says):
+        record.weights(**arguments)
+
+
+def test_received_is_the_column_sum(record: AttentionRecord) -> None:
+    torch.testing.assert_close(record.received(2), record.weights(2).sum(1))
+
+
+# From elsewhere
+
+
+def test_weights_from_elsewhere_have_the_same_table(record: AttentionRecord) -> None:
+    arrays = [entry.weights.full().numpy() for entry in record.entries]
+    other = AttentionRecord.from_weights(arrays, record.tokens)
+    mine, theirs = record.heads(), other.heads()
+    for column in mine.columns[4:]:
+        np.testing.assert_allclose(mine[column], theirs[column], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda a: a[:, :, :4], r"shape \(2, 5, 4\)"),
+        (lambda a: a * 2, r"sums to 2"),
+        (lambda a: a - 1, r"negative"),
+        (lambda a: np.where(a == a.max(), np.nan, a), r"layer 0, head .*nan"),
+        (lambda a: np.where(a == a.max(), np.inf, a), r"inf"),
+        (lambda a: np.array([["a"]]), r"not an array of numbers"),
+        (lambda a: [], r"No weights"),
+    ],
+)
+def test_arrays_that_are_no_weights(change, says: str) -> None:
+    array = np.random.default_rng(0).dirichlet(np.ones(5), size=(2, 5)).astype(np.float32)
+    with pytest.raises(InputError, match=says):
+        AttentionRecord.from_weights(change(array), list("abcde"))
+
+
+def test_causality_is_told_from_the_weights() -> None:
+    causal = torch.softmax(torch.full((5, 5), -torch.inf).triu(1) + torch.rand(5, 5), -1)[None]
+    record = AttentionRecord.from_weights(causal, list("abcde"))
+    assert record.sites == (Site("decoder", "self", 0, 1),)
+    assert record.heads()["min_weight"][0] > 0
+
+
+# Files
+
+
+def sources() -> dict[str, ScoreSource]:
+    torch.manual_seed(1)
+    query, key = torch.rand(1, 6, 5, 4), torch.rand(1, 2, 5, 4)
+    everything = Visibility(5, 5)
+    mask = torch.rand(1, 6, 5, 5) > 0.3
+    mask[..., 0] = True
+    parts = (torch.tensor([[0, 0, 0, 1, 1]]),) * 2
+    return {
+        "grouped": ScoreSource(query, key, 0.5, Visibility(5, 5, upper=0)),
+        "capped": ScoreSource(query, key, 0.5, everything, softcap=3.0),
+        "biased": ScoreSource(query, key, 0.5, everything, bias=as_bias(torch.rand(1, 6, 5, 5))),
+        "relative": ScoreSource(query, key, 0.5, everything, bias=as_bias(torch.arange(5.0).expand(1, 6, 5, 5).tril())),
+        "sinks": ScoreSource(query, key, 0.5, Visibility(5, 5, lower=-2, upper=0), sinks=torch.rand(6)),
+        "masked": ScoreSource(query, key, 0.5, Visibility(5, 5, mask=mask)),
+        "padded": ScoreSource(query, key, 0.5, Visibility(5, 5, key_seen=torch.tensor([[True] * 4 + [False]]))),
+        "parts": ScoreSource(query, key, 0.5, Visibility(5, 5, segments=parts)),
+        "half": ScoreSource(query.bfloat16(), key.bfloat16(), 0.5, everything),
+    }
+
+
+def test_a_saved_record_is_the_same(tmp_path: Path, record: AttentionRecord) -> None:
+    again = AttentionRecord.load(record.save(tmp_path / "fox.attn"))
+    assert (again.sites, again.tokens, again.fingerprint) == (record.sites, record.tokens, record.fingerprint)
+    assert (again.model_name, again.exact, again.deviation) == (record.model_name, record.exact, record.deviation)
+    for mine, other in zip(record.entries, again.entries, strict=True):
+        assert torch.equal(mine.weights.full(), other.weights.full())
+    assert record.heads().equals(again.heads())
+
+
+@pytest.mark.parametrize("form", list(sources()))
+def test_every_form_of_weights_is_saved(tmp_path: Path, form: str) -> None:
+    tokens = Tokens.of_pieces("vwxyz")
+    weights = QueryKeyWeights(sources()[form])
+    record = AttentionRecord((SiteRecord(Site("decoder", "self", 0, 6), weights, tokens, tokens),), notes={"a": [1, 2]})
+    again = AttentionRecord.load(record.save(tmp_path / "one.attn"))
+    assert torch.equal(again.weights(0), record.weights(0))
+    assert again.notes == {"a": [1, 2]}
+    assert again.entries[0].weights.visibility.is_band == weights.visibility.is_band
+
+
+def test_files_grow_linearly(tmp_path: Path) -> None:
+    loaded = load("all-MiniLM-L6-v2")
+    sizes = []
+    for words in (60, 120, 240):
+        record = record_texts(loaded, ["word " * words])[0]
+        sizes.append(record.save(tmp_path / "r.attn").stat().st_size)
+    assert sizes[2] - sizes[1] == pytest.approx(2 * (sizes[1] - sizes[0]), rel=0.02)
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, record: AttentionRecord, monkeypatch) -> None:
+    import safetensors.torch
+
+    path = record.save(tmp_path / "fox.attn")
+    before = path.read_bytes()
+
+    def full_disk(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full_disk)
+    with pytest.raises(InputError, match="No space left"):
+        record.save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["fox.attn"]
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path, record: AttentionRecord) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        record.save(tmp_path / "no" / "fox.attn")
+
+
+def test_files_that_are_no_records(tmp_path: Path, record: AttentionRecord) -> None:
+    path = record.save(tmp_path / "fox.attn")
+    good = path.read_bytes()
+    with pytest.raises(FileFormatError, match="There is no file"):
+        AttentionRecord.load(tmp_path / "none.attn")
+    for bad in (b"", b"PK\x03\x04 something else", good[:-50], good[: len(good) // 2]):
+        path.write_bytes(bad)
+        with pytest.raises(FileFormatError, match="not a record, or is cut off"):
+            AttentionRecord.load(path)
+    save_file({"a": torch.ones(2)}, path)
+    with pytest.raises(FileFormatError, match="but not a record"):
+        AttentionRecord.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda header: header | {"version": 99}, "format version 99.*update"),
+        (lambda header: {k: v for k, v in header.items() if k != "axes"}, "lacks a part"),
+        (lambda header: header | {"sites": [{"stack": "encoder"}]}, "lacks a part"),
+        (lambda header: header | {"sites": [header["sites"][0] | {"heads": 3}]}, "do not have the sizes"),
+        (lambda header: header | {"sites": [header["sites"][0] | {"queries": 9}]}, "lacks a part"),
+    ],
+)
+def test_headers_that_do_not_fit(tmp_path: Path, record: AttentionRecord, change, says: str) -> None:
+    from safetensors import safe_open
+
+    path = record.save(tmp_path / "fox.attn")
+    with safe_open(path, "pt") as opened:
+        header = json.loads(opened.metadata()["attention_analyzer"])
+    save_file(load_file(path), path, metadata={"attention_analyzer": json.dumps(change(header))})
+    with pytest.raises(FileFormatError, match=says):
+        AttentionRecord.load(path)
+
+
+# Whole matrices
+
+
+def test_matrices_behave_like_a_models_own(record: AttentionRecord) -> None:
+    matrices = matrices_of(record)
+    assert len(matrices) == len(list(matrices)) == 6
+    assert matrices[0].shape == (1, 12, 12, 12)
+    assert torch.equal(matrices[-1][0], record.weights(5))
+    assert list(matrices.as_dict()) == [f"encoder.self.{layer}" for layer in range(6)]
+    assert len(matrices[1:3]) == 2
+    with pytest.raises(IndexError):
+        matrices[6]
+
+
+def test_matrices_that_do_not_fit_are_refused(record: AttentionRecord) -> None:
+    with pytest.raises(TooLongError, match=r"record\.weights.*record\.heads\(\).*max_bytes"):
+        matrices_of(record, limit=10_000)
