@@ -65,8 +65,11 @@ def why_not(source: ScoreSource, reductions: Collection[Reduction]) -> str | Non
         return f"The compiled pass does not know the reduction {unknown[0]}."
     if isinstance(source.bias, DenseBias) and source.bias.values.dtype != torch.float32:
         return f"The compiled pass takes a dense bias in float32, not {source.bias.values.dtype}."
-    found = row_pass()
-    return None if found.library is not None else found.reason
+    if (found := row_pass()).library is None:
+        return found.reason
+    if not all(bool(torch.isfinite(part.sum(dtype=torch.float32))) for part in (source.query, source.key)):
+        return "Queries or keys are not finite; the plain pass finds out where."
+    return None
 
 
 @dataclass(frozen=True)

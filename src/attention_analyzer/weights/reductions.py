@@ -30,6 +30,8 @@ class Axes:
         visible: int64 ``[batch or 1, head or 1, query]``, how many keys a query sees.
         key_valid: bool ``[batch or 1, key]``, keys that are not padding; None if all are real.
         groups: named key groups, bool ``[batch or 1, key]`` (special tokens, punctuation …).
+        labels: named labels of queries and of keys, int64 ``([batch or 1, query], [batch or 1, key])``; negative for
+            tokens that have none. A query is matched with the keys that bear its label.
     """
 
     batch: int
@@ -41,6 +43,7 @@ class Axes:
     visible: Tensor
     key_valid: Tensor | None = None
     groups: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @property
     def flat(self) -> int:
@@ -153,6 +156,65 @@ class ReceivedWeight(Reduction):
 
     def update(self, result: Tensor, block: Block, axes: Axes) -> None:
         result[block.heads, block.keys] += block.weights.sum(-2)
+
+
+@dataclass(frozen=True)
+class MatchWeight(Reduction):
+    """Weight on the keys that bear the query's own label; NaN where the query sees no such key.
+
+    With token ids as labels this is the weight on the same token elsewhere; with each key labelled by the token before
+    it, the weight on what followed the same token.
+
+    Attributes:
+        labels: the labels' name in :attr:`Axes.labels`.
+        among: which keys count: "all", those at "other" positions than the query, or only "earlier" ones.
+    """
+
+    labels: str
+    among: Literal["all", "other", "earlier"] = "all"
+
+    def update(self, result: Tensor, block: Block, axes: Axes) -> None:
+        of_queries, of_keys = (part.to(block.weights.device) for part in axes.labels[self.labels])
+        first, last = block.heads.start // axes.heads, (block.heads.stop - 1) // axes.heads
+        for text in range(first, last + 1):
+            flat = slice(
+                max(block.heads.start, text * axes.heads), min(block.heads.stop, (text + 1) * axes.heads)
+            )
+            inside = slice(flat.start - block.heads.start, flat.stop - block.heads.start)
+            query = of_queries[min(text, len(of_queries) - 1), block.rows, None]
+            matching = (query == of_keys[min(text, len(of_keys) - 1), None, block.keys]) & (query >= 0)
+            matching = self._seen(self._placed(matching, block, axes), block, inside)
+            result[flat, block.rows] = _sum_where(block.weights[inside], matching)
+
+    def _placed(self, matching: Tensor, block: Block, axes: Axes) -> Tensor:
+        if self.among == "all" or axes.diagonal is None:
+            return matching
+        offset = block.keys.start - block.rows.start - axes.diagonal
+        if self.among == "earlier":
+            return matching.tril(-1 - offset)
+        return matching.tril(-1 - offset) | matching.triu(1 - offset)
+
+    def _seen(self, matching: Tensor, block: Block, heads: slice) -> Tensor:
+        """bool ``[head or 1, row, key]``: a key that is hidden from the query is no match."""
+        matching = matching[None]
+        if block.hidden is None:
+            return matching
+        hidden = block.hidden if block.hidden.shape[0] == 1 else block.hidden[heads]
+        if hidden.shape[0] > 1 and bool((hidden == hidden[:1]).all()):
+            hidden = hidden[:1]  # the heads of one text usually see the same
+        always = matching[..., : block.hidden_from].expand(hidden.shape[0], -1, -1)
+        return torch.cat([always, matching[..., block.hidden_from :] & ~hidden], dim=-1)
+
+
+def _sum_where(weights: Tensor, matching: Tensor) -> Tensor:
+    """``[head, row]``: sums of ``weights [head, row, key]`` over the matching keys; NaN for rows without any."""
+    if matching.shape[0] > 1:
+        sums = torch.where(matching, weights, 0).sum(-1)
+    else:
+        # Matches are few: the cells are gathered, not all looked at.
+        rows, keys = matching[0].nonzero(as_tuple=True)
+        sums = weights.new_zeros(weights.shape[:2]).index_add_(1, rows, weights[:, rows, keys])
+    return sums.masked_fill(~matching.any(-1), torch.nan)
 
 
 @dataclass(frozen=True)

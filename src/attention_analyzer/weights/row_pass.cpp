@@ -339,11 +339,9 @@ class Worker {
     change(i, row, cells, begin, std::min(clear_begin, end), high, low);
     if (clear_end > clear_begin) change(i, row, cells, clear_end, end, high, low);
     row.highest = largest_of(high), row.lowest = smallest_of(low);
-    if (row.highest <= HIDDEN / 2) {  // sees nothing
-      std::memset(cells + begin, 0, sizeof(float) * (end - begin));
-      return;
-    }
     const int64_t own = i + p.diagonal;
+    const int64_t place = flat * p.queries + i, stride = p.batch * p.heads * p.queries;
+    if (row.highest <= HIDDEN / 2) return blind(place, stride);
     double sum = 0, product = 0, apart = 0, member = 0;
     const Group* const group = dense_group();
     const float* const members = group ? group->values : nullptr;
@@ -363,7 +361,6 @@ class Worker {
     }
     const double share = sum / all_of_it;
     row.factor = float(1 / all_of_it);
-    const int64_t place = flat * p.queries + i, stride = p.batch * p.heads * p.queries;
     if (p.entropy) {
       const double entropy = std::log(all_of_it) * share - LN2 * product / all_of_it;
       p.entropy[place] = entropy < 0 ? 0 : float(entropy);  // rounding can leave a one-hot row a hair below zero
@@ -386,6 +383,16 @@ class Worker {
       const Group& of_text = group_of(n);
       p.group_weights[n * stride + place] = float((&of_text == group ? member : group_sum(of_text, cells)) * row.factor);
     }
+  }
+
+  // A row that sees nothing in this head gives no weight to anything.
+  void blind(int64_t place, int64_t stride) const {
+    for (float* zero : {p.entropy, p.largest, p.total, p.strongest})
+      if (zero) zero[place] = 0;
+    if (p.smallest) p.smallest[place] = INFINITE;
+    for (int64_t n = 0; n < p.offset_count; ++n) p.offset_weights[n * stride + place] = 0;
+    for (int64_t n = 0; n < p.window_count; ++n) p.window_weights[n * stride + place] = 0;
+    for (int64_t n = 0; n < p.group_count; ++n) p.group_weights[n * stride + place] = 0;
   }
 
   const Group& group_of(int64_t n) const { return groups[p.groups_batch ? n * p.batch + text : n]; }

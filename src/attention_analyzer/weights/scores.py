@@ -173,6 +173,7 @@ class ScoreSource:
                 weights.masked_fill_(blind[..., None], 0)
                 largest = largest.masked_fill(blind, 0)
                 log_sum = log_sum.masked_fill(blind, 0)
+                total = (~blind).to(weights.dtype) if total is None else total.masked_fill(blind, 0)
         return Block(
             weights=weights,
             scores=scores,
