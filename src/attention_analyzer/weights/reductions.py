@@ -177,9 +177,7 @@ class MatchWeight(Reduction):
         of_queries, of_keys = (part.to(block.weights.device) for part in axes.labels[self.labels])
         first, last = block.heads.start // axes.heads, (block.heads.stop - 1) // axes.heads
         for text in range(first, last + 1):
-            flat = slice(
-                max(block.heads.start, text * axes.heads), min(block.heads.stop, (text + 1) * axes.heads)
-            )
+            flat = slice(max(block.heads.start, text * axes.heads), min(block.heads.stop, (text + 1) * axes.heads))
             inside = slice(flat.start - block.heads.start, flat.stop - block.heads.start)
             query = of_queries[min(text, len(of_queries) - 1), block.rows, None]
             matching = (query == of_keys[min(text, len(of_keys) - 1), None, block.keys]) & (query >= 0)

@@ -1,0 +1,97 @@
+"""What patterns must know of a text beside the weights: groups of tokens, and which tokens are alike.
+
+Both exist a second time moved along the text, for the position-matched control: their number and spacing stay, only
+the tokens are wrong. What a head does by position alone, it does to the moved ones as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.patterns.pattern import Frame
+from attention_analyzer.text.tokens import Tokens
+from attention_analyzer.weights.reductions import GroupWeight, MatchWeight, Reduction, Statistics
+
+#: How far groups and labels are moved, as shares of the text's length; no small multiple of one another, so that text
+#: which repeats itself does not fall on itself.
+MOVES = (0.236, 0.618, 0.854)
+_SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？")
+
+
+def frame_of(queries: Tokens, keys: Tokens, diagonal: int | None) -> Frame:
+    """The frame of a site's tokens."""
+    groups = {name: flags for name, flags in keys.groups().items() if name == "first" or bool(flags.any())}
+    labels: dict[str, tuple[Tensor, Tensor]] = {}
+    if diagonal is not None and keys.pieces[diagonal:] == queries.pieces:
+        token, sentence = _token_labels(keys), _sentence_labels(keys)
+        before = torch.cat([token.new_tensor([-1]), token[:-1]])
+        labels["token"] = (token[None, diagonal:], token[None])
+        labels["token_before"] = (token[None, diagonal:], before[None])
+        if int(sentence.max()) > 0:  # in a text of one sentence everything is inside it
+            labels["sentence"] = (sentence[None, diagonal:], sentence[None])
+    return Frame(diagonal, groups, labels)
+
+
+def with_moves(frame: Frame) -> Frame:
+    """The same with moved copies of all groups and labels."""
+    groups, labels = dict(frame.groups), dict(frame.labels)
+    for number, share in enumerate(MOVES, start=1):
+        for name, flags in frame.groups.items():
+            groups[f"{name}~{number}"] = _moved(flags, share)
+        for name, (of_queries, of_keys) in frame.labels.items():
+            labels[f"{name}~{number}"] = (_moved(of_queries, share), _moved(of_keys, share))
+    return replace(frame, groups=groups, labels=labels, moves=len(MOVES))
+
+
+def moved_needs(needs: Iterable[Reduction], moves: int) -> list[Reduction]:
+    """The same needs for the moved groups and labels."""
+    found: list[Reduction] = []
+    for need in needs:
+        for number in range(1, moves + 1):
+            if isinstance(need, GroupWeight):
+                found.append(GroupWeight(f"{need.group}~{number}"))
+            elif isinstance(need, MatchWeight):
+                found.append(MatchWeight(f"{need.labels}~{number}", need.among))
+    return found
+
+
+def moved_results(results: Statistics, number: int) -> Statistics:
+    """Results as if the ``number``-th moved groups and labels were the text's own."""
+    values = dict(results.values)
+    for need in results.values:
+        if isinstance(need, GroupWeight) and f"{need.group}~{number}" in results.axes.groups:
+            values[need] = results.values[GroupWeight(f"{need.group}~{number}")]
+        elif isinstance(need, MatchWeight) and f"{need.labels}~{number}" in results.axes.labels:
+            values[need] = results.values[MatchWeight(f"{need.labels}~{number}", need.among)]
+    return Statistics(results.axes, values)
+
+
+def _moved(values: Tensor, share: float) -> Tensor:
+    """Moved along the last axis by a share of its length, at least by one; what falls off the end comes in again."""
+    return values.roll(max(1, round(share * values.shape[-1])), dims=-1)
+
+
+def _token_labels(tokens: Tokens) -> Tensor:
+    """int64 ``[token]``: equal for equal tokens, -1 for special ones."""
+    known: dict[object, int] = {}
+    names = tokens.ids or tokens.pieces
+    labels = [known.setdefault(name, len(known)) for name in names]
+    return torch.tensor([-1 if special else label for label, special in zip(labels, tokens.is_special, strict=True)])
+
+
+def _sentence_labels(tokens: Tokens) -> Tensor:
+    """int64 ``[token]``: the number of the sentence, -1 for special tokens. A line or a segment ends one too."""
+    labels: list[int] = []
+    number, ended, segment = 0, False, tokens.segments[0]
+    for piece, special, of in zip(tokens.pieces, tokens.is_special, tokens.segments, strict=True):
+        shown = piece.strip()
+        closes = not shown or all(character in ".!?…。！？\"'”’)»" for character in shown)
+        if of != segment or (ended and not closes):
+            number, ended, segment = number + 1, False, of
+        labels.append(-1 if special else number)
+        ended = ended or shown.endswith(_SENTENCE_ENDS) or "\n" in piece
+    return torch.tensor(labels)

@@ -1,0 +1,23 @@
+"""What the patterns about a group of tokens share."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from attention_analyzer.patterns.pattern import Pattern, mean_over_choices
+from attention_analyzer.weights.reductions import GroupWeight, Statistics
+
+
+class InGroup(Pattern):
+    """Mean weight on a group of tokens; 0 in a text that has none of them."""
+
+    moves = True
+    group: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        cls.needs = (GroupWeight(cls.group),)
+
+    def strength(self, results: Statistics) -> Tensor:
+        return mean_over_choices(results, results[self.needs[0]])
