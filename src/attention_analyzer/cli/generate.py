@@ -17,28 +17,13 @@ def generate(
     device: Device = "auto",
 ) -> None:
     """Let a model write, and show for each written token which tokens were looked at most."""
-    import pandas as pd
-    import torch
-
     from attention_analyzer.cli.tables import print_table
+    from attention_analyzer.view.written import written_tokens
 
     analyzer = analyzer_for(model, device)
     with working("Writing"):
         record = analyzer.generate(read_text(prompt), max_new_tokens=tokens)
     print(f"{record.notes['written'].strip()}\n")
-    cross = any(site.kind == "cross" for site in record.sites)
-    entries = [entry for entry in record.entries if entry.site.kind == ("cross" if cross else "self")]
-    entries = [entry for entry in entries if entry.site.stack == "decoder"]
-    queries, keys = entries[0].queries, entries[0].keys
-    first = 0 if cross else record.notes["prompt_tokens"] - 1
-    mean = torch.stack([entry.weights[:, first:].mean(0) for entry in entries]).mean(0)
-    rows = []
-    for query in range(first, len(queries) - (0 if cross else 1)):
-        row = mean[query - first]
-        strongest = row.topk(min(3, len(keys))).indices.tolist()
-        seen = ", ".join(f"{keys.pieces[key]} {float(row[key]):.2f}" for key in strongest)
-        written = queries.pieces[query + 1] if query + 1 < len(queries) else "(end)"
-        rows.append((written, seen))
-    print_table(pd.DataFrame(rows, columns=["written", "looked at most (mean over all heads)"]))
+    print_table(written_tokens(record), title="What each written token looked at most (mean over all heads)", digits=2)
     if save is not None:
         print(f"\nRecord saved to {record.save(save)}")
