@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -23,7 +23,9 @@ from attention_analyzer.text.tokens import Tokens
 if TYPE_CHECKING:
     import pandas as pd
 
+    from attention_analyzer.linguistics import Relations
     from attention_analyzer.metrics.metric import Metric
+    from attention_analyzer.text.annotation import AnnotatedText
 
 
 class AttentionAnalyzer:
@@ -253,6 +255,21 @@ class AttentionAnalyzer:
 
         importance = token_importance(self.loaded, text, method=method, **options)
         return [(token, float(score)) for token, score in zip(importance.tokens, importance.scores, strict=True)]
+
+    # Language and corpora
+
+    def relations(self, annotated: str | Path | Iterable[AnnotatedText], **options: Any) -> Relations:
+        """What heads know of dependencies, semantic roles and coreference; see :func:`.linguistics.relations`.
+
+        Args:
+            annotated: a CoNLL-U or CoNLL-2012 file, or sentences annotated by spaCy or Stanza.
+
+        Raises:
+            FileFormatError: the annotation is malformed; the message has line and reason.
+        """
+        from attention_analyzer.linguistics import relations
+
+        return relations(self.loaded, annotated, **options)
 
     # Inside
 

@@ -17,6 +17,7 @@ COMMANDS = (
     ("scan", "scan", "scan"),
     ("figure", "figure", "figure"),
     ("generate", "generate", "generate"),
+    ("relations", "relations", "relations"),
     ("models", "models", "models"),
     ("cache", "cache", "cache"),
 )

@@ -1,0 +1,112 @@
+"""``attn relations``: dependencies, semantic roles and coreference, head by head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attention_analyzer.cli.options import Device, Model, Output, analyzer_for, working
+
+if TYPE_CHECKING:
+    from attention_analyzer.linguistics import Relations
+
+_SHOWN = ["label", "questions", "direction", "head", "accuracy", "baseline"]
+_SHOWN += ["held_out", "low", "high", "held_out_baseline", "chosen", "p_holm", "better_heads"]
+
+
+def relations(
+    file: Annotated[Path, typer.Argument(help="Annotated sentences: .conllu (PropBank columns too) or .conll.")],
+    *,
+    model: Model = None,
+    output: Output = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="dependencies, roles or coreference; all that are annotated by default.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Sentences at most.")] = None,
+    min_words: Annotated[int, typer.Option(help="Leave out sentences with fewer words.")] = 1,
+    max_words: Annotated[int | None, typer.Option(help="Leave out sentences with more words.")] = None,
+    as_written: Annotated[
+        bool, typer.Option("--as-written", help="Read the text as written, instead of a space between all words.")
+    ] = False,
+    fewest: Annotated[int, typer.Option(help="Leave out labels with fewer questions.")] = 20,
+    figure: Annotated[Path | None, typer.Option(help="Draw the table: PNG, SVG or PDF.")] = None,
+    examples: Annotated[
+        str | None, typer.Option(help="Show the sentences behind a cell, such as nsubj:L2H8 (or nsubj: its best head).")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Find the heads that know linguistic relations, against baselines that know nothing."""
+    from attention_analyzer.cli.tables import check_format, print_table, write_table
+    from attention_analyzer.view.figures import check_figure_path, save_figure
+    from attention_analyzer.view.relations import relations_figure
+
+    check_format(output)
+    if figure is not None:
+        check_figure_path(figure)
+    analyzer = analyzer_for(model, device)
+    with working("Reading sentences") as status:
+        found = analyzer.relations(
+            file,
+            tasks=task,
+            limit=limit,
+            min_words=min_words,
+            max_words=max_words,
+            spaced=not as_written,
+            progress=None if status is None else lambda done, total: status.update(f"{done} of {total} sentences"),
+        )
+        table = found.table(fewest=fewest)
+    if output is not None:
+        write_table(table, output)
+        print(f"{len(table)} rows written to {output}")
+    elif examples is None:
+        for name, part in table.groupby("task", sort=False):
+            part = part.assign(
+                head=[f"L{layer}H{head}" for layer, head in zip(part["layer"], part["head"], strict=True)]
+            )
+            print_table(part[_SHOWN], title=f"{analyzer.name}: {name}, {found.sentences} sentences")
+        _print_combination(found)
+    if figure is not None:
+        save_figure(relations_figure(found[str(table["task"].iloc[0])], fewest=fewest), figure)
+        print(f"Drawn in {figure}")
+    if examples is not None:
+        _print_examples(found, examples)
+
+
+def _print_combination(found: Relations) -> None:
+    best = found.combination
+    if best is not None:
+        print(
+            f"All heads together find {best.uas:.1%} of governors in unseen sentences "
+            f"({best.low:.1%} to {best.high:.1%}; without punctuation {best.uas_words:.1%}); "
+            f"relative positions alone {best.control:.1%}."
+        )
+    if found.left_out:
+        print(f"{found.left_out} sentences were left out: the model has no positions for so many tokens.")
+
+
+def _print_examples(found: Relations, cell: str) -> None:
+    from attention_analyzer.errors import InputError, SelectionError
+
+    label, at = cell, ""
+    # Labels have colons of their own (nsubj:pass).
+    if ":L" in cell:
+        label, _, at = cell.rpartition(":L")
+    for scores in found.tasks.values():
+        if label in scores.labels:
+            break
+    else:
+        known = ", ".join(label for scores in found.tasks.values() for label in scores.labels)
+        raise SelectionError(f"Nothing is labelled {label!r}; the labels are: {known}.")
+    if at:
+        layer, _, head = at.partition("H")
+        if not (layer.isdecimal() and head.isdecimal()):
+            raise InputError(f"{cell!r} names no head; write it as {label}:L2H8.")
+        place, direction = (int(layer), int(head)), None
+    else:
+        best = scores.head_table(label).iloc[0]
+        place, direction = (int(best["layer"]), int(best["head"])), str(best["direction"])
+    print(f"L{place[0]}H{place[1]} on {label}: *asking word*, [right answer] → what the head looks at most")
+    for example in scores.examples(label, *place, direction=direction, limit=20):
+        print(f"  {example}")

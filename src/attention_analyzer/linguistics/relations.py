@@ -1,0 +1,169 @@
+"""Linguistic relations against heads, from an annotated file to tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attention_analyzer.errors import FileFormatError, InputError, SelectionError
+from attention_analyzer.linguistics.combination import Combination, CombinationProbe
+from attention_analyzer.linguistics.coreference import coreference_questions, nearest_rules
+from attention_analyzer.linguistics.dependencies import dependency_questions
+from attention_analyzer.linguistics.questions import Answers, Question, ask
+from attention_analyzer.linguistics.roles import role_questions, syntax_rules
+from attention_analyzer.linguistics.scores import FEWEST, Rules, Scores, offset_rules
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.text.annotation import AnnotatedText
+from attention_analyzer.text.conll2012 import read_conll2012
+from attention_analyzer.text.conllu import read_conllu
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What can be asked, in the order of reports.
+TASKS = ("dependencies", "roles", "coreference")
+_READERS = {".conllu": read_conllu, ".conll": read_conll2012, ".v4_gold_conll": read_conll2012}
+
+
+@dataclass(frozen=True)
+class Relations:
+    """Each task's scores; tasks that the annotation says nothing about are missing.
+
+    Attributes:
+        tasks: scores by task name.
+        combination: how well all heads together find governors; None without dependencies or with too few.
+        sentences: how many were analysed; ``left_out``: how many the model has no positions for.
+    """
+
+    tasks: dict[str, Scores]
+    combination: Combination | None
+    sentences: int
+    left_out: int
+    model_name: str = ""
+
+    def __getitem__(self, task: str) -> Scores:
+        """One task's scores.
+
+        Raises:
+            SelectionError: the annotation has nothing for this task.
+        """
+        if task not in self.tasks:
+            raise SelectionError(f"There are no scores of {task!r}; the annotation has: {', '.join(self.tasks)}.")
+        return self.tasks[task]
+
+    def table(self, task: str | None = None, fewest: int = FEWEST) -> pd.DataFrame:
+        """The paper's table, of one task or of all: see :meth:`Scores.table`."""
+        import pandas as pd
+
+        chosen = {task: self[task]} if task is not None else self.tasks
+        frames = []
+        for name, scores in chosen.items():
+            frame = scores.table(fewest)
+            frame.insert(0, "task", name)
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
+
+
+def relations(
+    loaded: LoadedModel,
+    annotated: str | Path | Iterable[AnnotatedText],
+    *,
+    tasks: Sequence[str] | None = None,
+    limit: int | None = None,
+    min_words: int = 1,
+    max_words: int | None = None,
+    spaced: bool = True,
+    combine: bool = True,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Relations:
+    """What heads know of dependencies, semantic roles and coreference.
+
+    Args:
+        annotated: a CoNLL-U file (``.conllu``, with or without PropBank columns), a CoNLL-2012 file (``.conll``), or
+            sentences from :mod:`.pipelines`.
+        tasks: some of :data:`TASKS`; all that the annotation has by default.
+        limit: how many sentences at most, from the start of the file, after those of the wrong length are left out.
+        min_words, max_words: sentences with fewer or more words are left out.
+        spaced: put a space between all annotated words ("do n't"), as published, so that no token belongs to two words;
+            False reads the text as it was written.
+        combine: whether the combination of all heads is fitted, too.
+        progress: called with the number of sentences done and their total.
+
+    Raises:
+        FileFormatError: the annotation is malformed; the message has line and reason.
+        InputError: no sentence is left, or it has no annotation that was asked for.
+    """
+    for task in tasks or ():
+        if task not in TASKS:
+            raise InputError(f"There is no task {task!r}; the tasks are {', '.join(TASKS)}.")
+    read = read_annotated(annotated) if isinstance(annotated, (str, Path)) else annotated
+    fitting = (text for text in read if min_words <= len(text) and (max_words is None or len(text) <= max_words))
+    sentences = [text.spaced() if spaced else text for text in islice(fitting, limit)]
+    made = {
+        "dependencies": dependency_questions(sentences),
+        "roles": role_questions(sentences),
+        "coreference": coreference_questions(sentences),
+    }
+    chosen = {task: questions for task, questions in made.items() if questions and task in (tasks or TASKS)}
+    if not chosen:
+        wanted = " or ".join(tasks or TASKS)
+        raise InputError(f"{len(sentences)} sentences were read, but they have no annotation of {wanted}.")
+    probe = CombinationProbe(sentences, seed) if combine and "dependencies" in chosen else None
+    done = 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, len(sentences))
+
+    every = [question for questions in chosen.values() for question in questions]
+    answers = ask(loaded, sentences, every, show=None if probe is None else probe.show, progress=step)
+    scores = {}
+    start = 0
+    for task, questions in chosen.items():
+        part = slice(start, start + len(questions))
+        start = part.stop
+        own = Answers(answers.heads, answers.words[part], answers.seen[part], answers.left_out)
+        scores[task] = Scores(
+            task, sentences, questions, own, _rules(task, sentences, questions), merge=task == "dependencies", seed=seed
+        )
+    return Relations(
+        tasks=scores,
+        combination=None if probe is None else probe.result(),
+        sentences=len(sentences) - len(answers.left_out),
+        left_out=len(answers.left_out),
+        model_name=loaded.name,
+    )
+
+
+def read_annotated(path: str | Path) -> Iterable[AnnotatedText]:
+    """Sentences of an annotated file, by its suffix.
+
+    Raises:
+        InputError: the file is not there, or its suffix names no annotated format.
+        FileFormatError: it is malformed or not UTF-8.
+    """
+    path = Path(path)
+    reader = _READERS.get(path.suffix)
+    if reader is None:
+        raise InputError(f"{path} has the suffix {path.suffix!r}; annotated files are {', '.join(_READERS)}.")
+    try:
+        with path.open(encoding="utf-8") as lines:
+            yield from reader(lines, str(path))
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{path} is not UTF-8 text (byte {error.start}); convert it first.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _rules(task: str, sentences: Sequence[AnnotatedText], questions: Sequence[Question]) -> dict[str, Rules]:
+    if task == "dependencies":
+        return {"offset": offset_rules(questions)}
+    if task == "roles":
+        return {"offset": offset_rules(questions), "syntax": syntax_rules(sentences, questions)}
+    return {"nearest": nearest_rules(sentences, questions)}
