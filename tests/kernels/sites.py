@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ class SiteCase:
     valid: torch.Tensor | None
     key_valid: torch.Tensor | None
     groups: dict[str, torch.Tensor]
+    labels: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     @property
     def frame(self) -> dict:
@@ -33,6 +34,7 @@ class SiteCase:
             "valid": self.valid,
             "key_valid": self.key_valid,
             "groups": self.groups,
+            "labels": self.labels,
         }
 
     def head(self, text: int, head: int) -> Head:
@@ -145,4 +147,8 @@ def sites(draw: st.DrawFn, largest: int = 17, half: bool = False, same_rows_in_a
     )
     groups = {name: flags(draw(st.sampled_from([1, batch])), keys) for name in GROUPS}
     groups["first"] = torch.arange(keys)[None] == 0
-    return SiteCase(source, diagonal, valid, key_valid, groups)
+    labels = {
+        name: tuple(torch.randint(-1, most, (texts, size), generator=numbers) for size in (queries, keys))
+        for name, most, texts in (("few", 2, 1), ("many", 9, batch))
+    }
+    return SiteCase(source, diagonal, valid, key_valid, groups, labels)

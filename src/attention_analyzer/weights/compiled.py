@@ -49,7 +49,9 @@ class Pass(ctypes.Structure):
         ("strongest", _POINTER), ("distance", _POINTER), ("apart", _POINTER),
         ("offsets", _POINTER), ("offset_weights", _POINTER), ("windows", _POINTER), ("window_weights", _POINTER),
         ("groups", _POINTER), ("groups_batch", _COUNT), ("group_weights", _POINTER),
-        ("offset_count", _COUNT), ("window_count", _COUNT), ("group_count", _COUNT),
+        ("match_queries", _POINTER), ("match_keys", _POINTER), ("match_starts", _POINTER), ("match_labels", _COUNT),
+        ("match_among", _POINTER), ("match_weights", _POINTER),
+        ("offset_count", _COUNT), ("window_count", _COUNT), ("group_count", _COUNT), ("match_count", _COUNT),
         ("received", _POINTER), ("chunks", _COUNT), ("chunk_rows", _COUNT), ("row_block", _COUNT),
         ("scratch", _POINTER), ("scratch_size", _COUNT), ("threads", _COUNT), ("parallel", _POINTER),
     ]  # fmt: skip

@@ -21,6 +21,7 @@ from attention_analyzer.weights.reductions import (
     Entropy,
     GroupWeight,
     LargestWeight,
+    MatchWeight,
     OffsetWeight,
     ReceivedWeight,
     Reduction,
@@ -30,7 +31,7 @@ from attention_analyzer.weights.reductions import (
     WindowWeight,
 )
 from attention_analyzer.weights.scores import ScoreSource
-from attention_analyzer.weights.shared import key_exists, key_group
+from attention_analyzer.weights.shared import key_exists, key_group, key_labels
 
 #: As in row_pass.cpp.
 PANEL, REGISTER_ROWS, LANES_AT_MOST = 64, 6, 16
@@ -46,7 +47,8 @@ _ROW_REDUCTIONS: dict[type[Reduction], str] = {
     StrongestKey: "strongest",
     Distance: "distance",
 }
-_OTHERS = (OffsetWeight, WindowWeight, GroupWeight, ReceivedWeight)
+_OTHERS = (OffsetWeight, WindowWeight, GroupWeight, MatchWeight, ReceivedWeight)
+_AMONG = {"all": 0, "other": 1, "earlier": 2}
 _OPEN = 1 << 40
 
 
@@ -112,10 +114,13 @@ def fused_gather(source: ScoreSource, reductions: Collection[Reduction], axes: A
         call.put_near(results)
     groups = [reduction for reduction in results if isinstance(reduction, GroupWeight)]
     group_weights = call.put_groups(groups)
+    matches = [reduction for reduction in results if isinstance(reduction, MatchWeight)]
+    match_weights = call.put_matches(matches)
     received = call.put_received() if ReceivedWeight() in results else None
     library.row_pass(ctypes.byref(call.fields))
     call.finish_near(results)
     results.update(zip(groups, group_weights, strict=True))
+    results.update(zip(matches, match_weights, strict=True))
     if received is not None:
         results[ReceivedWeight()] = received[..., : axes.keys].sum(0)
     return results
@@ -249,6 +254,33 @@ class _Call:
             self.put("group_weights", weights)
             self.fields.group_count = len(wanted)
             self.fields.groups_batch = 0 if shared else 1
+        return weights
+
+    def put_matches(self, wanted: list[MatchWeight]) -> Tensor:
+        """Labels are renumbered, and each label's keys listed."""
+        axes = self.axes
+        weights = torch.full((len(wanted), axes.flat, axes.queries), torch.nan)
+        if not wanted:
+            return weights
+        numbered = []
+        for name in (reduction.labels for reduction in wanted):
+            of_queries, of_keys = (part.expand(axes.batch, -1) for part in key_labels(axes, name))
+            known, numbers = torch.cat([of_queries, of_keys], dim=1).unique(return_inverse=True)
+            numbered.append(
+                (numbers[:, : axes.queries].masked_fill(of_queries < 0, -1), numbers[:, axes.queries :], known)
+            )
+        most = max(len(known) for _, _, known in numbered)
+        starts = [
+            torch.searchsorted(keys.sort(-1).values, torch.arange(most + 1).expand(axes.batch, -1).contiguous())
+            for _, keys, _ in numbered
+        ]
+        self.put("match_starts", torch.stack(starts))
+        self.put("match_queries", torch.stack([queries for queries, _, _ in numbered]).int())
+        self.put("match_keys", torch.stack([keys.argsort(dim=-1, stable=True) for _, keys, _ in numbered]).int())
+        among = [0 if axes.diagonal is None else _AMONG[reduction.among] for reduction in wanted]
+        self.put("match_among", torch.tensor(among))
+        self.put("match_weights", weights)
+        self.fields.match_labels, self.fields.match_count = most, len(wanted)
         return weights
 
     def put_received(self) -> Tensor:

@@ -158,7 +158,13 @@ struct Pass {
   const float* groups;        // [group][batch or 1][padded key]: 1 for keys of the group
   int64_t groups_batch;       // 0 if all texts share them
   float* group_weights;
-  int64_t offset_count, window_count, group_count;
+  const int32_t* match_queries;  // [match][batch][query]: the query's label, negative for none
+  const int32_t* match_keys;     // [match][batch][key]: keys in the order of their labels
+  const int64_t* match_starts;   // [match][batch][match_labels + 1]: where each label's keys start in there
+  int64_t match_labels;
+  const int64_t* match_among;    // [match]: 0 all keys, 1 those at other positions, 2 earlier ones
+  float* match_weights;          // [match][batch * head][query]; NaN where the query sees no such key
+  int64_t offset_count, window_count, group_count, match_count;
   float* received;            // [chunk][batch * head][padded key]
   int64_t chunks, chunk_rows; // rows of a head that are one piece of work
   int64_t row_block;          // rows held at once, a multiple of ROWS
@@ -383,6 +389,34 @@ class Worker {
       const Group& of_text = group_of(n);
       p.group_weights[n * stride + place] = float((&of_text == group ? member : group_sum(of_text, cells)) * row.factor);
     }
+    match(i, own, row, cells, place, stride);
+  }
+
+  void match(int64_t i, int64_t own, const Row& row, const float* cells, int64_t place, int64_t stride) const {
+    for (int64_t n = 0; n < p.match_count; ++n) {
+      const int64_t of_text = n * p.batch + text;
+      const int32_t label = p.match_queries[of_text * p.queries + i];
+      if (label < 0) continue;
+      const int64_t* const starts = p.match_starts + of_text * (p.match_labels + 1) + label;
+      const int32_t* const keys = p.match_keys + of_text * p.keys;
+      double sum = 0;
+      bool any = false;
+      for (int64_t at = starts[0]; at < starts[1]; ++at) {
+        const int64_t key = keys[at];
+        if (p.match_among[n] != 0 && (key == own || (p.match_among[n] == 2 && key > own))) continue;
+        if (!sees(i, row, key)) continue;
+        any = true;
+        sum += cells[key];
+      }
+      if (any) p.match_weights[n * stride + place] = float(sum * row.factor);
+    }
+  }
+
+  bool sees(int64_t i, const Row& row, int64_t key) const {
+    if (key < row.from || key >= row.to) return false;
+    if (p.mask && !p.mask[text * p.mask_batch + head * p.mask_head + i * p.mask_row + key]) return false;
+    if (p.key_seen && !p.key_seen[text * p.keys + key]) return false;
+    return !p.key_segment || p.query_segment[text * p.queries + i] == p.key_segment[text * p.keys + key];
   }
 
   // A row that sees nothing in this head gives no weight to anything.

@@ -32,6 +32,18 @@ def key_group(axes: Axes, name: str) -> Tensor:
     return axes.groups[name]
 
 
+def key_labels(axes: Axes, name: str) -> tuple[Tensor, Tensor]:
+    """Named labels of queries and keys, int64 ``([batch or 1, query], [batch or 1, key])``.
+
+    Raises:
+        InputError: the pass has no labels of that name.
+    """
+    if name not in axes.labels:
+        known = ", ".join(sorted(axes.labels)) or "none"
+        raise InputError(f"No labels are named {name!r}; the labels of this pass are: {known}.")
+    return axes.labels[name]
+
+
 def key_exists(axes: Axes, offset: int) -> Tensor:
     """Whether the key at a fixed offset is there and no padding: bool ``[flat head or 1, query]``."""
     assert axes.diagonal is not None
