@@ -18,6 +18,7 @@ COMMANDS = (
     ("figure", "figure", "figure"),
     ("generate", "generate", "generate"),
     ("relations", "relations", "relations"),
+    ("doctor", "doctor", "doctor"),
     ("models", "models", "models"),
     ("cache", "cache", "cache"),
 )

@@ -1,0 +1,124 @@
+"""``attn doctor``: what is installed here, and the proof that what would be shown is what the model does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attention_analyzer.cli.options import Device, analyzer_for, read_text, working
+
+if TYPE_CHECKING:
+    from attention_analyzer.capture.proof import Proof
+
+TEXT = "The keys to the old cabinet were on the table, so the visitor who lost them found the keys again."
+#: What else is used where it is installed, and for what.
+OPTIONAL = {
+    "streamlit": "dashboard",
+    "anywidget": "notebook viewer",
+    "plotly": "interactive figures",
+    "matplotlib": "figures for papers",
+    "duckdb": "queries over scans",
+    "ray": "scans on many machines",
+}
+
+
+def doctor(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Bundled name, folder or hub id (attn models).")
+    ] = None,
+    text: Annotated[str, typer.Argument(metavar="[TEXT|FILE|-]", help="A text to prove it on.")] = TEXT,
+    device: Device = "auto",
+) -> None:
+    """Show what is installed, and prove on a model and text of yours that the weights shown are the model's own."""
+    from attention_analyzer.models.catalog import offline_encoder
+
+    content = read_text(text)
+    with working("Looking around"):
+        _print("Environment", _environment())
+        _print("Attention backends", _backends())
+    analyzer = analyzer_for(model or offline_encoder(), device)
+    with working("Running the proof"):
+        from attention_analyzer.capture.proof import prove
+        from attention_analyzer.recording import prepare
+
+        prepared = prepare(analyzer.loaded, [content], truncate=True)
+        with analyzer.loaded.evaluating() as network:
+            proof = prove(network, prepared.inputs, valid=prepared.valid.to(analyzer.loaded.device))
+    kind, tokens = type(analyzer.model).__name__, len(prepared.source[0])
+    _print(f"Proof on {analyzer.name} ({kind}, {tokens} tokens)", dict(findings(proof)))
+    print(verdict(proof))
+    if not proof.holds:
+        raise typer.Exit(1)
+
+
+def findings(proof: Proof) -> Iterator[tuple[str, str]]:
+    """A proof in words, line by line."""
+    layers = len({(site.stack, site.kind, site.layer) for site in proof.sites})
+    heads = sum(site.heads for site in proof.sites)
+    yield "outputs", "the same bits with and without listening" if proof.identical else "CHANGED by listening"
+    yield "model", "left as it was" if proof.untouched else "NOT left as it was"
+    yield "backend", ", ".join(proof.backends)
+    yield "attention", f"{layers} sites with {heads} heads; {', '.join(proof.forms) or 'every token sees every token'}"
+    if proof.exact:
+        yield "weights", f"give every site's output again, within {proof.deviation:.0e} of its largest value"
+    else:
+        yield "weights", "the model's own numbers (it does not use the library's attention interface)"
+    if "sinks" not in proof.forms:
+        yield "rows", f"sum to one within {proof.row_error:.0e}"
+    if proof.unheard:
+        yield "not shown", f"{', '.join(proof.unheard[:4])}: no weights over keys"
+
+
+def verdict(proof: Proof) -> str:
+    """The proof in one sentence."""
+    if proof.holds:
+        return "The proof holds: what is shown is what this model does."
+    return "The proof FAILS: do not trust what is shown for this model, and please report its architecture."
+
+
+def _environment() -> dict[str, str]:
+    import importlib.util
+    import platform
+    from importlib.metadata import version
+
+    import torch
+
+    from attention_analyzer import __version__
+    from attention_analyzer.weights.compiled import row_pass
+
+    here = {name: purpose for name, purpose in OPTIONAL.items() if importlib.util.find_spec(name)}
+    missing = [f"{name} ({purpose})" for name, purpose in OPTIONAL.items() if name not in here]
+    devices = f"CPU with {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        devices = ", ".join([torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())])
+    return {
+        "attention-analyzer": f"{__version__} on Python {platform.python_version()}, {platform.system()}",
+        "libraries": f"torch {torch.__version__}, transformers {version('transformers')}",
+        "device": devices,
+        "compiled pass": row_pass().reason,
+        "optional": ", ".join(f"{name} {version(name)}" for name in here) or "none",
+    } | ({"not installed": ", ".join(missing)} if missing else {})
+
+
+def _backends() -> dict[str, str]:
+    """Which attention implementations a model can be loaded with here; all of them are read."""
+    import importlib.util
+
+    import torch
+
+    flash = importlib.util.find_spec("flash_attn") is not None
+    return {
+        "eager, sdpa": "always",
+        "flex_attention": "yes" if torch.cuda.is_available() else "yes, on a CPU without gradients",
+        "flash_attention_2": "yes" if flash else "no: the package flash-attn is not installed",
+    }
+
+
+def _print(title: str, lines: Mapping[str, Any]) -> None:
+    width = max(map(len, lines))
+    print(title)
+    for name, value in lines.items():
+        print(f"  {name:<{width}}  {value}")
+    print()
