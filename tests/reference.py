@@ -88,9 +88,9 @@ def received(head: Head) -> list[float]:
 
 
 def received_concentration(head: Head) -> float:
-    if head.real.sum() < 2:
-        return NAN
     total = received(head)
+    if head.real.sum() < 2 or sum(total) == 0:
+        return NAN
     shares = np.array(total) / sum(total)
     return 1 - entropy(shares) / math.log(head.real.sum())
 
@@ -129,3 +129,17 @@ def local_weight(head: Head, width: int) -> float:
     return mean(
         sum(float(head.weights[i, j]) for j in head.keys if abs(i + head.diagonal - j) <= width) for i in head.rows
     )
+
+
+def match_weight(head: Head, of_queries: list[int], of_keys: list[int], among: str) -> list[float]:
+    """Per query, the weight on the visible keys that bear its label; NaN where there is none."""
+    found = []
+    for i, label in enumerate(of_queries):
+        own = None if head.diagonal is None else i + head.diagonal
+        keys = [j for j in head.keys if head.sees[i, j] and of_keys[j] == label >= 0]
+        if own is not None and among == "earlier":
+            keys = [j for j in keys if j < own]
+        elif own is not None and among == "other":
+            keys = [j for j in keys if j != own]
+        found.append(sum(float(head.weights[i, j]) for j in keys) if keys else NAN)
+    return found

@@ -72,8 +72,10 @@ def _prepare() -> None:
     import torch
 
     import tests.conformance.examine  # noqa: F401
+    from attention_analyzer.weights.compiled import row_pass
 
     torch.set_num_threads(1)
+    row_pass()
 
 
 def _run(types: list[str], workers: int):

@@ -89,13 +89,12 @@ class SiteCase:
 
 
 @st.composite
-def sites(draw: st.DrawFn, largest: int = 17, half: bool = False, same_rows_in_all_heads: bool = False) -> SiteCase:
+def sites(draw: st.DrawFn, largest: int = 17, half: bool = False) -> SiteCase:
     """Any site: grouped heads, bands, padding on either side, segments, masks, biases, softcaps, sinks.
 
     Args:
         largest: most queries.
         half: whether queries and keys may be in half precision.
-        same_rows_in_all_heads: whether no query may be blind in one head and see in another.
     """
     numbers = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
     randn = lambda *shape: torch.randn(*shape, generator=numbers)  # noqa: E731
@@ -121,7 +120,7 @@ def sites(draw: st.DrawFn, largest: int = 17, half: bool = False, same_rows_in_a
             torch.randint(0, 2, (batch, keys), generator=numbers),
         )
     mask = None
-    if not same_rows_in_all_heads and draw(st.integers(0, 3)) == 0:
+    if draw(st.integers(0, 3)) == 0:
         mask = flags(draw(st.sampled_from([1, batch])), heads, queries, keys)
     elif draw(st.integers(0, 3)) == 0:
         mask = flags(draw(st.sampled_from([1, batch])), 1, queries, keys)

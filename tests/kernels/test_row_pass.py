@@ -91,7 +91,7 @@ def test_equals_the_plain_pass(case: SiteCase) -> None:
 
 @needs_compiler
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(sites(same_rows_in_all_heads=True))
+@given(sites())
 def test_every_metric_equals_the_slow_reference(case: SiteCase) -> None:
     found = evaluate(compiled_pass(case, METRIC_NEEDS), METRICS)
     for text in range(case.source.batch):

@@ -19,5 +19,6 @@ class NormalizedEntropy(Metric):
 
     def value(self, statistics: Statistics) -> Tensor:
         visible = statistics.axes.visible
-        share = statistics[self.needs[0]] / visible.clamp(min=2).log()
+        entropy = statistics[self.needs[0]]
+        share = entropy / visible.clamp(min=2).to(entropy.dtype).log()
         return statistics.mean_over_queries(share.masked_fill(visible < 2, torch.nan))

@@ -20,5 +20,5 @@ class ReceivedConcentration(Metric):
         received = statistics[self.needs[0]]
         shares = received / received.sum(-1, keepdim=True)
         keys = statistics.axes.real_keys
-        spread = torch.special.entr(shares).sum(-1) / keys.clamp(min=2).log()
+        spread = torch.special.entr(shares).sum(-1) / keys.clamp(min=2).to(shares.dtype).log()
         return (1 - spread).masked_fill(keys < 2, torch.nan)

@@ -228,8 +228,8 @@ class Statistics:
 
     @property
     def valid(self) -> Tensor:
-        """bool ``[batch, 1, query]``: queries that count."""
-        return self.axes.valid[:, None]
+        """bool ``[batch, head or 1, query]``: queries that count; in a head where it sees no key, none does."""
+        return self.axes.valid[:, None] & (self.axes.visible > 0)
 
     def mean_over_queries(self, values: Tensor) -> Tensor:
         """``[batch, head]``: mean over valid queries with a defined value; NaN if there is none."""
