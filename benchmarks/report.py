@@ -10,14 +10,14 @@ from typing import Any
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 Results = dict[str, Any]
 CHECKED = (
-    "Before anything is timed, every metric is compared with the same statistic of the model's own full matrices (eager "
-    "attention, `output_attentions`), and each peer's weights with the model's own. Largest difference, absolute or "
-    "relative to values above one: {checks}."
+    "Before anything is timed, every metric is compared with the same statistic of the model's own full matrices "
+    "(eager attention, `output_attentions`), and each peer's weights with the model's own. Largest difference, "
+    "absolute or relative to values above one: {checks}."
 )
 MEASURED = (
-    "Plain forward and toolkit run in turns in one process, the fastest run of each counts; both start from the text and "
-    "include its tokenization. *Eager + matrices* computes the same statistics from the full matrices, as one writes them "
-    "by hand. Peak memory is that of a process that does nothing else."
+    "Plain forward and toolkit run in turns in one process, the fastest run of each counts; both start from the text "
+    "and include its tokenization. *Eager + matrices* computes the same statistics from the full matrices, as one "
+    "writes them by hand. Peak memory is that of a process that does nothing else."
 )
 COMPARED = (
     "The causal model of the table above; each tool in an environment of its own on top of this one. Time, then peak "
@@ -152,8 +152,9 @@ def document(found: Results) -> str:
 def _short_texts(short: Results) -> str:
     speed = {name: short["tokens"] / short[name] for name in ("plain", "toolkit")}
     return (
-        f"{short['texts']} texts of 16 to 64 tokens in one padded batch (BERT shape): plain forward {speed['plain']:,.0f} "
-        f"tokens a second, with all metrics {speed['toolkit']:,.0f}: {speed['toolkit'] / speed['plain']:.0%}."
+        f"{short['texts']} texts of 16 to 64 tokens in one padded batch (BERT shape): plain forward "
+        f"{speed['plain']:,.0f} tokens a second, with all metrics {speed['toolkit']:,.0f}: "
+        f"{speed['toolkit'] / speed['plain']:.0%}."
     )
 
 
@@ -161,7 +162,8 @@ def _about(about: Results) -> str:
     compiled = "the compiled row pass" if about["compiled"] else "plain PyTorch (no C++ compiler)"
     return (
         f"{about['processor']}, {about['cores']} cores, {about['vectors']}, {about['memory']:.0f} GB; "
-        f"torch {about['torch']} with {about['threads']} threads, transformers {about['transformers']}, Python {about['python']}; float32; "
+        f"torch {about['torch']} with {about['threads']} threads, transformers {about['transformers']}, "
+        f"Python {about['python']}; float32; "
         f"{compiled}; random weights. {about['date']}."
     )
 

@@ -1,4 +1,4 @@
-"""What every peer's script shares: inputs, the check of its weights, time and memory. Runs in the peer's environment."""
+"""What every peer's script shares: inputs, check, time and memory. Runs in the peer's environment."""
 
 from __future__ import annotations
 
