@@ -35,6 +35,8 @@ def inputs_for(model: nn.Module) -> dict[str, Any]:
         names.append("attention_mask")
     if "pixel_values" in parameters and "input_ids" in names and _is_two_towers(model):
         names.append("pixel_values")
+    if "input_features_mask" in parameters and "input_features" in names:
+        names.append("input_features_mask")
     if "bbox" in parameters:
         names.append("bbox")
     made: dict[str, Any] = {}
@@ -101,7 +103,31 @@ def image_size(config: Any, default: int = 64) -> tuple[int, int]:
     return (int(size[0]), int(size[-1])) if isinstance(size, (list, tuple)) else (int(size), int(size))
 
 
+#: Time, height and width in patches, of one image and another.
+GRID = ((1, 4, 4), (1, 8, 4))
+
+
+def _grid(model: nn.Module, made: dict[str, Any]) -> Tensor:
+    return torch.tensor(GRID)
+
+
+def _wants_patches(model: nn.Module) -> bool:
+    """Whether the model takes all images as one run of flattened patches."""
+    return any(name in inspect.signature(model.forward).parameters for name in ("grid_thw", "image_grid_thw"))
+
+
+def _patches(model: nn.Module) -> Tensor:
+    config = model.config
+    patch = find(config, "patch_size", "spatial_patch_size", default=14)
+    patch = patch if isinstance(patch, int) else patch[-1]
+    frames = find(config, "temporal_patch_size", default=1)
+    channels = find(config, "in_channels", "in_chans", "num_channels", default=3)
+    return _noise(sum(t * h * w for t, h, w in GRID), int(channels) * int(frames) * int(patch) ** 2)
+
+
 def pixel_values(model: nn.Module, made: dict[str, Any]) -> Tensor:
+    if _wants_patches(model):
+        return _patches(model)
     channels = int(find(model.config, "num_channels", "in_channels", "in_chans", default=3))
     height, width = image_size(model.config)
     frames = find(model.config, "num_frames", "frames_per_clip")
@@ -125,6 +151,8 @@ def _attention_mask(model: nn.Module, made: dict[str, Any]) -> Tensor:
 
 
 def _hidden(model: nn.Module, made: dict[str, Any]) -> Tensor:
+    if _wants_patches(model):
+        return _patches(model)
     return _noise(BATCH, TOKENS, int(find(model.config, "hidden_size", "d_model", "n_embd", default=64)))
 
 
@@ -137,7 +165,26 @@ def _boxes(model: nn.Module, made: dict[str, Any]) -> Tensor:
     return torch.cat([corners, corners + 7], dim=-1)
 
 
+def _features_mask(model: nn.Module, made: dict[str, Any]) -> Tensor:
+    """Every frame counts; features are [batch, mel, frame] here where they are taken with a mask of frames."""
+    return torch.ones(BATCH, max(made["input_features"].shape[1:]), dtype=torch.long)
+
+
+def _flattened_patches(model: nn.Module, made: dict[str, Any]) -> Tensor:
+    """Row, column and pixels of 4 × 4 patches (Pix2Struct)."""
+    size = int(find(model.config, "patch_size", default=16))
+    places = torch.cartesian_prod(torch.arange(1, 5), torch.arange(1, 5)).float().expand(BATCH, -1, -1)
+    return torch.cat([places, _noise(BATCH, 16, 3 * size * size)], dim=-1)
+
+
+def _series(model: nn.Module, made: dict[str, Any]) -> Tensor:
+    return _noise(BATCH, int(model.config.context_length), int(find(model.config, "num_input_channels", default=1)))
+
+
 def _waveform(model: nn.Module, made: dict[str, Any]) -> Tensor:
+    mels = find(model.config, "num_mel_bins")
+    if mels and hasattr(model.config, "max_length"):  # a spectrogram of fixed length
+        return _noise(BATCH, int(model.config.max_length), int(mels))
     return _noise(BATCH, SAMPLES)
 
 
@@ -148,9 +195,13 @@ MAKERS: tuple[tuple[str, Maker], ...] = (
     ("input_ids|input", input_ids),
     ("decoder_input_ids", _decoder_ids),
     ("attention_mask", _attention_mask),
-    ("pixel_values|pixel_values_videos", pixel_values),
+    ("pixel_values|pixel_values_videos|image", pixel_values),
+    ("input_features_mask", _features_mask),
+    ("flattened_patches", _flattened_patches),
+    ("grid_thw|image_grid_thw", _grid),
+    ("past_values", _series),
     ("input_features|spectrogram", input_features),
     ("input_values", _waveform),
-    ("inputs_embeds|hidden_states", _hidden),
+    ("inputs_embeds|hidden_states|query_embeds", _hidden),
     ("bbox", _boxes),
 )

@@ -32,13 +32,26 @@ _EXPERTS = re.compile(r"^(num_experts|num_local_experts|n_routed_experts|moe_num
 _VOCABULARY = re.compile(r"vocab_size")
 _TOKEN = re.compile(r"(token_id|token_index|_token)s?$|_id$|_index$")
 _POSITIONS = re.compile(r"^(max_source_positions|max_target_positions)$")
+_HEADS = re.compile(r"^(\w+_)?(heads?|n_heads?)$")
+_HEAD_WIDTH = re.compile(r"head_dim|head_size|d_kv|kv_channels")
+_QUERIES = re.compile(r"^(num_queries|num_query_tokens|num_denoising)$")
+QUERIES = 12
 
 
 @dataclass(frozen=True)
 class Step:
-    """How hard to shrink."""
+    """How hard to shrink.
+
+    Attributes:
+        width: what widths are divided by.
+        heads: whether there are to be fewer heads of their own size, instead of as many narrower ones.
+        layers: how many are kept; None for all.
+        image: what the edges of images are divided by.
+        positions: whether positions are cut, too.
+    """
 
     width: int = 8
+    heads: bool = False
     layers: int | None = 2
     image: int = 4
     positions: bool = True
@@ -47,11 +60,15 @@ class Step:
 #: Tried in this order, until a type can be built and run.
 LADDER = (
     Step(),
+    Step(heads=True),
+    Step(width=4, heads=True),
     Step(layers=4),
+    Step(heads=True, layers=8),
     Step(layers=8),
     Step(layers=None),
     Step(layers=4, image=1),
     Step(layers=None, image=1),
+    Step(heads=True, layers=4, image=1),
     Step(width=4, layers=2, image=1),
     Step(width=4, layers=None, image=1, positions=False),
     Step(width=2, layers=None, image=1, positions=False),
@@ -93,7 +110,24 @@ def _shrink(config: Any, step: Step, tokens: _Tokens) -> Any:
             new = _small(name, value, step, depth, kept, tokens, fields)
             if new is not None and new != value:
                 _put(config, name, new)
+    _complete(config)
     return config
+
+
+def _complete(config: Any) -> None:
+    """What defaults leave open but a model needs to be built."""
+    heads, hidden = getattr(config, "num_attention_heads", None), getattr(config, "hidden_size", None)
+    if not isinstance(heads, int) or not isinstance(hidden, int):
+        return
+    known = {
+        "head_dim": hidden // heads if hidden % heads == 0 else None,
+        "num_key_value_heads": heads,
+        "vocab_size": VOCABULARY,
+        "num_experts_per_tok": 2,
+    }
+    for name, value in known.items():
+        if name in vars(config) and getattr(config, name) is None and value is not None:
+            _put(config, name, value)
 
 
 def _put(config: Any, name: str, value: Any) -> None:
@@ -126,6 +160,12 @@ def _small(
         return tokens.small(value)
     if step.positions and _POSITIONS.search(name):
         return min(value, 100)
+    if _QUERIES.search(name):
+        return min(value, QUERIES)
+    if step.heads and _HEADS.search(name):
+        return max(1, value // step.width)
+    if step.heads and _HEAD_WIDTH.search(name):
+        return None
     return _narrow(name, value, step.width)
 
 
@@ -142,10 +182,10 @@ def _small_image(size: int, patch: Any, factor: int) -> int:
 
 
 def _small_dict(value: dict[str, Any], step: Step) -> dict[str, Any]:
-    """Rotary sections are widths."""
+    """Rotary sections are parts of a head."""
     return {
         key: [part // step.width for part in inner]
-        if key == "mrope_section" and all(part % step.width == 0 for part in inner)
+        if key == "mrope_section" and not step.heads and all(part % step.width == 0 for part in inner)
         else _small_dict(inner, step) if isinstance(inner, dict) else inner
         for key, inner in value.items()
     }
