@@ -70,7 +70,9 @@ def build(model_type: str) -> Built:
             if recipe.after:
                 recipe.after(config)
             with torch.device("meta"):
-                size = sum(p.numel() for p in model_class._from_config(config, attn_implementation="eager").parameters())
+                size = sum(
+                    p.numel() for p in model_class._from_config(config, attn_implementation="eager").parameters()
+                )
             if size > MOST_PARAMETERS:
                 raise CannotBuildError(f"{size / 1e6:.0f} million parameters")
             torch.manual_seed(1)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from attention_analyzer.capture.naming import CallPlace
 from attention_analyzer.capture.overhear import overhearing
-from attention_analyzer.capture.proof import Proof, prove, run_alone, tensors
+from attention_analyzer.capture.proof import Proof, prove, run_alone, some_rows, tensors
 from attention_analyzer.capture.session import Capture, listening
 from attention_analyzer.errors import AttentionAnalyzerError, UnsupportedModelError
 from attention_analyzer.metrics import METRICS
@@ -26,8 +26,8 @@ from tests import reference
 from tests.conformance.build import CannotBuildError, NoModelError, build
 
 TOLERANCE = 1e-5
-#: Between backends, whose own rounding every layer hands on to the next.
-TOLERANCE_ACROSS = 1e-4
+#: Between backends, whose own rounding every layer hands on to the next (each is proven by its own outputs, too).
+TOLERANCE_ACROSS = 1e-3
 BACKENDS = ("eager", "sdpa", "flex_attention")
 #: Flex attention is compiled anew for every type, which takes half a minute: these stand for all forms it has.
 WITH_FLEX = ("bert", "llama", "mistral", "gemma2", "bart", "vit")
@@ -99,8 +99,14 @@ def _examine(model: nn.Module, inputs: dict[str, Any], finding: Finding) -> None
             if not _switch(model, backend):
                 continue
             try:
+                if not finite(eager):
+                    finding.backends["eager"] = "the model itself computes NaN"
+                    if backend == "eager":
+                        continue
                 if backend == "eager" or alike(eager, run_alone(model, padded), valid):
-                    _compare(model, padded, valid, witness, finding, TOLERANCE if backend == "eager" else TOLERANCE_ACROSS)
+                    _compare(
+                        model, padded, valid, witness, finding, TOLERANCE if backend == "eager" else TOLERANCE_ACROSS
+                    )
                     finding.backends[backend] = "agrees"
                 else:
                     finding.backends[backend] = "the model itself differs from eager"
@@ -142,12 +148,19 @@ def alike(left: Any, right: Any, valid: Tensor | None) -> bool:
     for mine, other in zip(tensors(left), tensors(right), strict=False):
         if not mine.is_floating_point() or mine.shape != other.shape:
             continue
+        if not torch.equal(mine.isnan(), other.isnan()):
+            return False
         gap = (mine - other).abs().nan_to_num(0, 0, 0)
         if valid is not None and gap.shape[:2] == valid.shape:
             gap = gap[valid]
         if gap.numel() and float(gap.max()) > 1e-2 * max(1.0, float(mine.nan_to_num(0, 0, 0).abs().max())):
             return False
     return True
+
+
+def finite(output: Any) -> bool:
+    """Whether an output holds no NaN."""
+    return not any(bool(tensor.isnan().any()) for tensor in tensors(output) if tensor.is_floating_point())
 
 
 def captured_calls(model: nn.Module, inputs: Mapping[str, Any], valid: Tensor | None) -> Calls:
@@ -205,14 +218,18 @@ def _difference(mine: AttentionWeights, seen: AttentionWeights, valid: Tensor | 
         raise Disagreement(f"shapes differ: {mine.batch} × {mine.shape} and {seen.batch} × {seen.shape}")
     worst = 0.0
     for text in range(mine.batch):
-        good = _counting(mine, text, valid)
-        left, right = (w.tile(text, slice(0, w.heads), slice(0, w.queries))[:, good] for w in (mine, seen))
+        rows = some_rows(_counting(mine, text, valid), mine)
+        if not rows:
+            continue
+        left, right = (
+            torch.cat([w.tile(text, slice(0, w.heads), slice(row, row + 1)) for row in rows], dim=1)
+            for w in (mine, seen)
+        )
         if isinstance(mine, QueryKeyWeights) and mine.source.sinks is not None and bool(right.sum(-1).min() > 1 - 1e-4):
             # The sink's share was taken from the output instead of the weights (Granite).
             right = right * left.sum(-1, keepdim=True)
-        if left.numel():
-            gap = (left - right).abs().max()
-            worst = max(worst, float(gap)) if bool(torch.isfinite(gap)) else math.inf
+        gap = (left - right).abs().max()
+        worst = max(worst, float(gap)) if bool(torch.isfinite(gap)) else math.inf
     return worst
 
 
@@ -242,7 +259,9 @@ def metrics_error(place: CallPlace, weights: AttentionWeights, valid: Tensor | N
         key_valid=real,
     )
     values = evaluate(statistics, METRICS)
-    cells = weights.visibility.seen(slice(0, weights.queries), slice(0, weights.keys), slice(None), weights.empty().device)
+    cells = weights.visibility.seen(
+        slice(0, weights.queries), slice(0, weights.keys), slice(None), weights.empty().device
+    )
     shape = (weights.batch, weights.heads, weights.queries, weights.keys)
     sees = torch.ones(shape, dtype=torch.bool) if cells is None else cells.expand(shape)
     worst = 0.0
@@ -299,37 +318,53 @@ def _switch(model: nn.Module, backend: str) -> bool:
     return backend in names or backend == "eager"
 
 
+@torch.no_grad()
 def _with_cache(model: nn.Module, inputs: dict[str, Any]) -> str:
     """Whether a prefill and single steps give the rows of the whole; "" where the model keeps no such cache."""
     if set(inputs) - {"attention_mask"} != {"input_ids"} or model.config.is_encoder_decoder:
         return ""
     ids = inputs["input_ids"]
     start = ids.shape[1] - 3
-    try:
-        with torch.no_grad():
-            past = model(input_ids=ids[:, :start], use_cache=True).past_key_values
-    except (TypeError, ValueError, AttributeError):
+    alone = _steps_alone(model, ids, start)
+    if alone is None:
         return ""
-    if past is None or not hasattr(past, "get_seq_length"):
-        return ""
-    whole = dict(_by_path(captured_calls(model, {"input_ids": ids, "use_cache": False}, None)))
     hidden = run_alone(model, {"input_ids": ids, "use_cache": False})[0]
+    own_gap = float((hidden[:, start:] - alone).abs().max()) / max(1.0, float(hidden.abs().max()))
+    if not own_gap < 1e-2:
+        return "the model itself differs"
+    whole = dict(_by_path(captured_calls(model, {"input_ids": ids, "use_cache": False}, None)))
+    past = model(input_ids=ids[:, :start], use_cache=True).past_key_values
+    compared = 0
     for position in range(start, ids.shape[1]):
         step = {"input_ids": ids[:, position : position + 1], "past_key_values": past, "use_cache": True}
-        calls, outputs = captured_calls_once(model, step)
-        if not alike(hidden[:, position], outputs[0][:, 0], None):
-            return "the model itself differs"
-        for path, weights in _by_path(calls):
-            _same_row(path, weights, whole[path], position)
-    return "agrees"
+        for path, weights in _by_path(captured_calls_once(model, step)):
+            if whole[path].keys == whole[path].queries:  # other axes hold more than the text
+                _same_row(path, weights, whole[path], position, max(TOLERANCE, 10 * own_gap))
+                compared += 1
+    return "agrees" if compared else ""
 
 
-def captured_calls_once(model: nn.Module, inputs: Mapping[str, Any]) -> tuple[Calls, Any]:
-    """As :func:`captured_calls`, with the outputs, for inputs that one forward uses up (a cache)."""
+def _steps_alone(model: nn.Module, ids: Tensor, start: int) -> Tensor | None:
+    """Hidden states of single steps after a prefill, without anybody listening; None where the model cannot do that."""
+    try:
+        past = model(input_ids=ids[:, :start], use_cache=True).past_key_values
+        if past is None or not hasattr(past, "get_seq_length"):
+            return None
+        steps = [
+            model(input_ids=ids[:, position : position + 1], past_key_values=past, use_cache=True)[0]
+            for position in range(start, ids.shape[1])
+        ]
+    except (TypeError, ValueError, AttributeError, RuntimeError, IndexError):
+        return None
+    return torch.cat(steps, dim=1)
+
+
+def captured_calls_once(model: nn.Module, inputs: Mapping[str, Any]) -> Calls:
+    """As :func:`captured_calls`, for inputs that one forward uses up (a cache)."""
     capture = _pairs(model, inputs, None)
     with listening(capture), torch.no_grad():
-        outputs = model(**inputs)
-    return _results(capture), outputs
+        model(**inputs)
+    return _results(capture)
 
 
 def _by_path(calls: Calls) -> list[tuple[str, AttentionWeights]]:
@@ -341,7 +376,7 @@ def _by_path(calls: Calls) -> list[tuple[str, AttentionWeights]]:
     return named
 
 
-def _same_row(path: str, step: AttentionWeights, whole: AttentionWeights, position: int) -> None:
+def _same_row(path: str, step: AttentionWeights, whole: AttentionWeights, position: int, tolerance: float) -> None:
     """The step's only row against a row of the whole, aligned at the newest key; older keys may be gone."""
     for text in range(step.batch):
         row = step.tile(text, slice(0, step.heads), slice(0, 1))[:, 0]
@@ -349,5 +384,5 @@ def _same_row(path: str, step: AttentionWeights, whole: AttentionWeights, positi
         common = min(row.shape[-1], expected.shape[-1])
         gap = float((row[:, -common:] - expected[:, -common:]).abs().max())
         lost = float(expected[:, : expected.shape[-1] - common].sum()) if expected.shape[-1] > common else 0.0
-        if gap > TOLERANCE or lost > TOLERANCE:
+        if gap > tolerance or lost > tolerance:
             raise Disagreement(f"with a cache, {path} differs by {max(gap, lost):.1e} at position {position}")

@@ -137,8 +137,21 @@ def pixel_values(model: nn.Module, made: dict[str, Any]) -> Tensor:
 
 
 def input_features(model: nn.Module, made: dict[str, Any]) -> Tensor:
-    mels = int(find(model.config, "num_mel_bins", "feature_size", "input_feat_per_channel", "n_mels", "input_dim",
-                    "feature_projection_input_dim", "input_feat_size", "mel_dim", "num_mel_bands", default=80))
+    mels = int(
+        find(
+            model.config,
+            "num_mel_bins",
+            "feature_size",
+            "input_feat_per_channel",
+            "n_mels",
+            "input_dim",
+            "feature_projection_input_dim",
+            "input_feat_size",
+            "mel_dim",
+            "num_mel_bands",
+            default=80,
+        )
+    )
     positions = find(model.config, "max_source_positions")
     frames = 2 * int(positions) if positions and int(positions) <= 200 else FRAMES
     if "whisper" in type(model).__name__.lower() or hasattr(model.config, "max_source_positions") and positions:

@@ -33,8 +33,6 @@ class Recipe:
     steps: tuple[int, ...] | None = None
 
 
-
-
 def _sets(**values: Any) -> Callable[[Any], None]:
     """Sets fields of the shrunk configuration."""
 
@@ -117,7 +115,10 @@ RECIPES: dict[str, Recipe] = {
             "attention_mask": torch.ones(BATCH, 7),
         },
     ),
-    "dots1": Recipe("experts have no number by default", after=_sets(n_routed_experts=4, n_shared_experts=1, first_k_dense_replace=1)),
+    "dots1": Recipe(
+        "experts have no number by default",
+        after=_sets(n_routed_experts=4, n_shared_experts=1, first_k_dense_replace=1),
+    ),
     "efficientloftr": Recipe(
         "compares two images", inputs=lambda model, made: {"pixel_values": noise(BATCH, 2, 3, 64, 64)}
     ),
@@ -132,8 +133,13 @@ RECIPES: dict[str, Recipe] = {
     ),
     "lxmert": Recipe(
         "takes features of image regions",
-        inputs=lambda model, made: made
-        | {"visual_feats": noise(BATCH, 5, model.config.visual_feat_dim), "visual_pos": noise(BATCH, 5, 4).sigmoid()},
+        inputs=lambda model, made: (
+            made
+            | {
+                "visual_feats": noise(BATCH, 5, model.config.visual_feat_dim),
+                "visual_pos": noise(BATCH, 5, 4).sigmoid(),
+            }
+        ),
     ),
     "mllama_vision_model": Recipe(
         "takes tiles with their arrangement",

@@ -26,8 +26,10 @@ _NO_WIDTH = re.compile(
     r"|img|type_size|feature_size|input_feat|mel|_grid|max_|queue|feat_sizes|background|^channels$|out_channels_rgb"
     r"|image_embedding_size|pretrain|state_size"
 )
-_LAYERS = re.compile(r"^(num_hidden_layers|n_layers?|num_layers|encoder_layers|decoder_layers|depth|layers"
-                     r"|num_encoder_layers|num_decoder_layers|(\w+_)?num_hidden_layers|num_blocks|\w+_depth)$")
+_LAYERS = re.compile(
+    r"^(num_hidden_layers|n_layers?|num_layers|encoder_layers|decoder_layers|depth|layers"
+    r"|num_encoder_layers|num_decoder_layers|(\w+_)?num_hidden_layers|num_blocks|\w+_depth)$"
+)
 _EXPERTS = re.compile(r"^(num_experts|num_local_experts|n_routed_experts|moe_num_experts|num_routed_experts)$")
 _VOCABULARY = re.compile(r"vocab_size")
 _TOKEN = re.compile(r"(token_id|token_index|_token)s?$|_id$|_index$")
@@ -98,8 +100,14 @@ def shrink(config: Any, step: Step, tokens: _Tokens | None = None) -> Any:
 
 def _shrink(config: Any, step: Step, tokens: _Tokens) -> Any:
     fields = {name: value for name, value in vars(config).items() if not name.startswith("_") or name == "_out_indices"}
-    depth = next((fields[n] for n in ("num_hidden_layers", "depth", "num_layers", "n_layer", "n_layers")
-                  if isinstance(fields.get(n), int)), None)
+    depth = next(
+        (
+            fields[n]
+            for n in ("num_hidden_layers", "depth", "num_layers", "n_layer", "n_layers")
+            if isinstance(fields.get(n), int)
+        ),
+        None,
+    )
     kept = _kept_layers(fields, depth, step.layers)
     for name, value in fields.items():
         if hasattr(value, "to_dict"):
@@ -186,14 +194,14 @@ def _small_dict(value: dict[str, Any], step: Step) -> dict[str, Any]:
     return {
         key: [part // step.width for part in inner]
         if key == "mrope_section" and not step.heads and all(part % step.width == 0 for part in inner)
-        else _small_dict(inner, step) if isinstance(inner, dict) else inner
+        else _small_dict(inner, step)
+        if isinstance(inner, dict)
+        else inner
         for key, inner in value.items()
     }
 
 
-def _small_list(
-    name: str, value: Any, step: Step, depth: int | None, kept: list[int], tokens: _Tokens
-) -> Any:
+def _small_list(name: str, value: Any, step: Step, depth: int | None, kept: list[int], tokens: _Tokens) -> Any:
     kind = type(value)
     if not value:
         return None
@@ -207,7 +215,9 @@ def _small_list(
     if name == "depths" and step.layers is not None:
         return kind(min(part, step.layers) for part in value)
     if depth is not None and re.search(r"index|indices|idxs|layers", name) and len(kept) < depth:
-        near = sorted({min(part * len(kept) // depth, len(kept)) if part >= 0 else max(part, -len(kept)) for part in value})
+        near = sorted(
+            {min(part * len(kept) // depth, len(kept)) if part >= 0 else max(part, -len(kept)) for part in value}
+        )
         return kind(part for part in near if part <= len(kept))
     narrowed = [_narrow(name, part, step.width) for part in value]
     return None if None in narrowed else kind(narrowed)

@@ -10,7 +10,7 @@ from attention_analyzer.weights.dense import DenseWeights
 from attention_analyzer.weights.visibility import Visibility
 
 #: Names under which modules keep how many heads they have.
-_HEAD_COUNTS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "nhead", "heads", "num_attn_heads", "h")
+HEAD_COUNTS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "nhead", "heads", "num_attn_heads", "h")
 #: Rounding of low-precision rows, which a model's own weights may have.
 _ROW_SLACK = {torch.float16: 2e-2, torch.bfloat16: 5e-2}
 
@@ -42,7 +42,7 @@ def dense_weights(
 
 def _split_heads(module: nn.Module, name: str, weights: Tensor, batch: int | None) -> Tensor:
     outer = weights.shape[0]
-    for attribute in _HEAD_COUNTS:
+    for attribute in HEAD_COUNTS:
         heads = getattr(module, attribute, None)
         if isinstance(heads, int) and heads > 0 and outer % heads == 0:
             return weights.view(-1, heads, *weights.shape[1:])

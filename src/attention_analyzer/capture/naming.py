@@ -41,11 +41,18 @@ class CallPlace:
 
     @property
     def stack(self) -> str:
+        if self.named_stack is not None:
+            return self.named_stack
+        return "decoder" if self.causal or self.kind == "cross" else "encoder"
+
+    @property
+    def named_stack(self) -> str | None:
+        """The stack that the path names, if it names one."""
         for name, pattern in _STACKS:
             # "encoder_attn" sits in a decoder and says nothing about the stack.
             if pattern.search(re.sub(r"encoder_attn\w*", "", self.path)):
                 return name
-        return "decoder" if self.causal or self.kind == "cross" else "encoder"
+        return None
 
     @property
     def number(self) -> int | None:
@@ -63,8 +70,11 @@ def number_layers(places: Sequence[CallPlace], depths: frozenset[int]) -> list[t
     """
     result: list[tuple[str, Kind, int] | None] = [None] * len(places)
     towers: dict[tuple[str, Kind], list[int]] = {}
+    # Layers of one stack may differ: one that is causal makes a decoder of all (DeepSeek V4 pools keys in some).
+    decodes = any(place.named_stack is None and place.stack == "decoder" for place in places)
     for index, place in enumerate(places):
-        towers.setdefault((place.stack, place.kind), []).append(index)
+        stack = place.named_stack or ("decoder" if decodes else "encoder")
+        towers.setdefault((stack, place.kind), []).append(index)
     for (stack, kind), calls in towers.items():
         layers = _layers([places[index] for index in calls], depths)
         for index, layer in zip(calls, layers, strict=True):

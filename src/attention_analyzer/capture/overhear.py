@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from attention_analyzer.capture.handed import HEAD_COUNTS
 from attention_analyzer.capture.tap import AttentionCall
 
 aten = torch.ops.aten
@@ -136,6 +137,8 @@ class Watch(TorchDispatchMode):
     def _fused(self, func: Any, result: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         names = [argument.name for argument in func._schema.arguments]
         given = dict(zip(names, args, strict=False)) | kwargs
+        if not self._are_heads(given["query"].shape[1]):
+            return  # the axis holds something else: each token may attend to its own few streams (Inkling 2)
         mask = given.get("attn_mask", given.get("attn_bias"))
         module = self.running[-1]
         call = AttentionCall(
@@ -150,6 +153,11 @@ class Watch(TorchDispatchMode):
         )
         with self.pause():
             self.listener.overheard_call(call, result[0].transpose(1, 2))
+
+    def _are_heads(self, count: int) -> bool:
+        """Whether a module that runs, or its configuration, says that it has so many heads."""
+        holders = [holder for module in self.running for holder in (module, getattr(module, "config", None))]
+        return any(getattr(holder, name, None) == count for holder in holders for name in HEAD_COUNTS)
 
 
 def _address(tensor: Tensor) -> int:

@@ -151,7 +151,9 @@ def recorded_sites(capture: Capture[AttentionWeights]) -> list[tuple[Site, Atten
 def _together(site: Site, parts: list[AttentionWeights]) -> AttentionWeights:
     sources = [part.source for part in parts if isinstance(part, QueryKeyWeights)]
     if len(sources) < len(parts):
-        raise UnsupportedModelError(f"{site.module} attended {len(parts)} times in one forward; which is which is unknown.")
+        raise UnsupportedModelError(
+            f"{site.module} attended {len(parts)} times in one forward; which is which is unknown."
+        )
     first = sources[0]
     if all(torch.equal(first.query, other.query) and torch.equal(first.key, other.key) for other in sources[1:]):
         return parts[0]  # one attention, applied to several parts of the values (DiffLlama)
