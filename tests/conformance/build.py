@@ -39,6 +39,10 @@ class NoModelError(Exception):
     """A configuration that belongs to no model of its own."""
 
 
+class NotHereError(Exception):
+    """The type needs a package that is not installed."""
+
+
 class CannotBuildError(Exception):
     """No step of the ladder gave a model that runs."""
 
@@ -56,17 +60,20 @@ def build(model_type: str) -> Built:
     """The smallest model of a type that runs on the inputs made for it.
 
     Raises:
+        NotHereError: the type needs a package that is not installed.
         NoModelError: no class takes the type's configuration.
         CannotBuildError: nothing runs; the message is the last error, with where it arose.
     """
     recipe = RECIPES.get(model_type, Recipe(""))
     config_class = CONFIG_MAPPING[model_type]
     model_class = find_class(config_class, recipe)
+    if model_class.forward is nn.Module.forward:
+        raise NoModelError(f"{model_class.__name__} has no forward: its parts are run one by one")
     errors: dict[str, BaseException] = {}
     for number, step in enumerate(LADDER if recipe.steps is None else [LADDER[i] for i in recipe.steps]):
         try:
             config = shrink(recipe.config(config_class) if recipe.config else config_class(), step)
-            fit(config, model_class)
+            fit(config)
             if recipe.after:
                 recipe.after(config)
             with torch.device("meta"):
@@ -77,36 +84,55 @@ def build(model_type: str) -> Built:
                 raise CannotBuildError(f"{size / 1e6:.0f} million parameters")
             torch.manual_seed(1)
             model = model_class._from_config(config, attn_implementation="eager").eval()
-            inputs = inputs_for(model)
-            inputs = recipe.inputs(model, inputs) if recipe.inputs else inputs
             enliven(model)
-            with torch.no_grad():
-                model(**inputs)
+            return Built(model, _inputs(model, recipe), number)
         except (MemoryError, KeyboardInterrupt):
             raise
+        except ImportError as failure:
+            raise NotHereError(" ".join(str(failure).split())[:160]) from failure
         except Exception as failure:  # any failure of any of 800 types asks for the next step
             errors.setdefault(_told(failure), failure)
-        else:
-            return Built(model, inputs, number)
     raise CannotBuildError(" · ".join(errors)) from next(iter(errors.values()))
 
 
-def fit(config: Any, model_class: Any) -> None:
+def _inputs(model: nn.Module, recipe: Recipe) -> dict[str, Any]:
+    """Inputs that the model runs with; of the layouts a sound may have, the first that works."""
+    for sideways in (False, True):
+        try:
+            inputs = inputs_for(model, sideways)
+            inputs = recipe.inputs(model, inputs) if recipe.inputs else inputs
+            with torch.no_grad():
+                model(**inputs)
+        except Exception:
+            if sideways or recipe.inputs:
+                raise
+        else:
+            return inputs
+    raise AssertionError
+
+
+def fit(config: Any) -> None:
     """Bring what belongs together into agreement, in a configuration and all within it."""
     config._experts_implementation = "eager"  # the grouped product wants multiples of four, which tiny experts are not
-    uses_sections = "mrope_section" in inspect.getsource(inspect.getmodule(model_class))
     for part in nested(config):
         for name, value in list(vars(part).items()):
             if getattr(value, "model_type", "") == "timm_backbone":  # a package that is not needed for anything else
                 setattr(part, name, small_backbone(getattr(value, "out_indices", None)))
                 part.use_timm_backbone = False
         rope = getattr(part, "rope_parameters", None)
-        if uses_sections and isinstance(rope, dict) and "rope_theta" in rope:
+        if isinstance(rope, dict) and "rope_theta" in rope and _uses_sections(type(part)):
             heads = getattr(part, "num_attention_heads", 1)
-            width = getattr(part, "head_dim", None) or part.hidden_size // heads
+            width = vars(part).get("head_dim") or part.hidden_size // heads
             half = int(width * (rope.get("partial_rotary_factor") or 1)) // 2
             if sum(rope.get("mrope_section") or (0,)) != half:
-                rope["mrope_section"] = [half - 2 * (half * 3 // 8), half * 3 // 8, half * 3 // 8]
+                rope["mrope_section"] = [half * 3 // 8, half * 3 // 8, half - 2 * (half * 3 // 8)]
+
+
+def _uses_sections(config_class: type) -> bool:
+    try:
+        return "mrope_section" in inspect.getsource(modeling_module(config_class))
+    except ModuleNotFoundError:
+        return False
 
 
 def small_backbone(stages: Any) -> Any:

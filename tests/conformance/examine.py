@@ -23,7 +23,7 @@ from attention_analyzer.metrics.table import evaluate, needs_of
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from tests import reference
-from tests.conformance.build import CannotBuildError, NoModelError, build
+from tests.conformance.build import CannotBuildError, NoModelError, NotHereError, build
 
 TOLERANCE = 1e-5
 #: Between backends, whose own rounding every layer hands on to the next (each is proven by its own outputs, too).
@@ -39,8 +39,8 @@ Calls = list[tuple[CallPlace, AttentionWeights]]
 class Finding:
     """What the examination of one type found; ``state`` is how the type stands in the coverage table.
 
-    States: "exact", "weights only", "refused", "no attention", "part" (of another type's model), and, for what must
-    be repaired before a release, "failed" and "not built".
+    States: "exact", "weights only", "refused", "no attention", "part" (of another type's model), "not here" (needs a
+    package that is not installed), and, for what must be repaired before a release, "failed" and "not built".
     """
 
     type: str
@@ -74,6 +74,8 @@ def examine(model_type: str) -> Finding:
         _examine(built.model, built.inputs, finding)
     except NoModelError as error:
         finding.state, finding.reason = "part", str(error)
+    except NotHereError as error:
+        finding.state, finding.reason = "not here", str(error)
     except CannotBuildError as error:
         finding.state, finding.reason = "not built", str(error)
     except UnsupportedModelError as error:

@@ -17,8 +17,13 @@ FRAMES = 48
 SAMPLES = 6400
 
 
-def inputs_for(model: nn.Module) -> dict[str, Any]:
-    """Keyword arguments of the model's forward: its main input, whatever it insists on, and images where it takes them."""
+def inputs_for(model: nn.Module, sideways: bool = False) -> dict[str, Any]:
+    """Keyword arguments of the model's forward: its main input, whatever it insists on, and images where it takes them.
+
+    Args:
+        model: any model.
+        sideways: give sounds their other usual layout: channels before time.
+    """
     parameters = inspect.signature(model.forward).parameters
     required = [
         name
@@ -43,8 +48,12 @@ def inputs_for(model: nn.Module) -> dict[str, Any]:
     for name in dict.fromkeys(names):
         value = _make(name, model, made)
         if value is not None:
-            made[name] = value
+            made[name] = _turned(value) if sideways and name in ("input_values", "input_features") else value
     return made
+
+
+def _turned(sound: Tensor) -> Tensor:
+    return sound[:, None] if sound.dim() == 2 else sound.transpose(1, 2).contiguous()
 
 
 def _is_two_towers(model: nn.Module) -> bool:
@@ -166,7 +175,7 @@ def _attention_mask(model: nn.Module, made: dict[str, Any]) -> Tensor:
 def _hidden(model: nn.Module, made: dict[str, Any]) -> Tensor:
     if _wants_patches(model):
         return _patches(model)
-    return _noise(BATCH, TOKENS, int(find(model.config, "hidden_size", "d_model", "n_embd", default=64)))
+    return _noise(BATCH, TOKENS, int(find(model.config, "input_dim", "hidden_size", "d_model", "n_embd", default=64)))
 
 
 def _decoder_ids(model: nn.Module, made: dict[str, Any]) -> Tensor:

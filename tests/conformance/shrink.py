@@ -21,7 +21,7 @@ _WIDTH = re.compile(
     r"|kv_channels|embed|embeds|features|coordinate_size|shape_size)(_per_stage|_list)?$"
 )
 _NO_WIDTH = re.compile(
-    r"patch|image|vocab|kernel|window|batch|chunk|grid|crop|num_|codebook_size|block_size|tubelet|input_size|spec_size"
+    r"patch|image|vocab|input_dim|kernel|window|batch|chunk|grid|crop|num_|codebook_size|block_size|tubelet|input_size|spec_size"
     r"|in_channels|audio_channels|input_channels|position|tile|stack|pool|spatial|temporal|merge|context|group|cache"
     r"|img|type_size|feature_size|input_feat|mel|_grid|max_|queue|feat_sizes|background|^channels$|out_channels_rgb"
     r"|image_embedding_size|pretrain|state_size"
@@ -124,7 +124,7 @@ def _shrink(config: Any, step: Step, tokens: _Tokens) -> Any:
 
 def _complete(config: Any) -> None:
     """What defaults leave open but a model needs to be built."""
-    heads, hidden = getattr(config, "num_attention_heads", None), getattr(config, "hidden_size", None)
+    heads, hidden = vars(config).get("num_attention_heads"), vars(config).get("hidden_size")
     if not isinstance(heads, int) or not isinstance(hidden, int):
         return
     known = {
@@ -134,7 +134,7 @@ def _complete(config: Any) -> None:
         "num_experts_per_tok": 2,
     }
     for name, value in known.items():
-        if name in vars(config) and getattr(config, name) is None and value is not None:
+        if vars(config).get(name, 0) is None and value is not None:
             _put(config, name, value)
 
 
