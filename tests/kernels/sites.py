@@ -151,3 +151,24 @@ def sites(draw: st.DrawFn, largest: int = 17, half: bool = False) -> SiteCase:
         for name, most, texts in (("few", 2, 1), ("many", 9, batch))
     }
     return SiteCase(source, diagonal, valid, key_valid, groups, labels)
+
+
+def long_case(queries: int, *, seed: int = 0, keys: int | None = None, **visibility: int) -> SiteCase:
+    """A text longer than a tile, its heads in groups."""
+    numbers = torch.Generator().manual_seed(seed)
+    keys = queries if keys is None else keys
+    source = ScoreSource(
+        query=torch.randn(1, 4, queries, 24, generator=numbers) * 2,
+        key=torch.randn(1, 2, keys, 24, generator=numbers),
+        scaling=0.3,
+        visibility=Visibility(queries, keys, **visibility),
+    )
+    groups = {
+        name: torch.rand(1, keys, generator=numbers) < share
+        for name, share in zip(GROUPS, (0.01, 0.5, 0.2, 0), strict=True)
+    }
+    labels = {
+        name: tuple(torch.randint(-1, most, (1, size), generator=numbers) for size in (queries, keys))
+        for name, most in (("few", 2), ("many", 300))
+    }
+    return SiteCase(source, keys - queries, None, None, groups, labels)

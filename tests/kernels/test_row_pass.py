@@ -35,8 +35,7 @@ from attention_analyzer.weights.reductions import (
     WindowWeight,
 )
 from attention_analyzer.weights.scores import ScoreSource
-from attention_analyzer.weights.visibility import Visibility
-from tests.kernels.sites import GROUPS, SiteCase, sites
+from tests.kernels.sites import GROUPS, SiteCase, long_case, sites
 from tests.reference import metrics as slow_metrics
 
 needs_compiler = pytest.mark.skipif(
@@ -100,26 +99,6 @@ def test_every_metric_equals_the_slow_reference(case: SiteCase) -> None:
                 expected = slow_metrics(case.head(text, head))
             for name, values in found.items():
                 assert float(values[text, head]) == pytest.approx(expected[name], rel=1e-5, abs=1e-5, nan_ok=True), name
-
-
-def long_case(queries: int, *, seed: int = 0, keys: int | None = None, **visibility: int) -> SiteCase:
-    numbers = torch.Generator().manual_seed(seed)
-    keys = queries if keys is None else keys
-    source = ScoreSource(
-        query=torch.randn(1, 4, queries, 24, generator=numbers) * 2,
-        key=torch.randn(1, 2, keys, 24, generator=numbers),
-        scaling=0.3,
-        visibility=Visibility(queries, keys, **visibility),
-    )
-    groups = {
-        name: torch.rand(1, keys, generator=numbers) < share
-        for name, share in zip(GROUPS, (0.01, 0.5, 0.2, 0), strict=True)
-    }
-    labels = {
-        name: tuple(torch.randint(-1, most, (1, size), generator=numbers) for size in (queries, keys))
-        for name, most in (("few", 2), ("many", 300))
-    }
-    return SiteCase(source, keys - queries, None, None, groups, labels)
 
 
 @needs_compiler

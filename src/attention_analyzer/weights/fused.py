@@ -31,7 +31,7 @@ from attention_analyzer.weights.reductions import (
     WindowWeight,
 )
 from attention_analyzer.weights.scores import ScoreSource
-from attention_analyzer.weights.shared import key_exists, key_group, key_labels
+from attention_analyzer.weights.shared import AMONG, key_exists, key_group, numbered_labels
 
 #: As in row_pass.cpp.
 PANEL, REGISTER_ROWS, LANES_AT_MOST = 64, 6, 16
@@ -48,7 +48,6 @@ _ROW_REDUCTIONS: dict[type[Reduction], str] = {
     Distance: "distance",
 }
 _OTHERS = (OffsetWeight, WindowWeight, GroupWeight, MatchWeight, ReceivedWeight)
-_AMONG = {"all": 0, "other": 1, "earlier": 2}
 _OPEN = 1 << 40
 
 
@@ -262,22 +261,15 @@ class _Call:
         weights = torch.full((len(wanted), axes.flat, axes.queries), torch.nan)
         if not wanted:
             return weights
-        numbered = []
-        for name in (reduction.labels for reduction in wanted):
-            of_queries, of_keys = (part.expand(axes.batch, -1) for part in key_labels(axes, name))
-            known, numbers = torch.cat([of_queries, of_keys], dim=1).unique(return_inverse=True)
-            numbered.append(
-                (numbers[:, : axes.queries].masked_fill(of_queries < 0, -1), numbers[:, axes.queries :], known)
-            )
-        most = max(len(known) for _, _, known in numbered)
-        starts = [
-            torch.searchsorted(keys.sort(-1).values, torch.arange(most + 1).expand(axes.batch, -1).contiguous())
-            for _, keys, _ in numbered
-        ]
+        numbered = [numbered_labels(axes, reduction.labels) for reduction in wanted]
+        most = max(int(keys.max()) for _, keys in numbered) + 1
+        most = max(most, *(int(queries.max()) + 1 for queries, _ in numbered))
+        each = torch.arange(most + 1).expand(axes.batch, -1).contiguous()
+        starts = [torch.searchsorted(keys.sort(-1).values, each) for _, keys in numbered]
         self.put("match_starts", torch.stack(starts))
-        self.put("match_queries", torch.stack([queries for queries, _, _ in numbered]).int())
-        self.put("match_keys", torch.stack([keys.argsort(dim=-1, stable=True) for _, keys, _ in numbered]).int())
-        among = [0 if axes.diagonal is None else _AMONG[reduction.among] for reduction in wanted]
+        self.put("match_queries", torch.stack([queries for queries, _ in numbered]).int())
+        self.put("match_keys", torch.stack([keys.argsort(dim=-1, stable=True) for _, keys in numbered]).int())
+        among = [0 if axes.diagonal is None else AMONG[reduction.among] for reduction in wanted]
         self.put("match_among", torch.tensor(among))
         self.put("match_weights", weights)
         self.fields.match_labels, self.fields.match_count = most, len(wanted)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attention_analyzer.weights import fused, on_gpu
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.block import Block
-from attention_analyzer.weights.fused import fused_gather, why_not
 from attention_analyzer.weights.gather import as_statistics
 from attention_analyzer.weights.reductions import Axes, LargestWeight, Reduction, Statistics
 from attention_analyzer.weights.scores import ScoreSource, working_dtype
@@ -52,12 +52,18 @@ class QueryKeyWeights(AttentionWeights):
         return self.source.blocks()
 
     def gather(self, reductions: Collection[Reduction], axes: Axes) -> Statistics:
-        """In one compiled sweep where that can be had, else block by block."""
+        """By a kernel where that can be had, on CPU or GPU; else block by block. See :meth:`why_blocked`."""
         # The largest weights are always gathered: they show whether anything is not finite.
         wanted = dict.fromkeys([*reductions, LargestWeight()])
-        if why_not(self.source, wanted) is None:
-            return as_statistics(fused_gather(self.source, wanted, axes), axes)
+        if fused.why_not(self.source, wanted) is None:
+            return as_statistics(fused.fused_gather(self.source, wanted, axes), axes)
+        if on_gpu.why_not(self.source, wanted) is None:
+            return as_statistics(on_gpu.gpu_gather(self.source, wanted, axes), axes)
         return super().gather(reductions, axes)
+
+    def why_blocked(self, reductions: Collection[Reduction]) -> str | None:
+        """Why a pass for these reductions runs block by block in plain PyTorch; None if a kernel takes it."""
+        return (on_gpu if self.source.device.type == "cuda" else fused).why_not(self.source, reductions)
 
     def select(self, batch: int, queries: slice, keys: slice) -> QueryKeyWeights:
         """The weights of one batch row, cut to runs of queries and keys (its padding left out)."""

@@ -44,6 +44,17 @@ def key_labels(axes: Axes, name: str) -> tuple[Tensor, Tensor]:
     return axes.labels[name]
 
 
+#: How :class:`.MatchWeight` says which keys count, as a number for the kernels.
+AMONG = {"all": 0, "other": 1, "earlier": 2}
+
+
+def numbered_labels(axes: Axes, name: str) -> tuple[Tensor, Tensor]:
+    """Named labels for every text as small numbers, int64 ``([batch, query], [batch, key])``; negative for none."""
+    of_queries, of_keys = (part.expand(axes.batch, -1) for part in key_labels(axes, name))
+    _, numbers = torch.cat([of_queries, of_keys], dim=1).unique(return_inverse=True)
+    return numbers[:, : axes.queries].masked_fill(of_queries < 0, -1), numbers[:, axes.queries :]
+
+
 def key_exists(axes: Axes, offset: int) -> Tensor:
     """Whether the key at a fixed offset is there and no padding: bool ``[flat head or 1, query]``."""
     assert axes.diagonal is not None

@@ -112,9 +112,7 @@ class Visibility:
             if self.segments is None
             else (self.segments[0][batch : batch + 1, queries], self.segments[1][batch : batch + 1, keys]),
             mask=_unless_all(
-                None
-                if self.mask is None
-                else self.mask[min(batch, self.mask.shape[0] - 1)][None, :, queries, keys]
+                None if self.mask is None else self.mask[min(batch, self.mask.shape[0] - 1)][None, :, queries, keys]
             ),
         )
 
