@@ -11,6 +11,8 @@ import tempfile
 # own, so tests that run side by side share no cache.
 _home = tempfile.mkdtemp(prefix="attention-analyzer-tests-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
+# Triton reads it when it is first imported: kernels run in its interpreter, on the CPU. 0 runs them on a GPU.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

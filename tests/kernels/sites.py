@@ -153,13 +153,15 @@ def sites(draw: st.DrawFn, largest: int = 17, half: bool = False) -> SiteCase:
     return SiteCase(source, diagonal, valid, key_valid, groups, labels)
 
 
-def long_case(queries: int, *, seed: int = 0, keys: int | None = None, **visibility: int) -> SiteCase:
+def long_case(
+    queries: int, *, seed: int = 0, keys: int | None = None, dtype: torch.dtype = torch.float32, **visibility: int
+) -> SiteCase:
     """A text longer than a tile, its heads in groups."""
     numbers = torch.Generator().manual_seed(seed)
     keys = queries if keys is None else keys
     source = ScoreSource(
-        query=torch.randn(1, 4, queries, 24, generator=numbers) * 2,
-        key=torch.randn(1, 2, keys, 24, generator=numbers),
+        query=(torch.randn(1, 4, queries, 24, generator=numbers) * 2).to(dtype),
+        key=torch.randn(1, 2, keys, 24, generator=numbers).to(dtype),
         scaling=0.3,
         visibility=Visibility(queries, keys, **visibility),
     )
