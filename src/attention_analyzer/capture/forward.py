@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -58,7 +59,8 @@ def capture_forward(
     """Run ``model(**inputs)`` and have the attention weights of every site.
 
     Args:
-        model: any transformers model, in the attention implementation it was loaded with.
+        model: any transformers model, in the attention implementation it was loaded with. One that was compiled runs
+            as it was written.
         inputs: keyword arguments of its forward.
         valid: bool ``[batch, token]``, False for padding of the main text; None if there is none.
         keep: called inside the forward with each call's place and weights; what it returns is kept instead of the
@@ -70,9 +72,10 @@ def capture_forward(
         UnsupportedModelError: the model has no attention that can be had as ``[head, query, key]``.
         CaptureError: the weights do not reproduce the model's own outputs.
     """
+    model = getattr(model, "_orig_mod", model)
     for outside in (model not in _interface_only, True):
         capture: Capture[Any] = Capture(model, keep=keep or _whole, valid=valid, check=check, batch=batch_of(inputs))
-        with torch.set_grad_enabled(grad), listening(capture, outside=outside):
+        with as_written(model), torch.set_grad_enabled(grad), listening(capture, outside=outside):
             outputs = model(**inputs)
         heard = frozenset(id(place.module) for place in capture.places)
         if outside or heard in _interface_only[model]:
@@ -87,6 +90,12 @@ def capture_forward(
     else:
         sites = [(site, parts[-1]) for site, parts in capture.captured()]
     return CapturedForward(sites, outputs, capture.exact, capture.deviation, tuple(unheard))
+
+
+def as_written(model: nn.Module) -> AbstractContextManager[None]:
+    """A compiled model runs as it was written: what has been traced asks for no attention function any more."""
+    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
+    return torch.compiler.set_stance("force_eager") if compiled or hasattr(model, "_orig_mod") else nullcontext()
 
 
 def _whole(place: CallPlace, weights: AttentionWeights) -> AttentionWeights:

@@ -49,8 +49,8 @@ def _split_heads(module: nn.Module, name: str, weights: Tensor, batch: int | Non
     if batch is not None and outer % batch == 0:
         return weights.view(batch, -1, *weights.shape[1:])
     raise UnsupportedModelError(
-        f"{name} ({type(module).__name__}) attends with an array {tuple(weights.shape)} whose first axis cannot be told "
-        "apart into texts and heads; this architecture is not supported."
+        f"{name} ({type(module).__name__}) attends with an array {tuple(weights.shape)} whose first axis cannot be "
+        "told apart into texts and heads; this architecture is not supported."
     )
 
 
@@ -71,7 +71,9 @@ def _check_rows(name: str, weights: Tensor, valid: Tensor | None) -> None:
 def _visibility(weights: Tensor, valid: Tensor | None) -> Visibility:
     queries, keys = weights.shape[-2:]
     shift = keys - queries
-    ahead = torch.ones(queries, keys, dtype=torch.bool, device=weights.device).triu(shift + 1)
+    ahead = torch.ones(queries, keys, dtype=torch.bool, device=weights.device).triu(shift + 1)[None, None]
+    if valid is not None and valid.shape == (weights.shape[0], queries):
+        ahead = ahead & valid.to(weights.device)[:, None, :, None]  # padding may look anywhere
     causal = queries > 1 and shift >= 0 and bool((weights.masked_fill(~ahead, 0) == 0).all())
     key_seen = None
     if valid is not None and valid.shape == (weights.shape[0], keys) and not bool(valid.all()):

@@ -5,8 +5,8 @@ called directly. Whatever Python says it, it ends in the same few tensor operati
 touching the model: no output is switched on, no configuration changed, no hook left behind, and the outputs stay
 bit-identical. What is kept are the very numbers that multiplied the values.
 
-A softmax counts as attention if it ran over the last axis of a ``[.., query, key]`` array and its result was multiplied,
-over that axis, by another activation; a router's softmax is not multiplied so.
+A softmax counts as attention if it ran over the last axis of a ``[.., query, key]`` array and its result was
+multiplied, over that axis, by another activation; a router's softmax is not multiplied so.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Watch(TorchDispatchMode):
     """Follows softmax results to the products that use them, while one of the model's modules runs.
 
     Attributes:
-        running: the modules that run now, outermost first.
-        ran: every module that has run.
+        running: the modules that run now, outermost first, of whichever model.
+        ran: every module of the model that has run.
         paused: above zero where operations are the toolkit's own.
     """
 
@@ -85,7 +85,7 @@ class Watch(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self.paused or not self.running:
+        if self.paused or not self.running or id(self.running[-1]) not in self.names:
             return result
         if func in _SOFTMAX:
             # The tensor is held, so that no other one gets its address.
@@ -171,9 +171,10 @@ def overhearing(model: nn.Module, listener: Eavesdropper) -> Iterator[Watch]:
     thread = get_ident()
 
     def enter(module: nn.Module, args: Any) -> None:
-        if get_ident() == thread and id(module) in watch.names:
-            watch.running.append(module)
-            watch.ran[id(module)] = module
+        if get_ident() == thread:
+            watch.running.append(module)  # another model's, too: what runs inside it is not this one's
+            if id(module) in watch.names:
+                watch.ran[id(module)] = module
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         if get_ident() == thread and watch.running and watch.running[-1] is module:

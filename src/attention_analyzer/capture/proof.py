@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.capture.forward import CapturedForward, capture_forward
+from attention_analyzer.capture.forward import CapturedForward, as_written, capture_forward
 from attention_analyzer.errors import CaptureError
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
@@ -69,8 +69,8 @@ def prove(model: nn.Module, inputs: Mapping[str, Any], *, valid: Tensor | None =
         UnsupportedModelError: the model has no attention that can be had as ``[head, query, key]``.
         CaptureError: the weights do not reproduce the model's own outputs.
     """
-    before = _state(model)
     plain = run_alone(model, inputs)
+    before = _state(model)  # after a forward: the library itself may hook a model at its first one
     captured = _captured_alike(model, inputs, valid)
     return Proof(
         identical=same_bits(plain, captured.outputs),
@@ -87,7 +87,7 @@ def prove(model: nn.Module, inputs: Mapping[str, Any], *, valid: Tensor | None =
 
 def run_alone(model: nn.Module, inputs: Mapping[str, Any]) -> Any:
     """The model's outputs without anybody listening; models that draw random numbers draw the same ones each time."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with as_written(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return model(**inputs)
 
@@ -124,7 +124,7 @@ def tensors(output: Any) -> Iterator[Tensor]:
 
 
 def row_error(weights: AttentionWeights, valid: Tensor | None = None) -> float:
-    """Largest distance of a row's sum from one, in some rows of every head and text that see something and are no padding.
+    """Largest distance of a row's sum from one, in some rows that see something and are no padding.
 
     Raises:
         CaptureError: a row exceeds one, or a weight is negative or NaN.

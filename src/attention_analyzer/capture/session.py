@@ -26,6 +26,7 @@ from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
+from attention_analyzer.weights.visibility import Visibility
 
 Result = TypeVar("Result")
 
@@ -79,17 +80,25 @@ class Capture(Generic[Result]):
             source = score_source(call, self._reader)
             if self.check and not (call.module.training and call.options.get("dropout")):
                 self.deviation = max(self.deviation, verify(call, source, output, self.valid))
-            seen = source.visibility
-            causal = seen.upper is not None and seen.upper <= max(seen.keys - seen.queries, 0)
             weights = QueryKeyWeights(unfold_source(source, self.batch))
-            self._keep(CallPlace(call.module, call.name, causal), weights)
+            self._keep(CallPlace(call.module, call.name, self._is_causal(call.module, source.visibility)), weights)
 
     def overheard_weights(self, module: nn.Module, name: str, weights: Tensor) -> None:
         with torch.no_grad():
             stored = dense_weights(module, name, weights, self.batch, self.valid)
-            causal = stored.seen.upper is not None
             self.exact = False
-            self._keep(CallPlace(module, name, causal), unfold_weights(stored, self.batch))
+            place = CallPlace(module, name, self._is_causal(module, stored.seen))
+            self._keep(place, unfold_weights(stored, self.batch))
+
+    def _is_causal(self, module: nn.Module, seen: Visibility) -> bool:
+        """Whether queries see only what came before; the last one sees everything, so of it the module is asked."""
+        if seen.queries > 1:
+            return seen.upper is not None and seen.upper <= max(seen.keys - seen.queries, 0)
+        declared = getattr(module, "is_causal", None)
+        if not isinstance(declared, bool):
+            config = getattr(self.model, "config", None)
+            declared = getattr(config, "is_decoder", False) or type(self.model).__name__.endswith("ForCausalLM")
+        return seen.keys > 1 and declared
 
     def _keep(self, place: CallPlace, weights: AttentionWeights) -> None:
         self._places.append((place, weights.heads))

@@ -75,7 +75,7 @@ _original_get_interface = AttentionInterface.get_interface
 
 @contextmanager
 def tap(model: nn.Module, listener: Listener) -> Iterator[None]:
-    """Let ``listener`` hear every attention call that ``model`` makes in this context. Taps nest; the inner is first."""
+    """Let ``listener`` hear all attention calls that ``model`` makes in this context. Taps nest; the inner is first."""
     names = {id(module): name for name, module in model.named_modules()}
     token = _open_taps.set((*_open_taps.get(), _OpenTap(listener, names)))
     _install()
