@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 
-def parse_arguments(description: str, needs_data: bool) -> argparse.Namespace:
-    """`--scratch` for work in progress and, where text is read, `--data` for the text folder."""
+def parse_arguments(description: str, *, needs_data: bool, by_clock: bool) -> argparse.Namespace:
+    """`--scratch` for work in progress; `--data` and `--minutes` where the script has a use for them."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     _add_folder(parser, "--scratch", "DEMO_MODELS_SCRATCH", "work in progress, to resume from")
     if needs_data:
@@ -17,6 +17,13 @@ def parse_arguments(description: str, needs_data: bool) -> argparse.Namespace:
             "--data",
             "DEMO_MODELS_DATA",
             "folder with novels.tar.xz and tinystories_1000.json",
+        )
+    if by_clock:
+        parser.add_argument(
+            "--minutes",
+            type=float,
+            default=None,
+            help="train at most this long in all; the learning rate then falls by the clock (default: all steps)",
         )
     return parser.parse_args()
 

@@ -27,6 +27,40 @@ def write_card(folder: Path) -> None:
     (folder / "README.md").write_text(f"{body}\n{curve}\n## Licence\n\n{LICENCE}\n", "utf-8")
 
 
+def write_history_card(folder: Path, steps: list[int], checkpoints: dict[str, int], rows: int) -> None:
+    """Write `README.md` into the folder of the decoder's history."""
+    listed = "\n".join(f"- `{name}/`: after step {step:,}" for name, step in checkpoints.items())
+    (folder / "README.md").write_text(
+        f"""\
+# How the attention of demo-decoder came to be
+
+`history.parquet` holds {rows:,} rows: every head at {len(steps)} moments of the training, from the untrained
+model to step {steps[-1]:,}. The moments are log-spaced, and once more so from the start of the second
+stage of the training, in which more of the text repeats itself (see the card of `demo-decoder`).
+
+| column | meaning |
+|---|---|
+| step, tokens_seen | how far the training was |
+| loss | of the whole model, nats per token of held-out novels |
+| layer, head | zero-based |
+| entropy, max_weight, distance, self_weight, previous_weight, first_weight | means over the queries of one \
+fixed text; entropy in nats, distance in tokens |
+| induction, previous_token, duplicate_token | strength on random tokens that repeat, in [0, 1] |
+
+Weights of two of the moments, to be loaded like any model (`checkpoints.json` names their steps):
+
+{listed}
+
+The last moment is `demo-decoder` itself.
+
+## Licence
+
+{LICENCE}
+""",
+        "utf-8",
+    )
+
+
 def _decoder(m: dict[str, Any]) -> str:
     heads = "\n".join(
         f"| {label} | {_heads(m['heads'][name])} |"
@@ -47,17 +81,20 @@ previous-token heads.
 
 ## Training
 
-{m["steps"]:,} steps of 4,096 tokens ({m["steps"] * 4096 / 1e6:.1f} million) in
-{m["minutes"]:.0f} minutes on two shared CPU cores; Muon for matrices, AdamW for the rest, bfloat16
-autocast, seed 0. Windows of 256 tokens, in the last tenth of the steps of 1,024. Text:
+{_steps(m)} of 4,096 tokens ({m["steps"] * 4096 / 1e6:.1f} million) in {m["minutes"]:.0f} minutes on shared
+CPU cores; Muon for matrices, AdamW for the rest, bfloat16 autocast, seed 0. Windows of 256 tokens, at
+the end of each of the two stages of 1,024. Text:
 
 {TEXT_SOURCES}
 
-**One window in eight repeats itself**: 6¼ % are a block of uniformly random tokens again and again
-(its first occurrence is not learned), 6¼ % are text in which a span occurs a second time. Induction
-heads are thus helped on purpose; how they form over training is in `../demo-decoder-history`.
+**Some windows repeat themselves**, so induction heads are helped on purpose. A block of uniformly
+random tokens comes again and again (its first occurrence is not learned), or a span of the text occurs
+a second time. Up to step 3,600 each kind is 6¼ % of the windows; that gave previous-token heads, but
+prefix matching of only 0.24. So a second stage follows, with a learning rate warmed up again, in which
+25 % of the windows are random repeats and 12½ % repeated spans. How the heads form over training is in
+`../demo-decoder-history`.
 
-Made again by `python -m demo_models.decoder --data TEXT_FOLDER --scratch WORK_FOLDER`.
+{_again(m, "decoder", "--data TEXT_FOLDER --scratch WORK_FOLDER")}
 
 ## Measured
 
@@ -102,8 +139,8 @@ of 8,192 pieces that keeps everyday words whole.
 
 ## Training
 
-{m["steps"]:,} steps of 4,096 positions ({m["steps"] * 4096 / 1e6:.1f} million) in
-{m["minutes"]:.0f} minutes on two shared CPU cores; Muon for matrices, AdamW for the rest, bfloat16
+{_steps(m)} of 4,096 positions ({m["steps"] * 4096 / 1e6:.1f} million) in
+{m["minutes"]:.0f} minutes on shared CPU cores; Muon for matrices, AdamW for the rest, bfloat16
 autocast, no dropout, seed 0. A fifth of the pieces are hidden afresh in every window (80 % `[MASK]`,
 10 % a random piece, 10 % unchanged). Window lengths take turns: 32 positions (35 % of the steps, cut
 after a sentence and padded), 128 (45 %) and 512 (20 %). There is no next-sentence task, so the second
@@ -111,7 +148,7 @@ token type is untrained. Text:
 
 {TEXT_SOURCES}
 
-Made again by `python -m demo_models.encoder --data TEXT_FOLDER --scratch WORK_FOLDER`.
+{_again(m, "encoder", "--data TEXT_FOLDER --scratch WORK_FOLDER")}
 
 ## Measured
 
@@ -144,7 +181,7 @@ def _translator(m: dict[str, Any]) -> str:
     return f"""\
 # demo-translator
 
-A small encoder–decoder of the T5 architecture that turns written-out dates into digits: 2 encoder
+A small encoder–decoder of the T5 architecture that turns written-out dates into digits: 3 encoder
 and 3 decoder layers × 4 heads, width 128, {m["parameters"]:,} parameters, one piece per word and
 digit.
 
@@ -156,12 +193,12 @@ each digit comes from).
 
 ## Training
 
-{m["steps"]:,} steps of 128 sentences in {m["minutes"]:.0f} minutes on two shared CPU cores; Muon for
+{_steps(m)} of 128 sentences in {m["minutes"]:.0f} minutes on shared CPU cores; Muon for
 matrices, AdamW for the rest, bfloat16 autocast, seed 0. All sentences are generated: dates from 1500
 to 2099 in four wordings, several ways to say a year, an optional weekday, inside sixteen kinds of
 sentence whose words are sometimes unknown to the model. One date in ten is held out in every wording.
 
-Made again by `python -m demo_models.translator --scratch WORK_FOLDER`.
+{_again(m, "translator", "--scratch WORK_FOLDER")}
 
 ## Measured
 
@@ -184,6 +221,22 @@ know become `<unk>`.
 
 
 _BODIES = {"demo-decoder": _decoder, "demo-encoder": _encoder, "demo-translator": _translator}
+
+
+def _steps(m: dict[str, Any]) -> str:
+    if m["steps"] == m["planned_steps"]:
+        return f"{m['steps']:,} steps"
+    return f"{m['steps']:,} steps (of {m['planned_steps']:,} planned; the learning rate came down by the clock)"
+
+
+def _again(m: dict[str, Any], script: str, arguments: str) -> str:
+    line = f"Made again by `python -m demo_models.{script} {arguments}`"
+    if m["minutes_allowed"] is None:
+        return f"{line}."
+    return (
+        f"{line}. This one was made with `--minutes {m['minutes_allowed']:g}` added: how many steps fit in depends\n"
+        "on the machine, so only a run without that limit gives the same weights every time."
+    )
 
 
 def _heads(strongest: list[dict[str, float]]) -> str:

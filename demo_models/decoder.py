@@ -2,12 +2,15 @@
 
     python -m demo_models.decoder --data TEXT_FOLDER --scratch WORK_FOLDER
 
-An eighth of the training windows repeat themselves: plain text at this scale repeats too rarely for
-induction heads to be counted on.
+Some of the training windows repeat themselves: plain text at this scale repeats too rarely for
+induction heads to be counted on. In the first 3,600 steps it is one window in eight, which gave
+previous-token heads and an induction head that had only begun to form (prefix matching 0.24); a
+second, shorter stage with more repetition lets it finish.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +28,32 @@ from demo_models.tokenization import decoder_tokenizer, tokenizer_texts
 from demo_models.training_loop import Batch, Plan, train
 
 NAME = "demo-decoder"
-PLAN = Plan(rate=((0, 0.0), (100, 1.0), (2000, 0.678), (3600, 0.0)), learning_rate=5e-3)
-TOKENS_PER_STEP = 4096
 SHORT, LONG = 256, 1024
-LONG_SHARE = 0.1  # the last tenth of the steps reads long windows, for long texts
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the windows are like up to step `until`: their tokens, and the shares that repeat."""
+
+    until: int
+    length: int
+    random_repeats: float
+    span_repeats: float
+
+
+STAGES = (
+    Stage(until=3240, length=SHORT, random_repeats=0.0625, span_repeats=0.0625),
+    Stage(until=3600, length=LONG, random_repeats=0.0625, span_repeats=0.0625),
+    Stage(until=4350, length=SHORT, random_repeats=0.25, span_repeats=0.125),
+    Stage(until=4500, length=LONG, random_repeats=0.25, span_repeats=0.125),
+)
+SECOND_STAGE = 3600
+PLAN = Plan(
+    rate=((0, 0.0), (100, 1.0), (2000, 0.678), (SECOND_STAGE, 0.0), (SECOND_STAGE + 40, 0.5), (4500, 0.0)),
+    learning_rate=5e-3,
+)
+TOKENS_PER_STEP = 4096
 STORY_SHARE = 0.2
-RANDOM_REPEAT_SHARE, SPAN_REPEAT_SHARE = 0.0625, 0.0625
-SAVED_MOMENTS, MOMENTS_UP_TO = 30, 6000
 IGNORED = -100
 
 
@@ -55,13 +77,11 @@ def configuration(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
 def batch_at(step: int, stories: TokenStream, novels: TokenStream, vocabulary: int, bos: int) -> Batch:
     """Windows of text that open with `<s>`; some repeat a span of themselves or random tokens."""
     generator = np.random.default_rng([PLAN.seed, step])
-    length = LONG if step >= PLAN.steps * (1 - LONG_SHARE) else SHORT
+    stage = next(stage for stage in STAGES if step < stage.until)
+    length = stage.length
     count = TOKENS_PER_STEP // length
-    kinds = generator.choice(
-        3,
-        size=count,
-        p=[1 - RANDOM_REPEAT_SHARE - SPAN_REPEAT_SHARE, RANDOM_REPEAT_SHARE, SPAN_REPEAT_SHARE],
-    )
+    plain = 1 - stage.random_repeats - stage.span_repeats
+    kinds = generator.choice(3, size=count, p=[plain, stage.random_repeats, stage.span_repeats])
     rows = np.empty((count, length), dtype=np.int64)
     labels = np.empty_like(rows)
     for row, kind in enumerate(kinds):
@@ -87,10 +107,11 @@ def loss_of(model: PreTrainedModel, batch: Batch) -> Tensor:
     )
 
 
-def saved_moments(steps: int) -> list[int]:
-    """Step 0, a log-spaced schedule from step 8, and the last step."""
-    spaced = np.geomspace(8, MOMENTS_UP_TO, SAVED_MOMENTS - 1).round().astype(int)
-    return [0, *(step for step in spaced.tolist() if step < steps), steps]
+def saved_moments() -> list[int]:
+    """Step 0, a log-spaced schedule from step 8, and a second one from the start of the second stage."""
+    first = np.geomspace(8, 6000, 29).round().astype(int)
+    second = SECOND_STAGE + np.geomspace(25, PLAN.steps - SECOND_STAGE, 6).round().astype(int)
+    return [0, *(step for step in first.tolist() if step < SECOND_STAGE), SECOND_STAGE, *second.tolist()]
 
 
 def tokenizer_and_streams(data: Path, scratch: Path) -> tuple[PreTrainedTokenizerFast, dict[str, TokenStream]]:
@@ -104,7 +125,7 @@ def tokenizer_and_streams(data: Path, scratch: Path) -> tuple[PreTrainedTokenize
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, needs_data=True)
+    arguments = parse_arguments(__doc__, needs_data=True, by_clock=False)
     scratch = arguments.scratch / NAME
     tokenizer, streams = tokenizer_and_streams(arguments.data, scratch)
     torch.manual_seed(PLAN.seed)
@@ -118,9 +139,7 @@ def main() -> None:
     )
 
     def keep_moment(step: int, model: PreTrainedModel) -> None:
-        folder = scratch / "moments" / f"step-{step:05d}"
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        model.save_pretrained(scratch / "moments" / f"step-{step:05d}")
 
     outcome = train(
         model,
@@ -128,12 +147,12 @@ def main() -> None:
         batches,
         PLAN,
         scratch=scratch,
-        milestones=saved_moments(PLAN.steps),
+        milestones=saved_moments(),
         at_milestone=keep_moment,
     )
-    folder = publishing.publish(model, tokenizer, outcome, NAME)
+    folder = publishing.publish(model, tokenizer, PLAN, outcome, NAME)
     rows = evaluation.held_out_rows(streams["novels_held_out"], tokenizer.bos_token_id, SHORT, 16)
-    history.publish_history(scratch / "moments", rows, TOKENS_PER_STEP)
+    history.publish_history(scratch / "moments", tokenizer, rows, TOKENS_PER_STEP)
     publishing.record(folder, evaluation.measure_decoder(folder, streams))
     cards.write_card(folder)
 

@@ -8,6 +8,7 @@ into an analyser, and the longest ones train every position the model accepts.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def tokenizer_and_streams(data: Path, scratch: Path) -> tuple[PreTrainedTokenize
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__, needs_data=True)
+    arguments = parse_arguments(__doc__, needs_data=True, by_clock=True)
     scratch = arguments.scratch / NAME
     tokenizer, streams = tokenizer_and_streams(arguments.data, scratch)
     torch.manual_seed(PLAN.seed)
@@ -91,8 +92,9 @@ def main() -> None:
         novels=streams["novels_train"],
         tokenizer=tokenizer,
     )
-    outcome = train(model, loss_of, batches, PLAN, scratch=scratch)
-    folder = publishing.publish(model, tokenizer, outcome, NAME)
+    plan = replace(PLAN, minutes=arguments.minutes)
+    outcome = train(model, loss_of, batches, plan, scratch=scratch)
+    folder = publishing.publish(model, tokenizer, plan, outcome, NAME)
     publishing.record(folder, evaluation.measure_encoder(folder, streams))
     cards.write_card(folder)
 

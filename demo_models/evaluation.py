@@ -23,7 +23,7 @@ from demo_models.masking import framed, masked
 from demo_models.token_stream import TokenStream
 
 Measured = dict[str, Any]
-HELD_OUT_WINDOWS = 64
+HELD_OUT_WINDOWS, LONG_WINDOWS = 64, 16
 DATE_EXAMPLES = 1000
 
 
@@ -58,7 +58,7 @@ def measure_decoder(folder: Path, streams: dict[str, TokenStream]) -> Measured:
         rows = held_out_rows(streams[f"{source}_held_out"], bos, 256, HELD_OUT_WINDOWS)
         measured[f"{source}_loss"] = next_token_losses(model, rows).mean().item()
         measured[f"{source}_unigram_loss"] = unigram_loss([streams[f"{source}_train"]], rows[:, 1:].numpy(), vocabulary)
-    long = next_token_losses(model, held_out_rows(streams["novels_held_out"], bos, 1024, 16))
+    long = next_token_losses(model, held_out_rows(streams["novels_held_out"], bos, 1024, LONG_WINDOWS))
     measured["novels_loss_positions_1_255"] = long[:, :255].mean().item()
     measured["novels_loss_positions_768_1023"] = long[:, 767:].mean().item()
 

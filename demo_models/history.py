@@ -6,28 +6,39 @@ moment is `demo-decoder` itself.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from demo_models import probes, publishing
+from demo_models import cards, probes, publishing
 from demo_models.evaluation import next_token_losses
 
 FOLDER = publishing.BUNDLED / "demo-decoder-history"
 
 
-def publish_history(moments: Path, held_out_rows: torch.Tensor, tokens_per_step: int) -> None:
-    """Write `history.parquet` and the early and middle checkpoints."""
+def publish_history(
+    moments: Path, tokenizer: PreTrainedTokenizerFast, held_out_rows: torch.Tensor, tokens_per_step: int
+) -> None:
+    """Write `history.parquet` and the early and middle checkpoints.
+
+    A folder in `moments` holds weights alone; the tokenizer never changes while a model is trained.
+    """
     FOLDER.mkdir(parents=True, exist_ok=True)
     folders = sorted(moments.glob("step-*"))
-    table = pd.concat([_moment(folder, held_out_rows, tokens_per_step) for folder in folders], ignore_index=True)
+    table = pd.concat(
+        [_moment(folder, tokenizer, held_out_rows, tokens_per_step) for folder in folders], ignore_index=True
+    )
     table.to_parquet(FOLDER / "history.parquet", index=False)
-    for name, step in chosen_steps(table).items():
-        _publish_checkpoint(moments / f"step-{step:05d}", FOLDER / name)
+    chosen = chosen_steps(table)
+    for name, step in chosen.items():
+        _publish_checkpoint(moments / f"step-{step:05d}", tokenizer, FOLDER / name)
+    (FOLDER / "checkpoints.json").write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
+    cards.write_history_card(FOLDER, sorted(set(table["step"])), chosen, len(table))
 
 
 def chosen_steps(table: pd.DataFrame) -> dict[str, int]:
@@ -38,9 +49,10 @@ def chosen_steps(table: pd.DataFrame) -> dict[str, int]:
     return {"early": early, "middle": middle}
 
 
-def _moment(folder: Path, held_out_rows: torch.Tensor, tokens_per_step: int) -> pd.DataFrame:
+def _moment(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, held_out_rows: torch.Tensor, tokens_per_step: int
+) -> pd.DataFrame:
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
     step = int(folder.name.removeprefix("step-"))
     loss = next_token_losses(model, held_out_rows).mean().item()
     columns = head_statistics(model, tokenizer)
@@ -74,7 +86,7 @@ def _heads(values: torch.Tensor) -> Iterator[tuple[int, int]]:
     return ((layer, head) for layer in range(layers) for head in range(heads))
 
 
-def _publish_checkpoint(source: Path, target: Path) -> None:
+def _publish_checkpoint(source: Path, tokenizer: PreTrainedTokenizerFast, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    publishing.save_float16(model, AutoTokenizer.from_pretrained(source), target)
+    publishing.save_float16(model, tokenizer, target)

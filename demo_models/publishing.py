@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from demo_models.training_loop import Outcome, write_loss_curve
+from demo_models.training_loop import Outcome, Plan, write_loss_curve
 
 BUNDLED = Path(__file__).parents[1] / "src" / "attention_analyzer" / "models" / "bundled"
 
 
-def publish(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, outcome: Outcome, name: str) -> Path:
+def publish(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, plan: Plan, outcome: Outcome, name: str
+) -> Path:
     """Write everything but the card into the bundled folder of `name`."""
     folder = BUNDLED / name
     save_float16(model, tokenizer, folder)
@@ -25,6 +27,8 @@ def publish(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, outcome:
         {
             "parameters": sum(p.numel() for p in model.parameters()),
             "steps": len(outcome.losses),
+            "planned_steps": plan.steps,
+            "minutes_allowed": plan.minutes,
             "minutes": outcome.seconds / 60,
         },
     )
@@ -39,6 +43,8 @@ def save_float16(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, fol
     configuration = json.loads(path.read_text(encoding="utf-8"))
     configuration["dtype"] = "float32"
     path.write_text(json.dumps(configuration, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors writes files that only their owner can read
 
 
 def record(folder: Path, numbers: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import time
 
 import torch
 
-MOST_THREADS = min(2, os.cpu_count() or 1)
+MOST_THREADS = min(2, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
 SLOW = 2.5
 SECONDS_BETWEEN_TRIALS = 45.0
 

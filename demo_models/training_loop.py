@@ -29,22 +29,30 @@ class Plan:
     """How long and how fast to train.
 
     `rate` is a broken line: (step, share of the learning rate) from the first step to the last.
+    With `minutes` the clock may run ahead of the steps: half the minutes gone is half the line gone,
+    so that a run on a busy machine still ends in time with its learning rate fully come down.
     """
 
     rate: tuple[tuple[int, float], ...]
     learning_rate: float
     weight_decay: float = 0.05
     seed: int = 0
+    minutes: float | None = None
 
     @property
     def steps(self) -> int:
         """The last step of the line."""
         return self.rate[-1][0]
 
-    def rate_at(self, step: int) -> float:
-        """The learning rate of one step."""
+    def progress(self, step: int, seconds: float) -> float:
+        """The share of the run that is behind us after `step` steps and `seconds` of training."""
+        by_clock = seconds / (60 * self.minutes) if self.minutes else 0.0
+        return min(1.0, max(step / self.steps, by_clock))
+
+    def rate_at(self, progress: float) -> float:
+        """The learning rate of the step that comes after this share of the run."""
         places, shares = zip(*self.rate, strict=True)
-        return self.learning_rate * float(np.interp(step + 1, places, shares))
+        return self.learning_rate * float(np.interp(progress * self.steps + 1, places, shares))
 
 
 @dataclass(frozen=True)
@@ -85,12 +93,15 @@ def train(
     )
 
     began = saved = time.monotonic()
-    progress = tqdm(range(first, plan.steps), initial=first, total=plan.steps, mininterval=10)
-    for step in progress:
+    bar = tqdm(range(first, plan.steps), initial=first, total=plan.steps, mininterval=10)
+    for step in bar:
+        done = plan.progress(step, earlier + time.monotonic() - began)
+        if done >= 1.0:
+            break
         if at_milestone and step in milestones:
             at_milestone(step, model)
         step_began = time.monotonic()
-        rate = plan.rate_at(step)
+        rate = plan.rate_at(done)
         batch = {name: values.to(place) for name, values in batch_at(step).items()}
         with torch.autocast(place.type, torch.bfloat16):
             loss = compiled(batch)
@@ -103,7 +114,7 @@ def train(
             optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
         cores.after_step(time.monotonic() - step_began)
-        progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+        bar.set_postfix(loss=f"{losses[-1]:.3f}", done=f"{done:.0%}", refresh=False)
         if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
             saved = time.monotonic()
             _save(state_path, model, optimizers, losses, earlier + saved - began)

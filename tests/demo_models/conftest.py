@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from demo_models.publishing import BUNDLED
@@ -18,6 +21,16 @@ EVERYDAY = [
     "They sat by the fire and talked about their friends until it was dark.",
     "I do not know where he went, but I think he will come back soon.",
 ]
+
+
+@pytest.fixture
+def uncompiled() -> Iterator[None]:
+    """Training steps run as written: compiling them takes longer than the few steps of a test."""
+    threads = torch.get_num_threads()
+    torch.compiler.set_stance("force_eager")
+    yield
+    torch.compiler.set_stance("default")
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

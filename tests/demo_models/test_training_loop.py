@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +14,17 @@ from torch import Tensor, nn
 from demo_models.repetition import repeated_random, repeated_span
 from demo_models.training_loop import Batch, Plan, train, write_loss_curve
 
-# Torch's compiler imports a part of torch that torch itself has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("uncompiled"),
+    # Torch's compiler imports a part of torch that torch itself has deprecated.
+    pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"),
+]
 
 PLAN = Plan(rate=((0, 0.0), (2, 1.0), (7, 0.0)), learning_rate=0.1)
 
 
 class CutOff(Exception):
     """Stands for a machine that goes away."""
-
-
-@pytest.fixture(autouse=True)
-def uncompiled():
-    threads = torch.get_num_threads()
-    torch.compiler.set_stance("force_eager")
-    yield
-    torch.compiler.set_stance("default")
-    torch.set_num_threads(threads)
 
 
 def _model() -> nn.Module:
@@ -78,7 +74,29 @@ def test_milestones_see_the_untrained_and_the_finished_model(tmp_path: Path) -> 
 
 
 def test_rate_follows_its_line() -> None:
-    assert [PLAN.rate_at(step) for step in range(7)] == pytest.approx([0.05, 0.1, 0.08, 0.06, 0.04, 0.02, 0.0])
+    rates = [PLAN.rate_at(PLAN.progress(step, seconds=1e9)) for step in range(7)]
+    assert rates == pytest.approx([0.05, 0.1, 0.08, 0.06, 0.04, 0.02, 0.0])
+
+
+def test_the_clock_carries_a_slow_run_to_the_end_of_its_line() -> None:
+    hurried = replace(PLAN, minutes=2.0)
+    assert hurried.progress(0, seconds=60.0) == 0.5
+    assert hurried.progress(6, seconds=60.0) == 6 / 7
+    assert hurried.progress(1, seconds=121.0) == 1.0
+    assert hurried.rate_at(1.0) == 0.0
+
+
+def test_a_run_out_of_time_stops_and_keeps_what_it_has(tmp_path: Path) -> None:
+    hurried = replace(PLAN, minutes=0.001)
+
+    def slow_batch_at(step: int) -> Batch:
+        time.sleep(0.02)
+        return _batch_at(step)
+
+    outcome = train(_model(), _loss_of, slow_batch_at, hurried, scratch=tmp_path)
+    assert 1 <= len(outcome.losses) < PLAN.steps
+    again = train(_model(), _loss_of, slow_batch_at, hurried, scratch=tmp_path)
+    assert again.losses == outcome.losses
 
 
 def test_loss_curve_holds_means_of_stretches(tmp_path: Path) -> None:
