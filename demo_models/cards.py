@@ -235,7 +235,7 @@ def _again(m: dict[str, Any], script: str, arguments: str) -> str:
         return f"{line}."
     return (
         f"{line}. This one was made with `--minutes {m['minutes_allowed']:g}` added: how many steps fit in depends\n"
-        "on the machine, so only a run without that limit gives the same weights every time."
+        "on the machine, so only a run without that limit takes the same steps every time."
     )
 
 
