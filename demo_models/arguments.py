@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from demo_models.corpus import SOURCES
+
 
 def parse_arguments(description: str, *, needs_data: bool, by_clock: bool) -> argparse.Namespace:
     """`--scratch` for work in progress; `--data` and `--minutes` where the script has a use for them."""
@@ -16,7 +18,7 @@ def parse_arguments(description: str, *, needs_data: bool, by_clock: bool) -> ar
             parser,
             "--data",
             "DEMO_MODELS_DATA",
-            "folder with novels.tar.xz and tinystories_1000.json",
+            f"folder with {' and '.join(SOURCES)}",
         )
     if by_clock:
         parser.add_argument(
@@ -25,7 +27,12 @@ def parse_arguments(description: str, *, needs_data: bool, by_clock: bool) -> ar
             default=None,
             help="train at most this long in all; the learning rate then falls by the clock (default: all steps)",
         )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if needs_data:
+        missing = [name for name in SOURCES if not (arguments.data / name).is_file()]
+        if missing:
+            parser.error(f"--data must be a folder with {' and '.join(SOURCES)}; {arguments.data} lacks {missing}")
+    return arguments
 
 
 def _add_folder(parser: argparse.ArgumentParser, flag: str, variable: str, meaning: str) -> None:

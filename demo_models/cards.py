@@ -205,7 +205,8 @@ sentence whose words are sometimes unknown to the model. One date in ten is held
 On 1,000 sentences with held-out dates, **{m["exact"]:.1%}** are exactly right.
 
 Cross-attention while the right answer is written: share of the digits whose largest weight lies on a
-true source piece. A random position would score {m["chance"]:.1%}.
+true source piece. A random position would score {m["chance"]:.1%}; the best layer's mean of heads, held
+against the true positions of another sentence, scores {m["of_other_sentence"]:.1%}.
 
 | decoder layer | head 0 | head 1 | head 2 | head 3 | mean of heads |
 |---|---|---|---|---|---|
@@ -234,8 +235,8 @@ def _again(m: dict[str, Any], script: str, arguments: str) -> str:
     if m["minutes_allowed"] is None:
         return f"{line}."
     return (
-        f"{line}. This one was made with `--minutes {m['minutes_allowed']:g}` added: how many steps fit in depends\n"
-        "on the machine, so only a run without that limit takes the same steps every time."
+        f"{line}.\nThis one was made with `--minutes {m['minutes_allowed']:g}` added. What that makes of the learning rate "
+        "depends on\nthe machine; only a run without that limit takes the same steps every time."
     )
 
 

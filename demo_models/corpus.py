@@ -15,6 +15,7 @@ from pathlib import Path
 
 Document = list[str]
 
+NOVELS, STORIES = SOURCES = ("novels.tar.xz", "tinystories_1000.json")
 HELD_OUT_NOVELS = 5
 HELD_OUT_STORIES = 50
 
@@ -38,8 +39,8 @@ class Corpus:
 def read_corpus(folder: Path) -> Corpus:
     """Read and split both sources."""
     return Corpus(
-        novels=_hold_out_evenly(_read_novels(folder / "novels.tar.xz"), HELD_OUT_NOVELS),
-        stories=_hold_out_evenly(_read_stories(folder / "tinystories_1000.json"), HELD_OUT_STORIES),
+        novels=_hold_out_evenly(_read_novels(folder / NOVELS), HELD_OUT_NOVELS),
+        stories=_hold_out_evenly(_read_stories(folder / STORIES), HELD_OUT_STORIES),
     )
 
 

@@ -120,7 +120,9 @@ def pointing(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, example
     """Cross-attention against truth, for the digits of the right answer.
 
     A digit counts as pointed at where the largest weight lies on one of its true source pieces.
-    `chance` is what a uniformly random source position would score.
+    `chance` is what a uniformly random source position would score, `of_other_sentence` what the
+    same attention scores against the true positions of the next example: the part of the score that
+    comes from where in a sentence dates usually stand.
     """
     source = tokenizer([e.text for e in examples], padding=True, return_tensors="pt")
     labels = tokenizer([e.target for e in examples], return_tensors="pt")["input_ids"]
@@ -144,6 +146,7 @@ def pointing(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, example
         "pointing_by_head": by_head.tolist(),
         "true_weight_by_head": weight_by_head.tolist(),
         "pointing_of_mean_head_by_layer": by_layer,
+        "of_other_sentence": max(_mean_head_hits(weights, truth.roll(1, 0), scored)),
     }
 
 

@@ -110,3 +110,10 @@ def test_translator_to_card(bundled: Path, tmp_path: Path, monkeypatch) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSeq2SeqLM.from_pretrained(folder)
     assert model.generate(**tokenizer("may the third", return_tensors="pt"), max_new_tokens=3).shape[0] == 1
+
+
+def test_a_folder_without_the_texts_is_refused_with_their_names(tmp_path: Path, monkeypatch, capsys) -> None:
+    with pytest.raises(SystemExit):
+        _run(encoder, monkeypatch, "--data", tmp_path, "--scratch", tmp_path / "work")
+    assert "novels.tar.xz and tinystories_1000.json" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
