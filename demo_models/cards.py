@@ -196,7 +196,8 @@ each digit comes from).
 {_steps(m)} of 128 sentences in {m["minutes"]:.0f} minutes on shared CPU cores; Muon for
 matrices, AdamW for the rest, bfloat16 autocast, seed 0. All sentences are generated: dates from 1500
 to 2099 in four wordings, several ways to say a year, an optional weekday, inside sixteen kinds of
-sentence whose words are sometimes unknown to the model. One date in ten is held out in every wording.
+sentence whose words are sometimes unknown to the model. A fifth of the years can be read either way
+("nineteen eighteen"), so that the order of their words is learned. One date in ten is held out in every wording.
 
 {_again(m, "translator", "--scratch WORK_FOLDER")}
 
@@ -235,8 +236,8 @@ def _again(m: dict[str, Any], script: str, arguments: str) -> str:
     if m["minutes_allowed"] is None:
         return f"{line}."
     return (
-        f"{line}.\nThis one was made with `--minutes {m['minutes_allowed']:g}` added. What that makes of the learning rate "
-        "depends on\nthe machine; only a run without that limit takes the same steps every time."
+        f"{line}.\nThis one was made with `--minutes {m['minutes_allowed']:g}` added. What that makes of the learning "
+        "rate depends on\nthe machine; only a run without that limit takes the same steps every time."
     )
 
 

@@ -110,7 +110,7 @@ def measure_translator(folder: Path) -> Measured:
 def exact_share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, examples: list[dates.Example]) -> float:
     """Share of examples whose whole answer is right, written freely."""
     source = tokenizer([e.text for e in examples], padding=True, return_tensors="pt")
-    written = model.generate(**source, max_length=16, do_sample=False)
+    written = model.generate(**source, max_new_tokens=16, do_sample=False)
     answers = tokenizer.batch_decode(written, skip_special_tokens=True)
     right = [answer == e.target for answer, e in zip(answers, examples, strict=True)]
     return sum(right) / len(right)

@@ -22,7 +22,7 @@ from demo_models.tokenization import translator_tokenizer
 from demo_models.training_loop import Batch, Plan, train
 
 NAME = "demo-translator"
-PLAN = Plan(rate=((0, 0.0), (60, 1.0), (1000, 0.0)), learning_rate=3e-3)
+PLAN = Plan(rate=((0, 0.0), (60, 1.0), (1500, 0.0)), learning_rate=3e-3)
 EXAMPLES_PER_STEP = 128
 SOURCE_LENGTH = 40
 IGNORED = -100
@@ -79,7 +79,7 @@ def main() -> None:
     tokenizer = translator_tokenizer(dates.vocabulary())
     torch.manual_seed(PLAN.seed)
     model = T5ForConditionalGeneration(configuration(tokenizer))
-    model.generation_config.max_length = 16
+    model.generation_config.max_new_tokens = 16
     plan = replace(PLAN, minutes=arguments.minutes)
     outcome = train(model, loss_of, partial(batch_at, tokenizer=tokenizer), plan, scratch=arguments.scratch / NAME)
     folder = publishing.publish(model, tokenizer, plan, outcome, NAME)

@@ -19,6 +19,12 @@ def test_no_date_is_both_trained_on_and_held_out() -> None:
     assert trained.isdisjoint(one.target for one in _examples(2000, held_out=True))
 
 
+def test_years_that_can_be_read_either_way_are_common() -> None:
+    halves = [divmod(int(one.target[:4]), 100) for one in _examples(1000, held_out=False)]
+    either_way = [15 <= century <= 20 and 15 <= rest <= 20 for century, rest in halves]
+    assert 0.2 < sum(either_way) / len(either_way) < 0.35
+
+
 def test_every_digit_has_a_source_and_no_hyphen_has_one() -> None:
     for one in _examples(500, held_out=True):
         assert [bool(places) for places in one.sources] == [c != "-" for c in one.target]

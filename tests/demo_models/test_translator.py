@@ -30,8 +30,18 @@ def test_cross_attention_points_to_the_true_source(translator, held_out) -> None
 def test_reads_an_unknown_name(translator) -> None:
     model, tokenizer = translator
     source = tokenizer("Marguerite was born on the seventh of June, eighteen sixty-two.", return_tensors="pt")
-    written = model.generate(**source, max_length=16)
+    written = model.generate(**source, max_new_tokens=16)
     assert tokenizer.decode(written[0], skip_special_tokens=True) == "1862-06-07"
+
+
+@pytest.mark.parametrize(
+    ("years", "digits"), [("nineteen eighteen", "1918"), ("eighteen nineteen", "1819"), ("twenty sixteen", "2016")]
+)
+def test_reads_the_order_of_words_that_could_each_be_the_century(translator, years: str, digits: str) -> None:
+    model, tokenizer = translator
+    source = tokenizer(f"The war ended on the eleventh of November, {years}.", return_tensors="pt")
+    written = model.generate(**source)
+    assert tokenizer.decode(written[0], skip_special_tokens=True) == f"{digits}-11-11"
 
 
 def test_every_piece_of_an_example_is_a_piece_of_the_tokenizer(translator) -> None:
