@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from attention_analyzer.metrics.metric import Metric
+    from attention_analyzer.view.widget import AttentionWidget
     from attention_analyzer.weights.reductions import Reduction, Statistics
 
 
@@ -178,6 +179,24 @@ class AttentionRecord:
         from attention_analyzer.view.figures import head_figure, layer_figure
 
         return layer_figure(self, layer, **options) if head is None else head_figure(self, layer, head, **options)
+
+    def to_html(self, path: str | Path, other: AttentionRecord | None = None, **options: Any) -> Path:
+        """Write the interactive viewer as one page that needs no network; see :mod:`attention_analyzer.view.html`."""
+        from attention_analyzer.view.html import write_html
+
+        return write_html(self, path, other, **options)
+
+    def html(self, other: AttentionRecord | None = None, **options: Any) -> str:
+        """The interactive viewer as one page, as a string."""
+        from attention_analyzer.view.html import html_text
+
+        return html_text(self, other, **options)
+
+    def view(self, other: AttentionRecord | None = None, **options: Any) -> AttentionWidget:
+        """The interactive viewer as a notebook widget; see :mod:`attention_analyzer.view.widget`."""
+        from attention_analyzer.view.widget import AttentionWidget
+
+        return AttentionWidget(self, other, **options)
 
     def save(self, path: str | Path) -> Path:
         """Write the record to one file (safetensors, no pickle), linear in the text; see :mod:`.storage`."""

@@ -14,6 +14,7 @@ import typer
 #: What there is: name, module of this room, function.
 COMMANDS = (
     ("demo", "demo", "demo"),
+    ("show", "show", "show"),
     ("scan", "scan", "scan"),
     ("figure", "figure", "figure"),
     ("generate", "generate", "generate"),

@@ -7,6 +7,7 @@ over the queries. Rows still sum to one, a diagonal stays a diagonal and a sink 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ def coarse(weights: AttentionWeights) -> Coarse:
     received = torch.zeros(heads, keys)
     seen = torch.zeros(keys)
     read = 0
-    for index, (start, stop) in enumerate(zip(query_edges[:-1], query_edges[1:], strict=True)):
+    for index, (start, stop) in enumerate(pairwise(query_edges)):
         count = min(QUERIES_PER_BIN, stop - start)
         first = int(start + (stop - start - count) // 2)
         tile = weights[:, first : first + int(count)].float()

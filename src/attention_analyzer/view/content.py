@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,8 @@ def payload_parts(
         other: a second record, for the Difference view.
         annotations: tracks, labels and groups from other analyses, for ``record``.
         state: what the page shows first; a state that the page gave out.
-        queries_and_keys: True stores queries and keys wherever there are any (the Query–key view needs them), False only
-            where weights would be larger; None also where they are small.
+        queries_and_keys: True stores queries and keys wherever there are any (the Query–key view needs them), False
+            only where weights would be larger; None also where they are small.
 
     Raises:
         InputError: a record without tokens, or annotations that do not fit.
@@ -64,7 +65,7 @@ def payload_parts(
     space = files("attention_analyzer.view") / "static" / "space.js"
     header = {
         "format": FORMAT,
-        "title": title or _title(record, other),
+        "title": title or page_title(record, other),
         "records": contents,
         "alignments": [] if other is None else _alignments(record, other),
         "assets": {"space": writer.add_bytes(space.read_bytes())},
@@ -118,7 +119,7 @@ def _record_content(
             }
         )
     return {
-        "model": record.model_name,
+        "model": shown_name(record),
         "fingerprint": record.fingerprint,
         "exact": record.exact,
         "tokens": [token_content(tokens) for tokens in tables],
@@ -178,8 +179,15 @@ def _alignments(first: AttentionRecord, second: AttentionRecord) -> list[dict[st
     return result
 
 
-def _title(record: AttentionRecord, other: AttentionRecord | None) -> str:
+def shown_name(record: AttentionRecord) -> str:
+    """The model's name; of a folder only its last part: pages are passed on, the folders above are private."""
+    name = record.model_name or ""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def page_title(record: AttentionRecord, other: AttentionRecord | None) -> str:
+    """What a page of these records is called: the beginning of the text, and the models."""
     text = " ".join(record.tokens.text.split())
     short = text if len(text) <= 60 else text[:59] + "…"
-    names = [part.model_name for part in (record, other) if part is not None and part.model_name]
+    names = [shown_name(part) for part in (record, other) if part is not None and part.model_name]
     return " · ".join([short, *dict.fromkeys(names)])

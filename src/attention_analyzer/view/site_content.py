@@ -21,8 +21,8 @@ from attention_analyzer.weights.visibility import Visibility
 
 #: Typical share of their size that codes and half-precision numbers keep when deflated.
 CODES_DEFLATE_TO, HALVES_DEFLATE_TO = 0.75, 0.87
-#: Up to this many weights are stored in two bytes, nearly exactly.
-FEW_WEIGHTS = 300_000
+#: Up to this many weights of a site are stored in two bytes, nearly exactly.
+FEW_WEIGHTS = 50_000
 #: Largest error a shown weight may have from half precision, by itself and of the whole, and rows tried per site.
 RELATIVE, ABSOLUTE, ROWS_TRIED = 5e-3, 5e-4, 24
 
@@ -62,7 +62,8 @@ def scores_content(weights: QueryKeyWeights, writer: PayloadWriter) -> dict[str,
     """Blocks of the ``scores`` form.
 
     Keys are stored as differences from their mean over the text: a constant added to a row of scores leaves the softmax
-    as it is, and smaller numbers lose less to half precision. A softcap or a sink would notice, so there they stay whole.
+    as it is, and smaller numbers lose less to half precision. A softcap or a sink would notice, so there they stay
+    whole.
     """
     source = weights.source
     query, key = source.query[0].float().numpy(), source.key[0].float().numpy()
@@ -94,9 +95,7 @@ def visibility_content(visibility: Visibility, writer: PayloadWriter) -> dict[st
     return {
         "band": [visibility.lower, visibility.upper],
         "key_seen": None if key_seen is None else writer.add(key_seen[0].numpy().astype(np.uint8)),
-        "segments": None
-        if segments is None
-        else [writer.add(part[0].numpy().astype(np.int32)) for part in segments],
+        "segments": None if segments is None else [writer.add(part[0].numpy().astype(np.int32)) for part in segments],
         "mask": None if mask is None else writer.add(np.packbits(mask[0].numpy(), axis=-1)),
     }
 

@@ -20,13 +20,25 @@ export function createSpace(canvas, moved) {
   const renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true, preserveDrawingBuffer: true });
   const scene = new Scene();
   const camera = new PerspectiveCamera(40, 1, 0.01, 100);
-  camera.position.set(1.9, 1.15, 2.6);
   const controls = new OrbitControls(camera, canvas);
   controls.enableDamping = false;
   controls.addEventListener("change", render);
   /** @type {{dispose: () => void}[]} */
   let disposables = [];
   let size = [1, 1];
+  let framed = "";
+
+  /** Stand where everything is in sight; afterwards the reader's own place is kept. */
+  function frame(height) {
+    const key = `${height}`;
+    if (key === framed) return;
+    framed = key;
+    const half = Math.tan((camera.fov / 2) * (Math.PI / 180));
+    const distance = Math.max((height / 2 + 0.55) / half, 1.45 / (half * Math.min(camera.aspect, 3))) + 0.6;
+    controls.target.set(0, height / 2, 0);
+    camera.position.set(0.42, 0.3, 0.86).normalize().multiplyScalar(distance).add(controls.target);
+    camera.updateMatrixWorld();
+  }
 
   function render() {
     renderer.render(scene, camera);
@@ -68,7 +80,7 @@ export function createSpace(canvas, moved) {
         scene.add(new LineSegments2(geometry, lines));
         disposables.push(geometry, lines);
       });
-      controls.target.set(0, height / 2, 0);
+      frame(height);
       controls.update();
       render();
     },

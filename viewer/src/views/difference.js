@@ -101,7 +101,8 @@ export const difference = {
         });
       },
       caption(state) {
-        const names = header.records.map((record, index) => record.model || `record ${index + 1}`);
+        const models = header.records.map((record) => record.model);
+        const names = models[0] && models[1] && models[0] !== models[1] ? models : ["first", "second"];
         const found = pair(state);
         const left = found ? model.site(state, 0).shape[1] - found.rows.reduce((sum, { left }) => sum + left.length, 0) : 0;
         const note = left > 0 ? ` · ${left} tokens left out` : "";

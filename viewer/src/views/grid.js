@@ -138,7 +138,7 @@ export function createGrid(context, spec) {
     }
     layout = measure(surface, width, height, state, axes);
     const { r0, r1, c0, c1, rows, cols, left, top, width: across, height: down } = layout;
-    surface.text(spec.caption(state), 12, 16, { fill: theme.text, size: 13, weight: 600 });
+    surface.text(fit(surface, spec.caption(state), width - (width > 420 ? LEGEND_WIDTH + 40 : 24), 13.5), 12, 16, { fill: theme.text, size: 13, weight: 600 });
     surface.text(`${axes.rowsTitle} ↓   ${axes.colsTitle} →`, 12, 34, { fill: theme.muted, size: 11 });
     const fits = pictureRegion === JSON.stringify([r0, r1, c0, c1]);
     if (!picture || !fits) {

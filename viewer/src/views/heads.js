@@ -69,7 +69,7 @@ export function createHeads(context, { compact }) {
         pictures.set(id, result);
         view.redraw();
         if ([...pictures.values()].every(Boolean)) context.drawn("heads");
-      });
+      }, (error) => context.fail(error.message));
     }
     return pictures.get(id);
   }
@@ -205,7 +205,6 @@ export function createHeads(context, { compact }) {
       if (original.shiftKey || original.ctrlKey || original.metaKey) context.toggleHead(item.site.name, item.head);
       else {
         store.set({ site: item.site.name, head: item.head, ...(type === "double" && !compact ? { view: "matrix" } : {}) });
-        context.emit("head", { site: item.site.name, head: item.head });
       }
       return;
     }
@@ -250,7 +249,6 @@ export function createHeads(context, { compact }) {
     }
     if (!next) return false;
     store.set({ site: next.site.name, head: next.head });
-    context.emit("head", { site: next.site.name, head: next.head });
     return true;
   }
 

@@ -1,0 +1,64 @@
+"""The viewer inside Streamlit, as a component of version 2: no frame, one run of bytes in, a selection back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from attention_analyzer.record import AttentionRecord
+from attention_analyzer.view.content import payload
+from attention_analyzer.view.html import viewer_source
+
+# A line break tells Streamlit that this is a program and not the path of one.
+_COMPONENT = st.components.v2.component("attention_view", js=f"{viewer_source()}\n")
+
+
+def attention_view(
+    record: AttentionRecord | bytes,
+    *,
+    key: str,
+    height: int = 640,
+    state: Mapping[str, Any] | None = None,
+    on_select: Callable[[dict[str, Any]], None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Show a record; returns what the reader chose last, empty before that.
+
+    Args:
+        record: a record, or a payload made earlier.
+        key: names this view from run to run; what the reader set stays while it is the same.
+        height: pixels.
+        state: what to show first, as the viewer's state; a changed one is applied.
+        on_select: called with the selection before the script runs again.
+        options: for a record, as in :func:`attention_analyzer.view.content.payload`.
+
+    Returns:
+        ``view``, ``stack``, ``kind``, ``layer``, ``head``, ``query``, ``key``, ``query_text``, ``key_text``, ``pins``.
+    """
+
+    def changed() -> None:
+        if on_select is not None:
+            on_select(_selection(st.session_state.get(key)))
+
+    data = record if isinstance(record, bytes) else _payload(record, key, state, options)
+    result = _COMPONENT(key=key, data=data, height=height, default={"selection": {}}, on_selection_change=changed)
+    return _selection(result)
+
+
+def _payload(record: AttentionRecord, key: str, state: Mapping[str, Any] | None, options: dict[str, Any]) -> bytes:
+    """The payload of a run before, where record and options are the same."""
+    place = f"_attention_view_{key}"
+    wanted = (record, dict(state or {}), options)
+    known = st.session_state.get(place)
+    if known is None or known[0] is not record or known[1:3] != wanted[1:]:
+        known = (*wanted, payload(record, state=state, **options))
+        st.session_state[place] = known
+    data: bytes = known[3]
+    return data
+
+
+def _selection(result: Any) -> dict[str, Any]:
+    selection = result.get("selection") if hasattr(result, "get") else None
+    return dict(selection or {})

@@ -1,0 +1,84 @@
+/** Opens a payload inside an element: the one entry that every host uses. */
+import { createApp } from "./app.js";
+import { createEngine } from "./engine/client.js";
+import { createModel } from "./model/model.js";
+import { validState } from "./model/state.js";
+import { bytesSource, openPayload } from "./payload/open.js";
+import { STYLE } from "./ui/style.js";
+import { element } from "./ui/dom.js";
+
+/** What tells two payloads apart without comparing them: the header's checksum covers those of all blocks. */
+const identity = (source) => Array.from(source.head.subarray(0, 32)).join(",");
+
+/** @param {any} given bytes in any form, or a source of blocks */
+function sourceOf(given) {
+  if (given && typeof given.block === "function") return given;
+  if (given instanceof ArrayBuffer) return bytesSource(new Uint8Array(given));
+  if (ArrayBuffer.isView(given)) return bytesSource(new Uint8Array(given.buffer, given.byteOffset, given.byteLength));
+  return bytesSource(new Uint8Array(0));
+}
+
+/**
+ * @param {HTMLElement} root an element with a height
+ * @param {any} given the payload
+ * @param {(name: "state" | "selection" | "drawn", value: any) => void} emit
+ * @param {{state?: any, fromHeader?: boolean}} [options] state: instead of the payload's own; fromHeader: a new
+ *   payload's state wins over what the reader chose
+ */
+export function mount(root, given, emit = () => {}, { state = null, fromHeader = false } = {}) {
+  const host = element("div", { className: "attention-viewer" });
+  host.style.height = "100%";
+  host.style.minHeight = "360px";
+  root.append(host);
+  const shadow = host.attachShadow({ mode: "open" });
+  // A constructed sheet needs no permission from a strict content-security policy, unlike a style element.
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(STYLE);
+  shadow.adoptedStyleSheets = [sheet];
+  let app = null;
+  let engine = null;
+  let current = "";
+  let headerState = "";
+
+  function close() {
+    app?.destroy();
+    engine?.destroy();
+    app = engine = null;
+    shadow.replaceChildren();
+  }
+
+  function open(source, wanted) {
+    close();
+    current = identity(source);
+    try {
+      const payload = openPayload(source);
+      if (!payload.header.records?.length) throw new Error("This data holds no record.");
+      headerState = JSON.stringify(payload.header.state ?? {});
+      engine = createEngine(payload);
+      const model = createModel(payload, engine);
+      const first = validState(wanted ?? payload.header.state, payload.header);
+      app = createApp({ host, shadow, model, emit, first });
+    } catch (error) {
+      close();
+      shadow.replaceChildren(element("p", { className: "failure", role: "alert" }, [error.message]));
+    }
+  }
+
+  open(sourceOf(given), state && Object.keys(state).length ? state : null);
+  return {
+    update(next) {
+      const source = sourceOf(next);
+      if (identity(source) === current) return;
+      const before = headerState;
+      const kept = app?.state() ?? null;
+      open(source, kept);
+      if (fromHeader && headerState !== before) app?.restore(JSON.parse(headerState));
+    },
+    restore: (wanted) => app?.restore(wanted),
+    state: () => app?.state() ?? null,
+    destroy() {
+      close();
+      host.remove();
+    },
+  };
+}
