@@ -31,7 +31,7 @@ FORMAT = "attention-analyzer view"
 #: Queries and keys of all sites together that are always worth their bytes: they explain weights as well.
 CHEAP_SCORES = 600_000
 #: Up to this many positions a side the page draws a head's small picture from the weights themselves.
-PICTURES_FROM = 64
+PICTURES_FROM = 128
 #: A key that takes this share of a whole layer's weight (and several times an even share) is a sink.
 SINK_SHARE, SINK_TIMES_EVEN, SINK_SEEN = 0.3, 4.0, 0.25
 

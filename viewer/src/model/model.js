@@ -96,7 +96,7 @@ export function createModel(payload, engine) {
       const site = record(state).sites[index];
       if (!site.pictures) {
         const all = { ...state, hideSpecial: false, hideSinks: false, renormalise: false, units: "pieces" };
-        return weights(all, { site: name, head, rowBins: 64, colBins: 64, priority: PRIORITY.background });
+        return weights(all, { site: name, head, rowBins: 40, colBins: 40, priority: PRIORITY.background });
       }
       const { block } = site.pictures;
       const key = `${block}`;

@@ -13,7 +13,7 @@ import { LineSegments2 } from "three/examples/jsm/lines/LineSegments2.js";
 import { LineSegmentsGeometry } from "three/examples/jsm/lines/LineSegmentsGeometry.js";
 
 /** Lines of one object share a width, so links are sorted into a few. */
-const WIDTHS = [1, 1.8, 3, 4.5];
+const WIDTHS = [0.7, 1.1, 1.8, 2.8];
 
 /** @param {HTMLCanvasElement} canvas @param {() => void} moved */
 export function createSpace(canvas, moved) {
@@ -36,7 +36,7 @@ export function createSpace(canvas, moved) {
     const half = Math.tan((camera.fov / 2) * (Math.PI / 180));
     const distance = Math.max((height / 2 + 0.55) / half, 1.45 / (half * Math.min(camera.aspect, 3))) + 0.6;
     controls.target.set(0, height / 2, 0);
-    camera.position.set(0.42, 0.3, 0.86).normalize().multiplyScalar(distance).add(controls.target);
+    camera.position.set(0.42, 0.42, 0.8).normalize().multiplyScalar(distance).add(controls.target);
     camera.updateMatrixWorld();
   }
 

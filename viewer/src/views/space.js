@@ -187,18 +187,28 @@ function create(context) {
       const [x, y] = space.project([-1.22, (level + 0.5) * gap(), 0]);
       surface.text(`L${site.layer}`, x, y, { fill: theme.muted, size: 11.5, align: "center" });
     });
-    const step = Math.max(1, Math.ceil(queries.length / 36));
-    for (const [names, level] of [[keys, 0], [queries, levels.length]]) {
-      names.forEach((name, index) => {
-        if (index % step && index !== picture.focus) return;
+    /** Tokens of the lowest and the highest ring: what is chosen first, then the nearest, as long as there is room. */
+    const candidates = [[keys, 0], [queries, levels.length]].flatMap(([names, level]) =>
+      names.map((name, index) => {
         const [rx, ry, rz] = ring(index, names.length, level, picture.cross && level === 0);
         const [x, y, depth] = space.project([rx * 1.07, ry, rz * 1.07]);
-        const [cx] = space.project([0, ry, 0]);
-        const strong = index === picture.focus;
-        surface.text(fit(surface, name, 90, 11), x, y, {
-          fill: strong ? theme.accent : theme.text, size: strong ? 12.5 : 11, align: x < cx ? "right" : "left",
-          weight: strong ? 700 : 400, opacity: strong ? 1 : Math.min(1, Math.max(0.25, 1.2 - (depth - 0.985) * 55)),
-        });
+        const strong = index === picture.focus && !(picture.cross && level === 0);
+        return { name, x, y, depth, strong, left: x < space.project([0, ry, 0])[0] };
+      }),
+    );
+    candidates.sort((a, b) => Number(b.strong) - Number(a.strong) || a.depth - b.depth);
+    const nearest = candidates.reduce((least, { depth }) => Math.min(least, depth), Infinity);
+    const span = candidates.reduce((most, { depth }) => Math.max(most, depth), 0) - nearest || 1;
+    const taken = [];
+    for (const { name, x, y, depth, strong, left } of candidates) {
+      const text = fit(surface, name, 90, 11);
+      const wide = surface.measure(text, 12.5, 700);
+      const box = [left ? x - wide : x, y - 7, left ? x : x + wide, y + 7];
+      if (taken.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1])) continue;
+      taken.push(box);
+      surface.text(text, x, y, {
+        fill: strong ? theme.accent : theme.text, size: strong ? 12.5 : 11, align: left ? "right" : "left",
+        weight: strong ? 700 : 400, opacity: strong ? 1 : 1 - (0.6 * (depth - nearest)) / span,
       });
     }
   }
