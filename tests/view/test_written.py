@@ -19,7 +19,9 @@ def test_rows_are_those_of_the_predicting_queries(make, kind: str) -> None:
     entries = [e for e in record.entries if e.site.stack == "decoder" and e.site.kind == kind]
     mean = torch.stack([entry.weights.full().mean(0) for entry in entries]).mean(0)
     queries, keys = entries[0].queries, entries[0].keys
-    assert table["position"].tolist() == list(range(record.notes["prompt_tokens"] if kind == "self" else 1, len(queries)))
+    assert table["position"].tolist() == list(
+        range(record.notes["prompt_tokens"] if kind == "self" else 1, len(queries))
+    )
     for row in table.itertuples():
         assert row.written == queries.pieces[row.position]
         best = int(mean[row.position - 1].argmax())

@@ -37,6 +37,7 @@ export function mount(root, given, emit = () => {}, { state = null, fromHeader =
   shadow.adoptedStyleSheets = [sheet];
   let app = null;
   let engine = null;
+  let model = null;
   let current = "";
   let headerState = "";
 
@@ -55,7 +56,7 @@ export function mount(root, given, emit = () => {}, { state = null, fromHeader =
       if (!payload.header.records?.length) throw new Error("This data holds no record.");
       headerState = JSON.stringify(payload.header.state ?? {});
       engine = createEngine(payload);
-      const model = createModel(payload, engine);
+      model = createModel(payload, engine);
       const first = validState(wanted ?? payload.header.state, payload.header);
       app = createApp({ host, shadow, model, emit, first });
     } catch (error) {
@@ -76,6 +77,11 @@ export function mount(root, given, emit = () => {}, { state = null, fromHeader =
     },
     restore: (wanted) => app?.restore(wanted),
     state: () => app?.state() ?? null,
+    /** Weights `[rows, cols]` of a run of units, as the views get them, for scripts. @param {any} part */
+    weights: (part = {}) => model.weights(validState({ ...app.state(), ...part.state }, model.header), part),
+    /** The products behind one query's weights; for scripts. */
+    products: (site, head, query, keys) =>
+      model.engine.products(0, model.siteIndex({ record: 0 }, 0, site), head, query, keys),
     destroy() {
       close();
       host.remove();

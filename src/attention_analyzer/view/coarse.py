@@ -53,7 +53,7 @@ def coarse(weights: AttentionWeights) -> Coarse:
     for index, (start, stop) in enumerate(pairwise(query_edges)):
         count = min(QUERIES_PER_BIN, stop - start)
         first = int(start + (stop - start - count) // 2)
-        tile = weights[:, first : first + int(count)].float()
+        tile = weights[:, first : first + int(count)].float().cpu()
         sums = torch.nn.functional.pad(tile.mean(1).cumsum(-1), (1, 0))
         pictures[:, index] = sums[:, key_edges[1:]] - sums[:, key_edges[:-1]]
         received += tile.sum(1)

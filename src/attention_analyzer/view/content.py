@@ -83,7 +83,9 @@ def token_tables(record: AttentionRecord) -> list[Tokens]:
     """The different token sequences of a record's axes, in the order its sites use them."""
     tables: list[Tokens] = []
     for entry in record.entries:
-        tables += [tokens for tokens in (entry.queries, entry.keys) if tokens not in tables]
+        for tokens in (entry.queries, entry.keys):
+            if tokens not in tables:
+                tables.append(tokens)
     return tables
 
 

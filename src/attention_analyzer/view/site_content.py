@@ -31,7 +31,9 @@ def can_be_scores(weights: AttentionWeights) -> bool:
     """Whether the page can compute these weights from blocks that are linear in the text."""
     if not isinstance(weights, QueryKeyWeights):
         return False
-    bias = weights.source.bias
+    bias, sinks = weights.source.bias, weights.source.sinks
+    if sinks is not None and sinks.dim() != 1:
+        return False
     return bias is None or isinstance(bias, RelativeBias)
 
 
@@ -51,7 +53,7 @@ def weights_size(weights: AttentionWeights) -> int:
 
 def weights_content(weights: AttentionWeights, writer: PayloadWriter) -> dict[str, Any]:
     """Blocks of the ``weights`` form."""
-    values = np.stack([weights[head].float().numpy() for head in range(weights.heads)])
+    values = np.stack([weights[head].float().cpu().numpy() for head in range(weights.heads)])
     if values.size <= FEW_WEIGHTS:
         return {"weights": {"block": writer.add(values.astype(np.float16)), "codebook": None}}
     codebook = writer.add(codes.codebook())
@@ -66,7 +68,7 @@ def scores_content(weights: QueryKeyWeights, writer: PayloadWriter) -> dict[str,
     whole.
     """
     source = weights.source
-    query, key = source.query[0].float().numpy(), source.key[0].float().numpy()
+    query, key = source.query[0].float().cpu().numpy(), source.key[0].float().cpu().numpy()
     mean = None
     if source.softcap is None and source.sinks is None:
         mean = key.mean(axis=1, dtype=np.float64).astype(np.float32)
@@ -82,7 +84,7 @@ def scores_content(weights: QueryKeyWeights, writer: PayloadWriter) -> dict[str,
             "key_mean": None if mean is None else writer.add(mean),
             "scaling": float(source.scaling),
             "softcap": source.softcap,
-            "sinks": None if sinks is None else writer.add(sinks.float().numpy()),
+            "sinks": None if sinks is None else writer.add(sinks.float().cpu().numpy()),
             "bias": _bias_content(bias, writer) if isinstance(bias, RelativeBias) else None,
             **visibility_content(source.visibility, writer),
         }
@@ -94,14 +96,16 @@ def visibility_content(visibility: Visibility, writer: PayloadWriter) -> dict[st
     key_seen, segments, mask = visibility.key_seen, visibility.segments, visibility.mask
     return {
         "band": [visibility.lower, visibility.upper],
-        "key_seen": None if key_seen is None else writer.add(key_seen[0].numpy().astype(np.uint8)),
-        "segments": None if segments is None else [writer.add(part[0].numpy().astype(np.int32)) for part in segments],
-        "mask": None if mask is None else writer.add(np.packbits(mask[0].numpy(), axis=-1)),
+        "key_seen": None if key_seen is None else writer.add(key_seen[0].cpu().numpy().astype(np.uint8)),
+        "segments": None
+        if segments is None
+        else [writer.add(part[0].cpu().numpy().astype(np.int32)) for part in segments],
+        "mask": None if mask is None else writer.add(np.packbits(mask[0].cpu().numpy(), axis=-1)),
     }
 
 
 def _bias_content(bias: RelativeBias, writer: PayloadWriter) -> dict[str, Any]:
-    return {"diagonals": writer.add(bias.diagonals.float().numpy()), "origin": bias.origin}
+    return {"diagonals": writer.add(bias.diagonals.float().cpu().numpy()), "origin": bias.origin}
 
 
 def _halves_are_enough(weights: QueryKeyWeights, query: np.ndarray, key: np.ndarray) -> bool:

@@ -49,5 +49,7 @@ export function openPage() {
       // Some browsers do not let a page opened from disk change its address; the State menu still works.
     }
   }, { state: stateOfAddress() });
+  // For scripts, such as the browser's console.
+  root.viewer = viewer;
   window.addEventListener("hashchange", () => viewer.restore(stateOfAddress()));
 }
