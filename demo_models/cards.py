@@ -164,9 +164,9 @@ only how frequent each piece is:
 
 ## What it can and cannot do
 
-It fills in function words, punctuation, pronouns and common everyday words from their surroundings,
-and its heads have learned local and some syntactic structure. It has little knowledge of the world
-and is no sentence-embedding model. More than 512 pieces are refused. The novels carry the prejudices
+It fills in function words, punctuation, pronouns and common everyday words from their surroundings. It
+has little knowledge of the world and is no sentence-embedding model. What its heads do has not been
+measured here. More than 512 pieces are refused. The novels carry the prejudices
 of their time.
 """
 
@@ -197,7 +197,8 @@ each digit comes from).
 matrices, AdamW for the rest, bfloat16 autocast, seed 0. All sentences are generated: dates from 1500
 to 2099 in four wordings, several ways to say a year, an optional weekday, inside sixteen kinds of
 sentence whose words are sometimes unknown to the model. A fifth of the years can be read either way
-("nineteen eighteen"), so that the order of their words is learned. One date in ten is held out in every wording.
+("nineteen eighteen"), so that the order of their words is learned. One date in ten is held out in every
+wording.
 
 {_again(m, "translator", "--scratch WORK_FOLDER")}
 
