@@ -42,7 +42,8 @@ HOSTILE = [
     "`${window.hit=1}`", "{{constructor.constructor('window.hit=1')()}}", "<%= window.hit=1 %>", "#{window.hit=1}",
     "{%import os%}", "'\"><script>window.hit=1</script>", '" onmouseover="window.hit=1', "' onfocus='window.hit=1",
     "\\u003cscript\\u003ewindow.hit=1", "&lt;script&gt;window.hit=1&lt;/script&gt;", "&#60;script&#62;", "%3Cscript%3E",
-    "</title>", "</textarea><script>window.hit=1</script>", "</noscript><img src=x onerror=window.hit=1>", "</template>",
+    "</title>", "</textarea><script>window.hit=1</script>", "</template>",
+    "</noscript><img src=x onerror=window.hit=1>",
     "\u2028window.hit=1", "\u2029window.hit=1", "\x00", "\x1b[31m", "\ufeff", "\ud800", "\udfff\ud800",
     "\u202eevil", "\u200b",
     "__proto__", "constructor", "toString", "hasOwnProperty", "NaN", "null", "undefined", "", " ", "\n", "\t", "\r\n",
@@ -84,12 +85,18 @@ def test_hostile_tokens_do_nothing(opened: Opened, hostile_page: Path, view: str
     if view != "products":
         opened.drawn(view, "heads" if view == "heads" else "whole")
     box = opened.page.locator(".view").bounding_box()
-    for share in (0.2, 0.5, 0.8):
+    inside = "document.querySelector('.attention-viewer').shadowRoot"
+    forbidden = f"{inside}.querySelectorAll('img, script, iframe, svg, form, style, link').length"
+    # Along a diagonal every token is hovered; its tip must be text too.
+    for step in range(60):
+        share = 0.08 + 0.9 * step / 60
         opened.page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] * share)
+        assert opened.page.evaluate(forbidden) == 0
+    for token in opened.page.locator(".token").all()[:40]:
+        token.dispatch_event("pointerover")
+        assert opened.page.evaluate(forbidden) == 0
     opened.page.wait_for_timeout(100)
     assert opened.page.evaluate("window.hit") is None
-    inside = "document.querySelector('.attention-viewer').shadowRoot"
-    assert opened.page.evaluate(f"{inside}.querySelectorAll('img, script, iframe, svg, form, style, link').length") == 0
     assert opened.page.evaluate("document.querySelectorAll('img, iframe, form, object, embed').length") == 0
     if view == "text":
         shown = opened.page.evaluate(f"{inside}.querySelectorAll('.token').length")
@@ -370,6 +377,10 @@ def test_streamlit_host_keeps_its_view_and_returns_the_selection(browser: Any, s
     page.locator(".view canvas").focus()
     page.keyboard.press("ArrowDown")
     page.get_by_text("chosen t0 head 1 told 1").wait_for()
+    page.get_by_role("combobox", name="size").click()
+    page.get_by_role("option", name="5").click()
+    page.get_by_label(re.compile("5 queries by 5 keys")).wait_for()
     assert page.locator(".attention-viewer").count() == 1
+    assert page.locator(".now").inner_text().startswith("L0H1")
     assert page.locator(".attention-viewer").bounding_box()["height"] == pytest.approx(500, abs=20)
     context.close()

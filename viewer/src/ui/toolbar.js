@@ -56,6 +56,11 @@ export function createToolbar(context, zoom) {
   const place = ({ stack, kind }) => `${stack} ${kind}`;
   const ofPlace = (state) => sites(state).filter((site) => place(site) === place(model.site(state)));
 
+  const canHide = (state) => {
+    const { tokens, sinks } = model.record(state);
+    return tokens.some(({ special }) => special.length) || sinks.some((found) => found.length);
+  };
+
   const threshold = element("input", {
     type: "range", min: "0", max: "100", step: "1", "aria-label": "Smallest weight shown",
     oninput: () => store.set({ threshold: Math.round((threshold.value / 100) ** 2 * 1000) / 1000 }),
@@ -99,7 +104,7 @@ export function createToolbar(context, zoom) {
     switchOf("hide sinks", "Leave out keys that most heads of a layer rest on (k)", "hideSinks", store, (state) =>
       (["heads", "products", "difference"].includes(state.view) || !model.record(state).sinks.some((sink) => sink.length) ? null : true)),
     switchOf("renormalise", "Let the weights that are left sum to 1 (r)", "renormalise", store, (state) =>
-      (["heads", "products", "difference"].includes(state.view) ? null : state.hideSpecial || state.hideSinks)),
+      (["heads", "products", "difference"].includes(state.view) || !canHide(state) ? null : state.hideSpecial || state.hideSinks)),
     {
       node: element("label", {}, ["from", threshold, thresholdText]),
       follow(state) {
