@@ -239,6 +239,8 @@ def _again(m: dict[str, Any], script: str, arguments: str) -> str:
     return (
         f"{line}.\nThis one was made with `--minutes {m['minutes_allowed']:g}` added. What that makes of the learning "
         "rate depends on\nthe machine; only a run without that limit takes the same steps every time."
+        # What a person who made a model has to add; publishing anew removes it.
+        + (f" {m['note']}" if "note" in m else "")
     )
 
 
