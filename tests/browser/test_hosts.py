@@ -47,7 +47,7 @@ HOSTILE = [
     "\u2028window.hit=1", "\u2029window.hit=1", "\x00", "\x1b[31m", "\ufeff", "\ud800", "\udfff\ud800",
     "\u202eevil", "\u200b",
     "__proto__", "constructor", "toString", "hasOwnProperty", "NaN", "null", "undefined", "", " ", "\n", "\t", "\r\n",
-    "../../etc/passwd", "file:///etc/passwd", "url(http://e.test/x)", "expression(window.hit=1)", "@import 'x'",
+    "../../etc/passwd", "file:///path/passwd", "url(http://e.test/x)", "expression(window.hit=1)", "@import 'x'",
     "*/window.hit=1/*", "//window.hit=1", "\\", "'", '"', "`", "😀" * 300, "a" * 5000, "́" * 60,
 ]  # fmt: skip
 

@@ -133,7 +133,7 @@ def test_annotations_must_fit() -> None:
 
 
 def test_a_models_folder_does_not_give_its_place_away() -> None:
-    record = AttentionRecord.from_weights(torch.ones(1, 1, 1), ["a"], model_name="/home/someone/secret/model")
+    record = AttentionRecord.from_weights(torch.ones(1, 1, 1), ["a"], model_name="/home/user/secret/model")
     data = read_payload(payload(record))
     assert data.header["records"][0]["model"] == "model"
     assert "secret" not in str(data.header)

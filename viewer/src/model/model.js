@@ -82,7 +82,8 @@ export function createModel(payload, engine) {
     async progressive(state, part, show) {
       const [, queries, keys] = record(state, part.record).sites[siteIndex(state, part.record, part.site)].shape;
       if (queries * keys > 250_000) {
-        const coarse = await weights(state, { ...part, sample: COARSE_QUERIES, priority: PRIORITY.screen });
+        const rowBins = Math.min(part.rowBins ?? Infinity, COARSE_QUERIES);
+        const coarse = await weights(state, { ...part, rowBins, sample: COARSE_QUERIES, priority: PRIORITY.screen });
         if (part.signal?.aborted) return;
         show(coarse, true);
       }

@@ -88,9 +88,10 @@ export function createHeads(context, { compact }) {
     const free = width - gutter - (compact ? 4 : 16);
     const byWidth = free / longest - gap;
     const byHeight = (height - top - (titled ? sections.length * 26 : 0)) / rowCount - gap - caption;
-    const smallest = compact ? 11 : 46;
+    const smallest = compact ? 8 : 46;
     const size = Math.max(smallest, Math.min(compact ? 44 : 132, byWidth, Math.max(byHeight, compact ? 11 : 62)));
-    const perRow = Math.max(1, Math.floor((free + gap) / (size + gap)));
+    // The sum of sizes and gaps may fall short of the whole by rounding.
+    const perRow = Math.max(1, Math.floor((free + gap) / (size + gap) + 1e-6));
     const found = [];
     const headings = [];
     let y = top;
