@@ -43,8 +43,8 @@ export function legend(surface, scale, { x, y, width, theme, title, signed = fal
   surface.text(title, x, y + 5, { fill: theme.muted, size: 11 });
   surface.image(pixels, 1, steps, x, y + 14, width, 8);
   surface.rect(x, y + 14, width, 8, { stroke: theme.line, width: 1 });
-  surface.text(signed ? readable(low) : "0", x, y + 31, { fill: theme.muted, size: 10.5 });
-  surface.text(readable(scale.top), x + width, y + 31, { fill: theme.muted, size: 10.5, align: "right" });
+  surface.text(signed ? `${scale.clipped ? "≤ " : ""}${readable(low)}` : "0", x, y + 31, { fill: theme.muted, size: 10.5 });
+  surface.text(`${scale.clipped ? "≥ " : ""}${readable(scale.top)}`, x + width, y + 31, { fill: theme.muted, size: 10.5, align: "right" });
   if (log) surface.text("log", x + width / 2, y + 31, { fill: theme.muted, size: 10.5, align: "center" });
 }
 

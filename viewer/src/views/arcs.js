@@ -151,8 +151,9 @@ function create(context) {
       column(surface, state, theme, "query", queries, columns.left, label, centre, height, focus, shown);
       column(surface, state, theme, "key", keys, columns.right, label, centre, height, focus, shown);
     });
-    surface.text("queries look …", columns.left, TOP - 24, { fill: theme.muted, size: 11.5, align: "right" });
-    surface.text("… at keys", columns.right, TOP - 24, { fill: theme.muted, size: 11.5 });
+    const isCross = model.site(state).queries !== model.site(state).keys;
+    surface.text(isCross ? "target: queries look …" : "queries look …", columns.left, TOP - 24, { fill: theme.muted, size: 11.5, align: "right" });
+    surface.text(isCross ? "… at keys of the source" : "… at keys", columns.right, TOP - 24, { fill: theme.muted, size: 11.5 });
     let x = 12;
     heads.forEach(([name, head], index) => {
       const text = `L${model.site(state, state.record, name).layer}H${head}`;

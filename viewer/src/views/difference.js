@@ -51,8 +51,8 @@ export const difference = {
 
     async function load(state, [r0, r1, c0, c1], [rowBins, colBins], show, signal) {
       const { first, second, rows, cols } = pair(state);
-      const [down, across] = [Math.min(rowBins, r1 - r0), Math.min(colBins, c1 - c0)];
-      const ask = (record, site, which, sample) =>
+      const across = Math.min(colBins, c1 - c0);
+      const ask = (record, site, which, sample, down) =>
         model.engine.pool({
           record,
           site: header.records[record].sites.indexOf(site),
@@ -67,7 +67,10 @@ export const difference = {
           signal,
         });
       for (const sample of first.shape[1] * first.shape[2] > 250_000 ? [192, 0] : [0]) {
-        const [before, after] = await Promise.all([ask(0, first, "left", sample), ask(1, second, "right", sample)]);
+        const down = Math.min(rowBins, r1 - r0, sample || Infinity);
+        const [before, after] = await Promise.all([
+          ask(0, first, "left", sample, down), ask(1, second, "right", sample, down),
+        ]);
         if (signal.aborted) return;
         show({ values: after.map((value, index) => value - before[index]), rows: down, cols: across }, sample > 0);
       }

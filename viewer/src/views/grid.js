@@ -28,6 +28,28 @@ const MOST_BINS = 1400;
 /** How long the picture of another head may stay. */
 const STALE_MS = 120;
 
+/** Pictures from this many cells on may clip their colours, at this quantile of what is not zero. */
+const MANY_CELLS = 10_000;
+const CLIP_AT = 0.998;
+
+/**
+ * The value that takes the strongest colour. In a long text a few cells (a first row, a sink) would leave everything
+ * else pale, so where they stand far above the rest the scale ends below them, and its legend says so.
+ * @param {Picture & {scaleTop?: {top: number, clipped: boolean}}} picture
+ */
+function topOf(picture) {
+  if (picture.scaleTop) return picture.scaleTop;
+  const most = picture.values.reduce((peak, value) => Math.max(peak, Math.abs(value)), 0);
+  picture.scaleTop = { top: most, clipped: false };
+  if (picture.values.length >= MANY_CELLS) {
+    const step = Math.ceil(picture.values.length / 40_000);
+    const some = picture.values.filter((value, index) => value !== 0 && index % step === 0).map(Math.abs).sort();
+    const high = some[Math.floor(CLIP_AT * (some.length - 1))] ?? most;
+    if (high > 0 && high * 2 < most) picture.scaleTop = { top: high, clipped: true };
+  }
+  return picture.scaleTop;
+}
+
 /** @param {any} context @param {Spec} spec */
 export function createGrid(context, spec) {
   const { store } = context;
@@ -145,8 +167,8 @@ export function createGrid(context, spec) {
       surface.rect(left, top, across, down, { fill: theme.panel });
       surface.text("computing …", left + across / 2, top + down / 2, { fill: theme.muted, size: 13, align: "center" });
     } else {
-      const peak = picture.values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-      const scale = spec.scale(state, theme.dark, peak || 1);
+      const { top: peak, clipped } = topOf(picture);
+      const scale = { ...spec.scale(state, theme.dark, peak || 1), clipped };
       const pixels = new Uint8ClampedArray(picture.rows * picture.cols * 4);
       scale.fill(picture.values, pixels);
       surface.image(pixels, picture.rows, picture.cols, left, top, across, down);

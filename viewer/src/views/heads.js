@@ -87,7 +87,7 @@ export function createHeads(context, { compact }) {
     const gap = compact ? 3 : 8;
     const free = width - gutter - (compact ? 4 : 16);
     const byWidth = free / longest - gap;
-    const byHeight = (height - top - (titled ? sections.length * 26 : 0)) / rowCount - gap - caption;
+    const byHeight = (height - top - (titled ? sections.length * 30 : 0)) / rowCount - gap - caption;
     const smallest = compact ? 8 : 46;
     const size = Math.max(smallest, Math.min(compact ? 44 : 132, byWidth, Math.max(byHeight, compact ? 11 : 62)));
     // The sum of sizes and gaps may fall short of the whole by rounding.
@@ -97,8 +97,8 @@ export function createHeads(context, { compact }) {
     let y = top;
     for (const { title, rows } of sections) {
       if (title && !compact) {
-        headings.push({ title, y: y + 6 });
-        y += 26;
+        headings.push({ title, y: y + 14 });
+        y += 30;
       }
       for (const { label, heads } of rows) {
         heads.forEach((head, index) => {
@@ -167,7 +167,7 @@ export function createHeads(context, { compact }) {
     }
     const byLayer = sections[0].rows[0].label !== "";
     if (scroll < 40) {
-      const y = (compact ? 12 : layout.headings.length ? 44 : 50) - scroll;
+      const y = (compact ? 12 : 50) - scroll;
       if (byLayer) {
         const pitch = layout.size + layout.gap;
         const step = Math.max(1, Math.ceil((compact ? 18 : 24) / pitch));
