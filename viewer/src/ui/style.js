@@ -62,7 +62,7 @@ canvas:focus-visible { outline-offset: -2px; }
 .reading { overflow: auto; padding: 14px 18px; }
 .choices { display: flex; flex-wrap: wrap; gap: 6px; }
 .caption { margin: 10px 0; color: var(--muted); font-size: 13px; }
-.peak { margin-left: 12px; }
+.peak { white-space: pre; }
 .texts h3 { margin: 16px 0 4px; font-size: 13px; color: var(--muted); font-weight: 600; }
 .text { margin: 0; font-size: 17px; line-height: 1.9; max-width: 68em; white-space: pre-wrap; overflow-wrap: anywhere; }
 .token { border-radius: 3px; padding: 2px 1px; cursor: pointer; scroll-margin: 40px; }

@@ -138,7 +138,7 @@ function create(context) {
     const kind = site.queries === site.keys ? "" : ", source above, target below";
     caption.textContent = `${context.headName(state)}: ${shadeName(state)}${note}${kind}`;
     if (shade) {
-      caption.append(element("span", { className: "peak" }, [`strongest ${readable(signed ? peak : peak)}`]));
+      caption.append(element("span", { className: "peak" }, [` · strongest ${readable(peak)}`]));
       context.drawn("whole");
     }
   }
