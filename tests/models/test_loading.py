@@ -16,8 +16,9 @@ from transformers import (
     GPT2LMHeadModel,
     RobertaConfig,
     RobertaModel,
+    T5Config,
+    T5ForConditionalGeneration,
 )
-from transformers import T5Config, T5ForConditionalGeneration
 
 from attention_analyzer.errors import InputError, ModelError, ModelNotFoundError
 from attention_analyzer.models import loading

@@ -19,6 +19,7 @@ COMMANDS = (
     ("figure", "figure", "figure"),
     ("generate", "generate", "generate"),
     ("relations", "relations", "relations"),
+    ("app", "app", "app"),
     ("doctor", "doctor", "doctor"),
     ("models", "models", "models"),
     ("cache", "cache", "cache"),

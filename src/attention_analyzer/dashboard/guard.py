@@ -1,0 +1,39 @@
+"""What a visitor reads when something cannot be done: one sentence, no paths, no traces; the log has the rest."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from attention_analyzer.errors import AttentionAnalyzerError
+
+_LOG = logging.getLogger("attention_analyzer.dashboard")
+#: An absolute path of at least two parts; its last part is what a visitor may know.
+_PATH = re.compile(r"(?<![\w/.])(?:/[\w.@+-]+)+/([\w.@+-]+)")
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Show errors as sentences and end the page there."""
+    try:
+        yield
+    except AttentionAnalyzerError as error:
+        _LOG.info("%s: %s", type(error).__name__, error)
+        st.error(public_message(str(error)), icon=":material/info:")
+        st.stop()
+    except Exception:  # noqa: BLE001 (whatever it was, a visitor sees one sentence and the log the rest)
+        code = secrets.token_hex(3)
+        _LOG.exception("Unexpected error %s", code)
+        st.error(f"Something went wrong that should not have. The log has the details under the code {code}.")
+        st.stop()
+
+
+def public_message(message: str) -> str:
+    """A message without the folders of this machine, and without what Markdown would interpret."""
+    plain = _PATH.sub(r"…/\1", message)
+    return re.sub(r"([\\`*_{}\[\]<>$#|~])", r"\\\1", plain)
