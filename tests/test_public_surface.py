@@ -90,7 +90,8 @@ def test_every_dependency_is_pinned() -> None:
     wanted = names([*table["dependencies"], *(one for extra in extras.values() for one in extra)])  # type: ignore[misc]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
-    assert wanted - {"attention-analyzer"} <= names(pins)
+    # triton must be the one that the installed build of torch asks for, so torch's own metadata pins it.
+    assert wanted - {"attention-analyzer", "triton"} <= names(pins)
     assert {"torch==2.13.0", "transformers==5.23.0"} <= set(pins)
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins), "exact releases only, no builds and no addresses"
     assert not [pin for pin in pins if pin.startswith(("nvidia-", "cuda-"))]

@@ -7,7 +7,7 @@ from attention_analyzer.weights.reductions import LargestWeight, Statistics
 
 
 class Confidence(Metric):
-    """Mean of the largest weight of each row (Voita et al. 2019, §4; there without the end-of-sequence row, here with all)."""
+    """Mean of the largest weight of each row (Voita et al. 2019, §4, who leave out the end-of-sequence row; here all)."""
 
     name = "confidence"
     unit = "weight"

@@ -7,7 +7,7 @@ from attention_analyzer.weights.reductions import Entropy, Statistics
 
 
 class MeanEntropy(Metric):
-    """Mean Shannon entropy of the rows, ``-Σ_j a_ij log a_ij`` (Clark et al. 2019, §3.3: broad against focused heads)."""
+    """Mean Shannon entropy of the rows, ``-Σ_j a_ij log a_ij`` (Clark et al. 2019, §3.3: broad and focused heads)."""
 
     name = "entropy"
     unit = "nats"

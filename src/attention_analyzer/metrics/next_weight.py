@@ -7,8 +7,9 @@ from attention_analyzer.weights.reductions import OffsetWeight, Statistics
 
 
 class NextWeight(Metric):
-    """Mean weight on the token just after, over the queries that have one (Clark et al. 2019, §3.1); 0 under a causal mask.
-    NaN for cross-attention.
+    """Mean weight on the token just after, over the queries that have one (Clark et al. 2019, §3.1).
+
+    0 under a causal mask, NaN for cross-attention.
     """
 
     name = "next_weight"

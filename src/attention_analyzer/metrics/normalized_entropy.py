@@ -8,9 +8,9 @@ from attention_analyzer.weights.reductions import Entropy, Statistics
 
 
 class NormalizedEntropy(Metric):
-    """Mean of each row's entropy over the largest it could be, ``log`` of the number of keys it sees: 0 focused, 1 uniform.
+    """Mean of each row's entropy over the largest it could be, ``log`` of the number of keys it sees.
 
-    Rows that see a single key have no choice and do not count.
+    0 is focused, 1 uniform. Rows that see a single key have no choice and do not count.
     """
 
     name = "normalized_entropy"

@@ -11,7 +11,10 @@ class OtherWeight(Metric):
 
     name = "other_weight"
     unit = "weight"
-    needs = (OffsetWeight(0), TotalWeight(),)
+    needs = (
+        OffsetWeight(0),
+        TotalWeight(),
+    )
 
     def value(self, statistics: Statistics) -> Tensor:
         on_itself, total = (statistics[need] for need in self.needs)

@@ -7,7 +7,10 @@ from attention_analyzer.weights.reductions import OffsetWeight, Statistics
 
 
 class PreviousWeight(Metric):
-    """Mean weight on the token just before, over the queries that have one (Clark et al. 2019, §3.1). NaN for cross-attention."""
+    """Mean weight on the token just before, over the queries that have one (Clark et al. 2019, §3.1).
+
+    NaN for cross-attention.
+    """
 
     name = "previous_weight"
     unit = "weight"

@@ -8,8 +8,9 @@ from attention_analyzer.weights.reductions import ReceivedWeight, Statistics
 
 
 class ReceivedConcentration(Metric):
-    """How few keys receive all the weight: one minus the normalised entropy of the received weight, 0 if all keys receive
-    the same, 1 if a single key receives everything (a vertical stripe; Kovaleva et al. 2019, §4.1).
+    """How few keys receive all the weight: one minus the normalised entropy of the received weight.
+
+    0 if all keys receive the same, 1 if a single key receives everything (a vertical stripe; Kovaleva et al. 2019, §4.1).
     """
 
     name = "received_concentration"
