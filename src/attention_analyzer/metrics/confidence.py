@@ -7,7 +7,7 @@ from attention_analyzer.weights.reductions import LargestWeight, Statistics
 
 
 class Confidence(Metric):
-    """Mean of the largest weight of each row (Voita et al. 2019, §4, who leave out the end-of-sequence row; here all)."""
+    """Mean of the largest weight of each row (Voita et al. 2019, §4; they leave out the end-of-sequence row)."""
 
     name = "confidence"
     unit = "weight"

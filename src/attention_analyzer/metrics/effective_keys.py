@@ -7,7 +7,7 @@ from attention_analyzer.weights.reductions import Entropy, Statistics
 
 
 class EffectiveKeys(Metric):
-    """Effective number of keys a query looks at: mean of ``exp(entropy)``, a row's perplexity (Hill number of order 1)."""
+    """Effective number of keys a query looks at: mean of ``exp(entropy)``, a row's perplexity (Hill, order 1)."""
 
     name = "effective_keys"
     unit = "keys"
