@@ -149,7 +149,8 @@ def map_figure(
         raise InputError(f"There is no metric {metric!r}; the metrics are {', '.join(known)}.")
     table = record.heads([known[metric]])
     first = record.sites[0]
-    stack, kind = stack or first.stack, kind or (first.kind if stack is None else "self")
+    kind = kind or (first.kind if stack is None else "self")
+    stack = stack or first.stack
     chosen = table[(table["stack"] == stack) & (table["kind"] == kind)]
     if chosen.empty:
         names = sorted({f"{site.stack} {site.kind}" for site in record.sites})
