@@ -93,5 +93,5 @@ def _sentence_labels(tokens: Tokens) -> Tensor:
         if of != segment or (ended and not closes):
             number, ended, segment = number + 1, False, of
         labels.append(-1 if special else number)
-        ended = ended or shown.endswith(_SENTENCE_ENDS) or "\n" in piece
+        ended = ended or shown.endswith(_SENTENCE_ENDS) or "⏎" in piece
     return torch.tensor(labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -135,8 +136,8 @@ def _tokens(tokenizer: Any, row: dict[str, Any], pair: tuple[str, str | None]) -
     raw = tokenizer.convert_ids_to_tokens(ids)
     pieces = []
     for index, span in enumerate(spans):
-        shown = texts[segments[index]][slice(*span)].strip() if span is not None else ""
-        pieces.append(shown or _decoded(tokenizer, ids[index], raw[index], special[index]))
+        own = texts[segments[index]][slice(*span)] if span is not None else ""
+        pieces.append(_legible(own) if own else _decoded(tokenizer, ids[index], raw[index], special[index]))
     ends = {tokenizer.sep_token_id, tokenizer.eos_token_id} - {None}
     return Tokens(
         pieces=tuple(pieces),
@@ -199,8 +200,16 @@ def _found_spans(
 def _decoded(tokenizer: Any, number: int, raw: str, special: bool) -> str:
     if special:
         return str(raw)
-    shown = tokenizer.decode([number]).strip()
-    return shown if shown and "\ufffd" not in shown else str(raw)
+    shown = _legible(tokenizer.decode([number]))
+    if shown and "\ufffd" not in shown:
+        return shown
+    # Tokenizers that put spaces back between words decode a lone space to nothing.
+    return "␣" if raw in ("Ġ", "▁") else str(raw)
+
+
+def _legible(text: str) -> str:
+    """What a piece shows: its text, or marks where that is white space alone."""
+    return text.strip() or re.sub(r"[^⏎⇥]", "␣", text.replace("\n", "⏎").replace("\t", "⇥"))
 
 
 def _pad(tokenizer: Any, rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[slice, ...]]:
