@@ -23,6 +23,7 @@ from attention_analyzer.text.tokens import Tokens
 if TYPE_CHECKING:
     import pandas as pd
 
+    from attention_analyzer.attribution import TokenImportance
     from attention_analyzer.linguistics import Relations
     from attention_analyzer.metrics.metric import Metric
     from attention_analyzer.text.annotation import AnnotatedText
@@ -235,7 +236,7 @@ class AttentionAnalyzer:
         Returns:
             A dict with ``mean``, ``max``, ``min``, ``entropy`` and the other metrics (over several heads: their
             means, and for ``max`` and ``min`` the extremes), ``patterns`` (strength in [0, 1] by name), ``shows``
-            (the names whose strength is at least one half) and, for several heads, ``heads``: the same for each.
+            (the names it earns, the most specific first) and, for several heads, ``heads``: the same for each.
         """
         from attention_analyzer.patterns.analysis import analyze_matrix
 
@@ -251,10 +252,16 @@ class AttentionAnalyzer:
                 gets: a description, not a claim about what moved the output.
             options: see :func:`.attribution.token_importance`.
         """
+        importance = self.token_importance(text, method, **options)
+        return list(zip(importance.tokens, importance.scores, strict=True))
+
+    # Importance of tokens
+
+    def token_importance(self, text: str | Pair, method: str = "received", **options: Any) -> TokenImportance:
+        """How important each token is, with its table and picture; see :func:`.attribution.token_importance`."""
         from attention_analyzer.attribution import token_importance
 
-        importance = token_importance(self.loaded, text, method=method, **options)
-        return [(token, float(score)) for token, score in zip(importance.tokens, importance.scores, strict=True)]
+        return token_importance(self.loaded, text, method=method, **options)
 
     # Language and corpora
 
