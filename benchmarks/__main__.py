@@ -143,12 +143,7 @@ def main() -> None:
     found["short"] = worker(do="short_texts", shape="bert", texts=32, repeats=15) | {"texts": 32}
     found |= against_peers([128, 512] if options.quick else [128, 512, 2048, 4096], not options.no_peers)
     found["startup"] = startup()
-    cuda = found["about"]["cuda"]
-    found["gpu"] = (
-        f"This machine has a GPU ({cuda}), which this benchmark does not use yet."
-        if cuda
-        else "No GPU was at hand, so the GPU columns stay empty; nothing is estimated."
-    )
+    found["gpu"] = worker(do="on_gpu") if found["about"]["cuda"] else None
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / "benchmarks.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     if options.dry:

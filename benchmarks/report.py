@@ -24,6 +24,7 @@ COMPARED = (
     "memory of a process that does nothing else, then the size of what it writes."
 )
 NOTHING = "–"
+GPU_LENGTHS = (2048, 8192, 32768, 131072)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -144,9 +145,36 @@ def document(found: Results) -> str:
             [[f"`{name}`", seconds(value)] for name, value in found["startup"].items()],
         ),
         "## GPU",
-        found["gpu"],
+        gpu_table(found),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def gpu_table(found: Results) -> str:
+    """Columns stay empty where no GPU was at hand."""
+    measured = found.get("gpu")
+    header = ["tokens", "plain forward", "+ all metrics", "ratio", "attention of a layer", "statistics", "floor", "GB"]
+    about = (
+        "A Llama of 8 billion parameters' attention shape (32 heads in groups of 4, 128 channels, bfloat16, random "
+        "weights). *Floor* is the kernel with nothing to gather but the softmax itself: one more pass of queries over "
+        "keys."
+    )
+    if measured is None:
+        rows = [[f"{tokens:,}"] + [NOTHING] * 7 for tokens in GPU_LENGTHS]
+        return f"{about} No GPU was at hand, so the columns are empty.\n\n{table(header, rows)}"
+    rows = []
+    for tokens, cell in measured["lengths"].items():
+        plain, toolkit = cell["plain"]["seconds"], cell["toolkit"]["seconds"]
+        parts = [cell[f"{name}_of_a_layer"]["seconds"] for name in ("attention", "statistics", "floor")]
+        milliseconds = [f"{1000 * value:.2f} ms" for value in parts]
+        peak = f"{cell['plain']['memory']:.2f} / {cell['toolkit']['memory']:.2f}"
+        rows.append(
+            [f"{int(tokens):,}", seconds(plain), seconds(toolkit), f"**{toolkit / plain:.2f}×**", *milliseconds, peak]
+        )
+    return (
+        f"{about} {found['about']['cuda']}, {measured['shape']['layers']} layers; kernel and CPU differ by at most "
+        f"{measured['difference']:.0e}.\n\n{table(header, rows)}"
+    )
 
 
 def _short_texts(short: Results) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import shapes, subjects
+from benchmarks import gpu, report, shapes, subjects
 
 
 def best(run: Callable[[], object], repeats: int) -> float:
@@ -123,9 +123,14 @@ def environment() -> dict[str, object]:
     }
 
 
+def on_gpu() -> dict[str, object]:
+    """Statistics of all heads at the attention shape of a large model, beside its plain forward."""
+    return gpu.measure(report.GPU_LENGTHS, gpu.Shape(), "cuda")
+
+
 DO = {
     function.__name__: function
-    for function in (ratio, short_texts, alone, check, record_file, peer_inputs, environment)
+    for function in (ratio, short_texts, alone, check, record_file, peer_inputs, environment, on_gpu)
 }
 
 if __name__ == "__main__":
