@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,7 +16,7 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.matrices import LIMIT, AttentionMatrices, matrices_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config, load
-from attention_analyzer.record import AttentionRecord
+from attention_analyzer.record import AttentionRecord, Origin
 from attention_analyzer.recording import BATCH, generate, record_inputs, record_texts, stream_texts
 from attention_analyzer.text.tokenization import Pair, tokenize
 from attention_analyzer.text.tokens import Tokens
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from attention_analyzer.attribution import TokenImportance
+    from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations
     from attention_analyzer.metrics.metric import Metric
     from attention_analyzer.text.annotation import AnnotatedText
@@ -166,7 +168,7 @@ class AttentionAnalyzer:
         if (text is None) == (inputs is None):
             raise InputError("Give either a text or inputs=…, and not both.")
         if inputs is not None:
-            return record_inputs(self.loaded, inputs, check=check)
+            return replace(record_inputs(self.loaded, inputs, check=check), origin=Origin(self.loaded, inputs))
         one = _one_text(text)
         if one is not None:
             return self._records([one], truncate, check, batch_size)[0]
@@ -176,7 +178,8 @@ class AttentionAnalyzer:
 
     def generate(self, prompt: str, *, max_new_tokens: int = 40, **options: Any) -> AttentionRecord:
         """Let the model write, and record attention over prompt and written tokens; see :func:`.recording.generate`."""
-        return generate(self.loaded, prompt, max_new_tokens=max_new_tokens, **options)
+        record = generate(self.loaded, prompt, max_new_tokens=max_new_tokens, **options)
+        return replace(record, origin=Origin(self.loaded))
 
     def heads(
         self,
@@ -263,6 +266,25 @@ class AttentionAnalyzer:
 
         return token_importance(self.loaded, text, method=method, **options)
 
+    # Interventions
+
+    def what_if(self, text: str | Pair, **options: Any) -> WhatIf:
+        """The prediction before and after heads are changed; see :func:`.interventions.what_if.what_if`.
+
+        >>> analyzer.what_if("The cat sat on the", silence="L2H5").table
+
+        Args:
+            options: ``knock_out`` (edges such as ``"L2H5:7>3"``), ``silence`` and ``replace`` (heads such as
+                ``"L2H5"``), ``target``, ``position`` ….
+
+        Raises:
+            InputError: something named is not there, or has another form.
+            UnsupportedModelError: the model's attention can be looked at but not altered.
+        """
+        from attention_analyzer.interventions import what_if
+
+        return what_if(self.loaded, text, **options)
+
     # Language and corpora
 
     def relations(self, annotated: str | Path | Iterable[AnnotatedText], **options: Any) -> Relations:
@@ -281,6 +303,12 @@ class AttentionAnalyzer:
     # Inside
 
     def _records(self, texts: list[str | Pair], truncate: bool, check: bool, batch_size: int) -> list[AttentionRecord]:
+        made = self._cached_records(texts, truncate, check, batch_size)
+        return [replace(record, origin=Origin(self.loaded)) for record in made]
+
+    def _cached_records(
+        self, texts: list[str | Pair], truncate: bool, check: bool, batch_size: int
+    ) -> list[AttentionRecord]:
         if self.cache is None:
             return record_texts(self.loaded, texts, truncate=truncate, check=check, batch_size=batch_size)
         keys = [self._key(text, truncate) for text in texts]

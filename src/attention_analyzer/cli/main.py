@@ -16,6 +16,7 @@ COMMANDS = (
     ("demo", "demo", "demo"),
     ("show", "show", "show"),
     ("scan", "scan", "scan"),
+    ("tokens", "tokens", "tokens"),
     ("figure", "figure", "figure"),
     ("generate", "generate", "generate"),
     ("relations", "relations", "relations"),

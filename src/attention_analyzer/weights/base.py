@@ -97,6 +97,7 @@ class AttentionWeights(ABC):
         diagonal: int | None = 0,
         groups: Mapping[str, Tensor] | None = None,
         labels: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+        factors: Mapping[str, Tensor] | None = None,
         valid: Tensor | None = None,
         key_valid: Tensor | None = None,
     ) -> Statistics:
@@ -107,6 +108,7 @@ class AttentionWeights(ABC):
             diagonal: query ``i`` is key ``i + diagonal``; None for cross-attention.
             groups: named key groups, bool ``[batch or 1, key]``.
             labels: named labels of queries and keys, ``([batch or 1, query], [batch or 1, key])``; see :class:`Axes`.
+            factors: named factors of queries, ``[batch or 1, query]``.
             valid: bool ``[batch, query]``, queries that count; all by default. Blind queries never count.
             key_valid: bool ``[batch or 1, key]``, keys that are not padding; all by default.
 
@@ -127,6 +129,7 @@ class AttentionWeights(ABC):
             key_valid=None if key_valid is None else key_valid.to(like.device),
             groups=groups or {},
             labels=labels or {},
+            factors=factors or {},
         )
         with torch.no_grad():
             return self.gather(reductions, axes)

@@ -32,6 +32,7 @@ class Axes:
         groups: named key groups, bool ``[batch or 1, key]`` (special tokens, punctuation …).
         labels: named labels of queries and of keys, int64 ``([batch or 1, query], [batch or 1, key])``; negative for
             tokens that have none. A query is matched with the keys that bear its label.
+        factors: named factors of queries, ``[batch or 1, query]``, for :class:`WeightedColumnSum`.
     """
 
     batch: int
@@ -44,6 +45,7 @@ class Axes:
     key_valid: Tensor | None = None
     groups: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    factors: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def flat(self) -> int:
@@ -156,6 +158,28 @@ class ReceivedWeight(Reduction):
 
     def update(self, result: Tensor, block: Block, axes: Axes) -> None:
         result[block.heads, block.keys] += block.weights.sum(-2)
+
+
+@dataclass(frozen=True)
+class WeightedColumnSum(Reduction):
+    """Weight a key receives from queries that count differently, ``Σ_i r_i a_ij``.
+
+    One step of a vector through a layer: a product of many matrices, of which one row is wanted, needs no matrix.
+
+    Attributes:
+        factors: the name of ``r`` in :attr:`Axes.factors`.
+    """
+
+    axis: ClassVar[Literal["query", "key"]] = "key"
+    factors: str
+
+    def update(self, result: Tensor, block: Block, axes: Axes) -> None:
+        factors = axes.factors[self.factors].to(block.weights)
+        if factors.shape[0] == 1:
+            result[block.heads, block.keys] += torch.matmul(factors[0, block.rows], block.weights)
+            return
+        texts = torch.arange(block.heads.start, block.heads.stop, device=factors.device) // axes.heads
+        result[block.heads, block.keys] += torch.bmm(factors[texts, None, block.rows], block.weights)[:, 0]
 
 
 @dataclass(frozen=True)

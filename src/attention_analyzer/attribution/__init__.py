@@ -1,0 +1,12 @@
+"""How important each token is: several claims about it, one file each, and how far each can be trusted on a text.
+
+A new method is a new file in this room and one line in :data:`ATTRIBUTIONS`.
+"""
+
+from __future__ import annotations
+
+from attention_analyzer.attribution.importance import TokenImportance, token_importance
+from attention_analyzer.attribution.method import Attribution
+from attention_analyzer.attribution.table import ATTRIBUTIONS, attribution_named
+
+__all__ = ["ATTRIBUTIONS", "Attribution", "TokenImportance", "attribution_named", "token_importance"]

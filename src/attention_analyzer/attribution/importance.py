@@ -1,0 +1,191 @@
+"""Scores of tokens as a reader gets them: by piece or by word, special tokens dealt with, shares of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.attribution.method import Attribution, Found
+from attention_analyzer.attribution.question import Question, ask
+from attention_analyzer.attribution.table import attribution_named
+from attention_analyzer.errors import InputError
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.text.tokenization import Pair
+from attention_analyzer.text.tokens import Tokens
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Unit = Literal["piece", "word"]
+Special = Literal["keep", "apart", "exclude"]
+UNITS: tuple[Unit, ...] = ("piece", "word")
+SPECIAL: tuple[Special, ...] = ("keep", "apart", "exclude")
+
+
+@dataclass(frozen=True)
+class Units:
+    """Tokens put together into what is scored.
+
+    Attributes:
+        names: what each unit shows; ``special``: whether it is a special token.
+        members: the positions of its tokens.
+    """
+
+    names: tuple[str, ...]
+    special: tuple[bool, ...]
+    members: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Sums over each unit's tokens: ``[token]`` to ``[unit]``."""
+        return torch.stack([values[list(members)].sum() for members in self.members])
+
+
+def units_of(tokens: Tokens, unit: Unit) -> Units:
+    """Pieces as they are, or put together into words; a special token is always a unit of its own."""
+    if unit == "piece":
+        return Units(tokens.pieces, tokens.is_special, tuple((at,) for at in range(len(tokens))))
+    if unit not in UNITS:
+        raise InputError(f"Importance is told by {' or '.join(UNITS)}, not by {unit!r}.")
+    members: dict[tuple[str, int], list[int]] = {}
+    for at, word in enumerate(tokens.words):
+        members.setdefault(("token", at) if word is None else ("word", word), []).append(at)
+    return Units(
+        names=tuple(tokens.word_texts[at] if kind == "word" else tokens.pieces[at] for kind, at in members),
+        special=tuple(tokens.is_special[places[0]] for places in members.values()),
+        members=tuple(map(tuple, members.values())),
+    )
+
+
+@dataclass(frozen=True)
+class TokenImportance:
+    """How important each token is, by one method.
+
+    Attributes:
+        tokens, scores: what was scored, in the order of the text; scores are shares that sum to one. Where a method is
+            signed, they are shares of the absolute values.
+        raw: the method's own numbers; below zero, where the method is signed, for what speaks against the target.
+        method, title: the method's name, and what its numbers are.
+        target: what was predicted, in words; "" where the numbers do not depend on it.
+        unit: whether tokens are pieces or words.
+        special: what was done with special tokens: "keep" scores them like all others; "apart" leaves them out of the
+            sum and shows them beside it; "exclude" leaves them out altogether.
+        special_share: the share of the whole that special tokens have (in the sum, or besides it).
+        special_tokens: with "apart", each special token and its share of the whole.
+        notes: what else a reader should know, by name.
+    """
+
+    tokens: tuple[str, ...]
+    scores: tuple[float, ...]
+    raw: tuple[float, ...]
+    method: str
+    title: str
+    target: str
+    unit: Unit
+    special: Special
+    special_share: float
+    special_tokens: tuple[tuple[str, float], ...] = ()
+    model_name: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __repr__(self) -> str:
+        about = f" for {self.target}" if self.target else ""
+        return f"<TokenImportance by {self.method}{about}: {len(self)} {self.unit}s>"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per token: ``position, token, score, raw``."""
+        import pandas as pd
+
+        columns = {"token": self.tokens, "score": self.scores, "raw": self.raw}
+        return pd.DataFrame({"position": range(len(self)), **columns})
+
+    @property
+    def special_handling(self) -> str:
+        """One sentence: what became of the special tokens."""
+        share = f"{self.special_share:.0%} of the whole"
+        return {
+            "keep": f"Special tokens are scored like all others; they have {share}.",
+            "apart": f"Scores are shares of the text's own tokens; special tokens, shown apart, have {share}.",
+            "exclude": f"Scores are shares of the text's own tokens; special tokens, left out, had {share}.",
+        }[self.special]
+
+
+def token_importance(
+    loaded: LoadedModel,
+    text: str | Pair,
+    *,
+    method: str = "received",
+    unit: Unit = "piece",
+    special: Special = "keep",
+    truncate: bool = False,
+) -> TokenImportance:
+    """How important each token of a text is, by one method.
+
+    Args:
+        text: a text or a pair; for an encoder–decoder source and target, or a source alone, whose target the model
+            writes itself. It is the source whose tokens are scored.
+        method: one of :data:`.table.ATTRIBUTIONS`.
+        unit: "piece", or "word" to sum the pieces of each word.
+        special: what becomes of special tokens; see :class:`TokenImportance`.
+        truncate: cut what the model has no positions for.
+
+    Raises:
+        InputError, TooLongError: the text or an option cannot be used.
+        SelectionError: there is no such method.
+        UnsupportedModelError: the method needs something that this model does not show.
+    """
+    chosen = attribution_named(method)
+    _check_options(unit, special)
+    question = ask(loaded, text, truncate=truncate)
+    return present(chosen, chosen.find(question), question, units_of(question.tokens, unit), unit, special)
+
+
+def present(
+    method: Attribution, found: Found, question: Question, units: Units, unit: Unit, special: Special
+) -> TokenImportance:
+    """What a method found, as shares of units."""
+    raw = units.sums(found.raw.double())
+    sizes = raw.abs() if method.signed else raw
+    is_special = torch.tensor(units.special)
+    whole = float(sizes.sum())
+    of_special = float(sizes[is_special].sum())
+    shown = [at for at, flag in enumerate(units.special) if special == "keep" or not flag]
+    if not shown:
+        raise InputError(f"Only special tokens are in this text, and special={special!r} leaves them out.")
+    total = float(sizes[shown].sum())
+    scores = sizes[shown] / total if total > 0 else torch.full((len(shown),), 1 / len(shown), dtype=torch.double)
+    notes = dict(found.notes)
+    if total <= 0:
+        notes["no_difference"] = "The method found nothing at any token; all scores are the same."
+    apart = [
+        (units.names[at], float(sizes[at]) / whole if whole else 0.0) for at in is_special.nonzero()[:, 0].tolist()
+    ]
+    return TokenImportance(
+        tokens=tuple(units.names[at] for at in shown),
+        scores=tuple(scores.tolist()),
+        raw=tuple(raw[shown].tolist()),
+        method=method.name,
+        title=method.title,
+        target="",
+        unit=unit,
+        special=special,
+        special_share=of_special / whole if whole else 0.0,
+        special_tokens=tuple(apart) if special == "apart" else (),
+        model_name=question.loaded.name,
+        notes=notes,
+    )
+
+
+def _check_options(unit: str, special: str) -> None:
+    for label, value, known in (("unit", unit, UNITS), ("special", special, SPECIAL)):
+        if value not in known:
+            raise InputError(f"{label} must be one of {', '.join(known)}, not {value!r}.")
