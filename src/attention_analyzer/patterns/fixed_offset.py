@@ -24,9 +24,9 @@ class FixedOffset(Pattern):
     def strength(self, results: Statistics) -> Tensor:
         return self._means(results).amax(0)
 
-    def which(self, results: Statistics) -> Tensor:
-        """int64 ``[batch, head]``: the offset that is meant, negative for tokens before."""
-        return torch.tensor(_OFFSETS)[self._means(results).nan_to_num(-1).argmax(0).cpu()]
+    def places(self, results: Statistics) -> Tensor:
+        """int64 ``[batch, head, 1]``: the offset that is meant, negative for tokens before."""
+        return torch.tensor(_OFFSETS)[self._means(results).nan_to_num(-1).argmax(0).cpu(), None]
 
     def _means(self, results: Statistics) -> Tensor:
         return torch.stack([mean_over_choices(results, results[need].nan_to_num(0)) for need in self.needs])

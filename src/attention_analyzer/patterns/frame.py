@@ -6,7 +6,7 @@ the tokens are wrong. What a head does by position alone, it does to the moved o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -34,6 +34,26 @@ def frame_of(queries: Tokens, keys: Tokens, diagonal: int | None) -> Frame:
         if int(sentence.max()) > 0:  # in a text of one sentence everything is inside it
             labels["sentence"] = (sentence[None, diagonal:], sentence[None])
     return Frame(diagonal, groups, labels)
+
+
+def batched_frame(queries: Sequence[Tokens], keys: Sequence[Tokens], diagonal: int | None) -> Frame:
+    """The frames of several texts, with their moved copies, padded to one: padding is in no group and bears no label.
+
+    A text that lacks a group or labels which another one has says nothing about their patterns (NaN).
+    """
+    frames = [with_moves(frame_of(*pair, diagonal)) for pair in zip(queries, keys, strict=True)]
+    lengths = max(map(len, queries)), max(map(len, keys))
+    names = dict.fromkeys(name for frame in frames for name in frame.groups)
+    groups = {name: torch.cat([_padded(each.groups.get(name), lengths[1], False) for each in frames]) for name in names}
+    nothing = (None, None)
+    labels = {
+        name: (
+            torch.cat([_padded(each.labels.get(name, nothing)[0], lengths[0], -1) for each in frames]),
+            torch.cat([_padded(each.labels.get(name, nothing)[1], lengths[1], -1) for each in frames]),
+        )
+        for name in dict.fromkeys(name for frame in frames for name in frame.labels)
+    }
+    return Frame(diagonal, groups, labels, moves=len(MOVES))
 
 
 def with_moves(frame: Frame) -> Frame:
@@ -68,6 +88,12 @@ def moved_results(results: Statistics, number: int) -> Statistics:
         elif isinstance(need, MatchWeight) and f"{need.labels}~{number}" in results.axes.labels:
             values[need] = results.values[MatchWeight(f"{need.labels}~{number}", need.among)]
     return Statistics(results.axes, values)
+
+
+def _padded(values: Tensor | None, length: int, fill: int | bool) -> Tensor:
+    if values is None:
+        return torch.full((1, length), fill)
+    return torch.nn.functional.pad(values, (0, length - values.shape[1]), value=fill)
 
 
 def _moved(values: Tensor, share: float) -> Tensor:

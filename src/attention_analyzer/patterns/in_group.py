@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from attention_analyzer.patterns.pattern import Pattern, mean_over_choices
@@ -11,7 +12,7 @@ from attention_analyzer.weights.reductions import GroupWeight, Statistics
 
 
 class InGroup(Pattern):
-    """Mean weight on a group of tokens; 0 in a text that has none of them."""
+    """Mean weight on a group of tokens; without meaning (NaN) in a text that has none of them."""
 
     moves = True
     group: ClassVar[str]
@@ -20,4 +21,5 @@ class InGroup(Pattern):
         cls.needs = (GroupWeight(cls.group),)
 
     def strength(self, results: Statistics) -> Tensor:
-        return mean_over_choices(results, results[self.needs[0]])
+        has_some = results.axes.groups[self.group].any(-1).to(results.valid.device)
+        return mean_over_choices(results, results[self.needs[0]]).masked_fill(~has_some[:, None], torch.nan)

@@ -1,9 +1,9 @@
-"""The strength of every pattern in every head of one text, beside what chance and position alone would give."""
+"""The strength of every pattern in every head, beside what chance and position alone would give."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -21,20 +21,27 @@ from attention_analyzer.weights.scores import ScoreSource
 
 @dataclass(frozen=True)
 class Strengths:
-    """All patterns of one site and text.
+    """All patterns of one site: ``[pattern, head]`` of one text, ``[pattern, text, head]`` of a batch.
 
     Attributes:
         patterns: those that have a meaning here.
-        strength: float64 ``[pattern, head]``; NaN where undefined.
+        strength: float64; NaN where undefined.
         chance: what the strength would be if every query spread its weight evenly over what it sees (the expectation
             of shuffling each row); NaN for patterns that are about spread itself.
         position: the position-matched control; NaN for patterns that have none.
+        places: where the attention goes, for patterns that do not say it by their name: see :meth:`.Pattern.places`.
     """
 
     patterns: tuple[Pattern, ...]
     strength: Tensor
     chance: Tensor
     position: Tensor
+    places: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def of_text(self, text: int) -> Strengths:
+        """One text of a batch."""
+        parts = (part[:, text] for part in (self.strength, self.chance, self.position))
+        return Strengths(self.patterns, *parts, {name: found[text] for name, found in self.places.items()})
 
 
 def measure_record(record: AttentionRecord, patterns: Sequence[Pattern] = PATTERNS) -> list[tuple[Site, Strengths]]:
@@ -47,28 +54,86 @@ def measure_record(record: AttentionRecord, patterns: Sequence[Pattern] = PATTER
 
 
 def measure_weights(weights: AttentionWeights, frame: Frame, patterns: Sequence[Pattern] = PATTERNS) -> Strengths:
-    """Strengths and controls of one site's weights ``[head, query, key]``."""
+    """Strengths and controls of one text at one site, ``[pattern, head]``."""
+    return measure_batch(weights, with_moves(frame), patterns).of_text(0)
+
+
+def measure_batch(
+    weights: AttentionWeights,
+    frame: Frame,
+    patterns: Sequence[Pattern] = PATTERNS,
+    *,
+    valid: Tensor | None = None,
+    key_valid: Tensor | None = None,
+) -> Strengths:
+    """Strengths and controls of several texts at one site, ``[pattern, text, head]``.
+
+    Args:
+        weights: of a padded batch.
+        frame: with moved copies, such as :func:`.frame.batched_frame` gives.
+        valid: bool ``[text, query]``, False for padding; ``key_valid`` the same for keys.
+    """
+
+    def gather(weights: AttentionWeights, frame: Frame, chosen: Sequence[Pattern]) -> Statistics:
+        return gathered(weights, frame, chosen, valid=valid, key_valid=key_valid)
+
     chosen = tuple(each for pattern in patterns if (each := pattern.fitting(frame)) is not None)
-    even = gathered(even_weights(weights), frame, [pattern for pattern in chosen if pattern.has_chance])
-    frame = with_moves(frame)
-    results = gathered(weights, frame, chosen)
-    strength, chance, position = [], [], []
-    for pattern in chosen:
-        own = pattern.strength(results)[0].double()
-        blank = torch.full_like(own, torch.nan)
-        strength.append(own)
-        chance.append(pattern.strength(even)[0].double().expand_as(own) if pattern.has_chance else blank)
-        control = _position_matched(pattern, results, frame.moves)
-        position.append(blank if control is None else control[0].double())
-    return Strengths(chosen, *(torch.stack(part).cpu() for part in (strength, chance, position)))
+    return strengths_from(
+        gather(weights, frame, chosen), chosen, frame.moves, even_strengths(weights, frame, chosen, gather)
+    )
 
 
-def gathered(weights: AttentionWeights, frame: Frame, patterns: Sequence[Pattern]) -> Statistics:
+def even_strengths(
+    weights: AttentionWeights,
+    frame: Frame,
+    patterns: Sequence[Pattern],
+    gather: Callable[[AttentionWeights, Frame, Sequence[Pattern]], Statistics],
+) -> dict[str, Tensor]:
+    """What evenly spread weights would give, ``[text, head or 1]`` by name: it depends on the text alone."""
+    chosen = [pattern for pattern in patterns if pattern.has_chance]
+    results = gather(even_weights(weights), replace(frame, moves=0), chosen)
+    return {pattern.name: pattern.strength(results).double() for pattern in chosen}
+
+
+def strengths_from(
+    results: Statistics, patterns: tuple[Pattern, ...], moves: int, chance: Mapping[str, Tensor]
+) -> Strengths:
+    """Strengths and controls from the results of one pass (see :func:`gathered`) and the levels of chance."""
+    strengths = [pattern.strength(results).double() for pattern in patterns]
+    blank = torch.full(
+        (results.axes.batch, results.axes.heads), torch.nan, dtype=torch.float64, device=results.valid.device
+    )
+    controls = [position_matched(pattern, results, moves) for pattern in patterns]
+    position = [blank if control is None else control.double() for control in controls]
+    levels = [
+        chance[pattern.name].to(blank).expand_as(blank) if pattern.name in chance else blank for pattern in patterns
+    ]
+    places = {pattern.name: found.cpu() for pattern in patterns if (found := pattern.places(results)) is not None}
+    parts = (torch.stack(part).cpu() if part else blank[None, :0].cpu() for part in (strengths, levels, position))
+    return Strengths(patterns, *parts, places)
+
+
+def gathered(
+    weights: AttentionWeights,
+    frame: Frame,
+    patterns: Sequence[Pattern],
+    *,
+    valid: Tensor | None = None,
+    key_valid: Tensor | None = None,
+) -> Statistics:
     """What these patterns need of the weights, for the frame's own and its moved groups and labels."""
     needs = dict.fromkeys(need for pattern in patterns for need in pattern.needs)
     moving = dict.fromkeys(need for pattern in patterns if pattern.moves for need in pattern.needs)
     wanted = [*needs, *moved_needs(moving, frame.moves)]
-    return weights.reduce(wanted, diagonal=frame.diagonal, groups=frame.groups, labels=frame.labels)
+    device = weights.empty().device
+    return weights.reduce(
+        wanted,
+        diagonal=frame.diagonal,
+        groups={name: flags.to(device) for name, flags in frame.groups.items()},
+        labels={name: (left.to(device), right.to(device)) for name, (left, right) in frame.labels.items()},
+        valid=valid,
+        key_valid=key_valid,
+    )
 
 
 def even_weights(weights: AttentionWeights) -> AttentionWeights:
@@ -79,8 +144,11 @@ def even_weights(weights: AttentionWeights) -> AttentionWeights:
     return QueryKeyWeights(ScoreSource(nothing[0], nothing[1], 1.0, replace(seen).to("cpu")))
 
 
-def _position_matched(pattern: Pattern, results: Statistics, moves: int) -> Tensor | None:
+def position_matched(pattern: Pattern, results: Statistics, moves: int) -> Tensor | None:
+    """The position-matched control ``[text, head]``; None for a pattern that has none."""
     if not pattern.moves:
         return pattern.beside(results)
+    if not moves:
+        return None
     moved = torch.stack([pattern.strength(moved_results(results, number)) for number in range(1, moves + 1)])
     return moved.nanmean(0)

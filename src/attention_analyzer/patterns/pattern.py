@@ -75,6 +75,10 @@ class Pattern(ABC):
     def strength(self, results: Statistics) -> Tensor:
         """``[batch, head]``."""
 
+    def places(self, results: Statistics) -> Tensor | None:
+        """int64 ``[batch, head, place]``: where the attention goes, if the name does not say it; -1 fills up."""
+        return None
+
     def beside(self, results: Statistics) -> Tensor | None:
         """``[batch, head]``: the strength just beside the pattern's place, for patterns that are one place."""
         return None

@@ -29,10 +29,11 @@ class Vertical(Pattern):
         share = part / sums[..., -1]
         return share.masked_fill(results.valid.sum(-1) < 2, torch.nan)
 
-    def which(self, results: Statistics, text: int = 0) -> list[list[int]]:
-        """Per head the keys of the stripe, the most looked at first."""
-        few = int(self._few(results).expand(results.axes.batch, -1)[text, 0])
-        return results[self.needs[0]][text].topk(few, dim=-1).indices.tolist()
+    def places(self, results: Statistics) -> Tensor:
+        """int64 ``[batch, head, place]``: the keys of the stripe, the most looked at first; -1 fills up."""
+        few = self._few(results).expand(results.axes.batch, -1)[..., None]
+        found = results[self.needs[0]].topk(int(few.max()), dim=-1).indices
+        return found.masked_fill(torch.arange(found.shape[-1], device=found.device) >= few, -1)
 
     def _few(self, results: Statistics) -> Tensor:
         return (results.axes.real_keys // SHARE).clamp(min=1)
