@@ -36,12 +36,15 @@ def frame_of(queries: Tokens, keys: Tokens, diagonal: int | None) -> Frame:
     return Frame(diagonal, groups, labels)
 
 
-def batched_frame(queries: Sequence[Tokens], keys: Sequence[Tokens], diagonal: int | None) -> Frame:
+def batched_frame(
+    queries: Sequence[Tokens], keys: Sequence[Tokens], diagonal: int | None, *, moves: bool = True
+) -> Frame:
     """The frames of several texts, with their moved copies, padded to one: padding is in no group and bears no label.
 
     A text that lacks a group or labels which another one has says nothing about their patterns (NaN).
     """
-    frames = [with_moves(frame_of(*pair, diagonal)) for pair in zip(queries, keys, strict=True)]
+    frames = [frame_of(*pair, diagonal) for pair in zip(queries, keys, strict=True)]
+    frames = [with_moves(frame) for frame in frames] if moves else frames
     lengths = max(map(len, queries)), max(map(len, keys))
     names = dict.fromkeys(name for frame in frames for name in frame.groups)
     groups = {name: torch.cat([_padded(each.groups.get(name), lengths[1], False) for each in frames]) for name in names}
@@ -53,7 +56,7 @@ def batched_frame(queries: Sequence[Tokens], keys: Sequence[Tokens], diagonal: i
         )
         for name in dict.fromkeys(name for frame in frames for name in frame.labels)
     }
-    return Frame(diagonal, groups, labels, moves=len(MOVES))
+    return Frame(diagonal, groups, labels, moves=len(MOVES) if moves else 0)
 
 
 def with_moves(frame: Frame) -> Frame:
@@ -83,10 +86,9 @@ def moved_results(results: Statistics, number: int) -> Statistics:
     """Results as if the ``number``-th moved groups and labels were the text's own."""
     values = dict(results.values)
     for need in results.values:
-        if isinstance(need, GroupWeight) and f"{need.group}~{number}" in results.axes.groups:
-            values[need] = results.values[GroupWeight(f"{need.group}~{number}")]
-        elif isinstance(need, MatchWeight) and f"{need.labels}~{number}" in results.axes.labels:
-            values[need] = results.values[MatchWeight(f"{need.labels}~{number}", need.among)]
+        for moved in moved_needs([need], number)[number - 1 :]:
+            if moved in results.values:
+                values[need] = results.values[moved]
     return Statistics(results.axes, values)
 
 

@@ -35,8 +35,8 @@ class _Surface:
     space_after: bool
 
 
-def read_conllu(lines: Iterable[str], source: str = "text") -> Iterator[AnnotatedText]:
-    """Sentences of a CoNLL-U stream.
+def read_conllu(lines: Iterable[str], source: str = "text", start: int = 1) -> Iterator[AnnotatedText]:
+    """Sentences of a CoNLL-U stream whose first line has the number ``start``.
 
     Raises:
         FileFormatError: a line is malformed; the message has source, line and reason.
@@ -44,7 +44,7 @@ def read_conllu(lines: Iterable[str], source: str = "text") -> Iterator[Annotate
     comments: dict[str, str] = {}
     rows: list[_Row] = []
     first = 0
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines, start=start):
         line = line.rstrip("\r\n").removeprefix("\ufeff" if number == 1 else "")
         if not line.strip():
             if rows:

@@ -1,0 +1,104 @@
+"""What a reader gives: texts with the place they came from, and the rows that could not be read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from attention_analyzer.text.annotation import AnnotatedText
+from attention_analyzer.text.tokenization import Pair
+
+#: What of a plain text file is one text.
+Unit = Literal["line", "paragraph", "file"]
+#: Columns and keys that hold the text where none is named, the first that is there.
+USUAL_COLUMNS = ("text", "content", "sentence", "document")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text.
+
+    Attributes:
+        text: the text, or a pair of texts.
+        place: where it was read, such as ``reviews.csv, line 17``.
+        annotation: what an annotated file says of its words.
+        share: how much of its source has been read by then, in [0, 1]; None where that is unknown.
+    """
+
+    text: str | Pair
+    place: str
+    annotation: AnnotatedText | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that could not be read: where it is, and why."""
+
+    place: str
+    reason: str
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How files are read.
+
+    Attributes:
+        column: the column or key that holds the text; None for one of :data:`USUAL_COLUMNS`.
+        unit: what of a plain text file is one text.
+    """
+
+    column: str | None = None
+    unit: Unit = "line"
+
+
+class Reader(ABC):
+    """Reads one kind of file as a stream, never the whole of it.
+
+    What is wrong with a row is told by a :class:`BadRow` in its place, and reading goes on.
+    """
+
+    name: ClassVar[str]
+    #: Lower-case ends of file names; empty for what is known by :meth:`reads` alone.
+    suffixes: ClassVar[tuple[str, ...]]
+
+    def reads(self, path: Path) -> bool:
+        """Whether a file or folder is of this kind."""
+        return path.is_file() and path.name.lower().removesuffix(".gz").endswith(self.suffixes)
+
+    @abstractmethod
+    def read(self, path: Path, options: ReadOptions) -> Iterator[Row | BadRow]:
+        """Its rows, in order.
+
+        Raises:
+            OSError: the file cannot be opened.
+            InputError: it has no text of the kind that was asked for (no such column).
+        """
+
+
+def usual_column(names: list[str], texts: list[str], wanted: str | None, path: Path) -> str:
+    """The column that holds the text: the wanted one, a usual one, or the only one with strings.
+
+    Args:
+        names: of all columns; ``texts``: of those that hold strings.
+
+    Raises:
+        InputError: it is not there, or none can be told.
+    """
+    from attention_analyzer.errors import InputError
+
+    known = ", ".join(map(repr, names))
+    if wanted is not None:
+        if wanted not in names:
+            raise InputError(f"{path} has no column {wanted!r}; it has {known}.")
+        return wanted
+    for name in USUAL_COLUMNS:
+        if name in names:
+            return name
+    if len(texts) == 1:
+        return texts[0]
+    raise InputError(f"Which column of {path} holds the text? Name it with column=…; there are {known}.")
