@@ -24,10 +24,11 @@ from attention_analyzer.text.tokens import Tokens
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attention_analyzer.attribution import TokenImportance
+    from attention_analyzer.attribution import AttributionComparison, TokenImportance
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations
     from attention_analyzer.metrics.metric import Metric
+    from attention_analyzer.patterns.labels import LabelTable
     from attention_analyzer.text.annotation import AnnotatedText
 
 
@@ -258,6 +259,22 @@ class AttentionAnalyzer:
         importance = self.token_importance(text, method, **options)
         return list(zip(importance.tokens, importance.scores, strict=True))
 
+    # What heads do
+
+    def patterns(self, texts: Sequence[str | Pair], **options: Any) -> LabelTable:
+        """Which heads may bear which pattern's name, from at least three texts; see :func:`.labels.label_heads`.
+
+        Args:
+            texts: better twenty: the texts are what intervals and tests are over.
+            options: ``patterns``, ``level``, ``thresholds``, ``probes``, ``untrained``, ``truncate``, ``seed``.
+
+        Raises:
+            InputError: fewer than three texts.
+        """
+        from attention_analyzer.patterns.labels import label_heads
+
+        return label_heads(self.loaded, texts, **options)
+
     # Importance of tokens
 
     def token_importance(self, text: str | Pair, method: str = "received", **options: Any) -> TokenImportance:
@@ -265,6 +282,15 @@ class AttentionAnalyzer:
         from attention_analyzer.attribution import token_importance
 
         return token_importance(self.loaded, text, method=method, **options)
+
+    def compare_attributions(self, text: str | Pair, **options: Any) -> AttributionComparison:
+        """Several methods on one text, and how far each can be trusted there, by deleting tokens.
+
+        See :func:`.attribution.compare_attributions`.
+        """
+        from attention_analyzer.attribution import compare_attributions
+
+        return compare_attributions(self.loaded, text, **options)
 
     # Interventions
 

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from attention_analyzer.analyzer import AttentionAnalyzer
+    from attention_analyzer.interventions import WhatIf
     from attention_analyzer.metrics.metric import Metric
+    from attention_analyzer.models.loaded import LoadedModel
+    from attention_analyzer.patterns.pattern import Pattern
     from attention_analyzer.view.widget import AttentionWidget
     from attention_analyzer.weights.reductions import Reduction, Statistics
 
@@ -47,6 +51,19 @@ class SiteRecord:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What made a record in this process, so that the model can be run on its tokens again. It is never saved.
+
+    Attributes:
+        loaded: the model.
+        inputs: of the forward, where they were given as such; else the record's tokens say them.
+    """
+
+    loaded: LoadedModel
+    inputs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class AttentionRecord:
     """Everything one forward showed of attention for one text.
 
@@ -56,6 +73,7 @@ class AttentionRecord:
         fingerprint: a hash of the model's weights and configuration, or "" where there was no model.
         exact: True where weights are recomputed from queries and keys; False where the model handed them over.
         deviation: largest relative deviation met when module outputs were rebuilt from the weights as a check.
+        origin: the model that made it, where an analyzer of this process did.
     """
 
     entries: tuple[SiteRecord, ...]
@@ -64,6 +82,7 @@ class AttentionRecord:
     exact: bool = True
     deviation: float = 0.0
     notes: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin | None = field(default=None, repr=False, compare=False)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -167,6 +186,20 @@ class AttentionRecord:
 
         return head_table(self, metrics)
 
+    def patterns(self, patterns: Sequence[Pattern] | None = None) -> pd.DataFrame:
+        """One row per site, head and pattern, with its strength and controls in this text.
+
+        See :func:`.patterns.record_table.pattern_table` for the columns. One text is no proof of what a head does:
+        :meth:`.AttentionAnalyzer.patterns` names heads from several.
+
+        Args:
+            patterns: which ones; all of :data:`attention_analyzer.patterns.PATTERNS` by default.
+        """
+        from attention_analyzer.patterns import PATTERNS
+        from attention_analyzer.patterns.record_table import pattern_table
+
+        return pattern_table(self, PATTERNS if patterns is None else patterns)
+
     def received(self, layer: int, *, stack: str | None = None, kind: Kind | None = None) -> Tensor:
         """Weight that each key receives from all queries together, ``[head, key]``."""
         from attention_analyzer.weights.reductions import ReceivedWeight
@@ -197,6 +230,20 @@ class AttentionRecord:
         from attention_analyzer.view.widget import AttentionWidget
 
         return AttentionWidget(self, other, **options)
+
+    def what_if(self, *, analyzer: AttentionAnalyzer | None = None, **options: Any) -> WhatIf:
+        """The prediction before and after heads are changed; see :func:`.interventions.what_if.what_if`.
+
+        Args:
+            analyzer: of the model that the record is of; needed for a record that was read from a file.
+            options: ``knock_out``, ``silence``, ``replace``, ``target`` ….
+
+        Raises:
+            InputError: the model is not known, or it is another one.
+        """
+        from attention_analyzer.interventions.what_if import what_if_of_record
+
+        return what_if_of_record(self, None if analyzer is None else analyzer.loaded, **options)
 
     def save(self, path: str | Path) -> Path:
         """Write the record to one file (safetensors, no pickle), linear in the text; see :mod:`.storage`."""

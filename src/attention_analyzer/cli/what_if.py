@@ -1,0 +1,106 @@
+"""``attn what-if``: the prediction with some attention otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text, working
+
+if TYPE_CHECKING:
+    from attention_analyzer.interventions import WhatIf
+
+
+def what_if(
+    text: Text,
+    *,
+    knock_out: Annotated[
+        list[str] | None,
+        typer.Option("--knock-out", "-k", help="Edges, such as 'L2H5:7>3' or 'L2:*>0' (quote them); repeatable."),
+    ] = None,
+    silence: Annotated[
+        list[str] | None,
+        typer.Option("--silence", "-s", help="Heads, such as L2H5, L2 or decoder.cross.L1; repeatable."),
+    ] = None,
+    replace: Annotated[
+        list[str] | None,
+        typer.Option("--replace", "-r", help="HEADS=uniform, HEADS=first or HEADS=another text as long; repeatable."),
+    ] = None,
+    mean: Annotated[bool, typer.Option("--mean", help="Silence by the head's mean output instead of by zero.")] = False,
+    reference: Annotated[
+        Path | None, typer.Option(help="Texts for the mean, one a line; by default the text itself.")
+    ] = None,
+    second: Annotated[str | None, typer.Option("--second", help="The pair's second text, or the target text.")] = None,
+    target: Annotated[str | None, typer.Option(help="Token or class whose probability is followed.")] = None,
+    position: Annotated[int | None, typer.Option(help="Position where the prediction is read.")] = None,
+    model: Model = None,
+    output: Output = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw what changed: PNG, SVG or PDF.")] = None,
+    truncate: Truncate = False,
+    device: Device = "auto",
+) -> None:
+    """Knock out attention edges, silence heads or replace their patterns, and see what the model says then.
+
+    Without any change the text's positions and the prediction are shown.
+    """
+    from attention_analyzer.cli.tables import check_format, write_table
+    from attention_analyzer.errors import InputError
+    from attention_analyzer.view.figures import check_figure_path, save_figure
+
+    check_format(output)
+    if figure is not None:
+        check_figure_path(figure)
+    if reference is not None and not mean:
+        raise InputError("--reference gives the texts of a mean; add --mean, or leave it out.")
+    content = read_text(text)
+    references = [] if reference is None else _lines(reference)
+    replacements = dict(_replacement(each) for each in replace or ())
+    analyzer = analyzer_for(model, device)
+    with working("Asking what if"):
+        found = analyzer.what_if(
+            content if second is None else (content, second),
+            knock_out=knock_out or (),
+            silence=silence or (),
+            replace=replacements,
+            silence_with="mean" if mean else "zero",
+            reference=references,
+            target=int(target) if target is not None and target.isdigit() else target,
+            position=position,
+            truncate=truncate,
+        )
+    _show(found, changed=bool(knock_out or silence or replace))
+    if output is not None:
+        write_table(found.positions, output)
+        print(f"{len(found.positions)} positions written to {output}")
+    if figure is not None:
+        save_figure(found.plot(), figure)
+        print(f"Drawn in {figure}")
+
+
+def _show(found: WhatIf, changed: bool) -> None:
+    from attention_analyzer.cli.tables import print_table
+
+    if not changed:
+        columns = [name for name in ("position", "token", "before") if name in found.positions]
+        print_table(found.positions[columns].rename(columns={"before": "prediction"}), title=found.model_name)
+        return
+    print(found)
+    if found.log_probability is not None:
+        old, new = found.log_probability
+        print(f"Log-probability of the whole text: {old:.3f} before, {new:.3f} after (nats).")
+    print_table(found.table, digits=4)
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in read_text(str(path)).splitlines() if line.strip()]
+
+
+def _replacement(argument: str) -> tuple[str, str]:
+    from attention_analyzer.errors import InputError
+
+    heads, equals, how = argument.partition("=")
+    if not (equals and heads.strip() and how.strip()):
+        raise InputError(f"{argument!r} replaces no pattern; write HEADS=uniform, HEADS=first or HEADS=another text.")
+    return heads.strip(), how.strip()
