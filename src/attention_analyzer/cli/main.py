@@ -20,6 +20,7 @@ COMMANDS = (
     ("figure", "figure", "figure"),
     ("generate", "generate", "generate"),
     ("relations", "relations", "relations"),
+    ("what-if", "what_if", "what_if"),
     ("app", "app", "app"),
     ("doctor", "doctor", "doctor"),
     ("models", "models", "models"),
