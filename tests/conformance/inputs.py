@@ -163,7 +163,7 @@ def input_features(model: nn.Module, made: dict[str, Any]) -> Tensor:
     )
     positions = find(model.config, "max_source_positions")
     frames = 2 * int(positions) if positions and int(positions) <= 200 else FRAMES
-    if "whisper" in type(model).__name__.lower() or hasattr(model.config, "max_source_positions") and positions:
+    if "whisper" in type(model).__name__.lower() or (hasattr(model.config, "max_source_positions") and positions):
         return _noise(BATCH, mels, frames)
     return _noise(BATCH, frames, mels)
 
@@ -192,7 +192,7 @@ def _features_mask(model: nn.Module, made: dict[str, Any]) -> Tensor:
     return torch.ones(BATCH, max(made["input_features"].shape[1:]), dtype=torch.long)
 
 
-def _flattened_patches(model: nn.Module, made: dict[str, Any]) -> Tensor:
+def flattened_patches(model: nn.Module, made: dict[str, Any]) -> Tensor:
     """Row, column and pixels of 4 × 4 patches (Pix2Struct)."""
     size = int(find(model.config, "patch_size", default=16))
     places = torch.cartesian_prod(torch.arange(1, 5), torch.arange(1, 5)).float().expand(BATCH, -1, -1)
@@ -219,7 +219,7 @@ MAKERS: tuple[tuple[str, Maker], ...] = (
     ("attention_mask", _attention_mask),
     ("pixel_values|pixel_values_videos|image", pixel_values),
     ("input_features_mask", _features_mask),
-    ("flattened_patches", _flattened_patches),
+    ("flattened_patches", flattened_patches),
     ("grid_thw|image_grid_thw", _grid),
     ("past_values", _series),
     ("input_features|spectrogram", input_features),

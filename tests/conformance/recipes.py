@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tests.conformance.inputs import BATCH, GRID, TOKENS, find
+from tests.conformance.inputs import BATCH, GRID, TOKENS, find, flattened_patches
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,21 @@ def _hybrid(config: Any) -> None:
     config.attn_layer_indices = [1]
 
 
+_SMALL_NET = {"image_size": 64, "width_coefficient": 0.25, "depth_coefficient": 0.2}
+_TWO_FRAMES = {"hidden_states": lambda c: noise(48, 1176)}
+
+
+def _strip(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
+    """Two images as one strip of patches, with their sizes."""
+    patch = int(find(model.config, "patch_size"))
+    return {"pixel_values": noise(1, 3, patch, 48 * patch), "target_sizes": torch.tensor([[4, 4], [8, 4]])}
+
+
+def _stages(config: Any) -> None:
+    backbone = config.backbone_config
+    backbone._out_features = [f"stage{index}" for index in backbone._out_indices]
+
+
 RECIPES: dict[str, Recipe] = {
     "time_series_transformer": Recipe(
         "a forecaster's window has no default",
@@ -159,6 +174,145 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "step3p7": Recipe("the window has no default", after=_within("text_config", sliding_window=5)),
+    "align_vision_model": Recipe("deep", after=_sets(**_SMALL_NET)),
+    "align": Recipe("its vision tower is deep", after=_within("vision_config", **_SMALL_NET)),
+    "blip-2": Recipe("an image token is needed", after=_sets(image_token_id=500)),
+    "blip_2_qformer": Recipe(
+        "attends to image features",
+        inputs=_makes(encoder_hidden_states=lambda c: noise(BATCH, 5, c.encoder_hidden_size)),
+    ),
+    "chameleon": Recipe("an image token is needed", after=_sets(vocabulary_map={"<image>": 4})),
+    "clap_audio_model": Recipe(
+        "a spectrogram with channels",
+        inputs=lambda model, made: {
+            "input_features": noise(BATCH, 1, 1001, 64),
+            "is_longer": torch.zeros(BATCH, 1, dtype=torch.bool),
+        },
+    ),
+    "clap": Recipe(
+        "a spectrogram with channels",
+        inputs=_makes(
+            input_features=lambda c: noise(BATCH, 1, 1001, 64),
+            is_longer=lambda c: torch.zeros(BATCH, 1, dtype=torch.bool),
+        ),
+    ),
+    "dbrx": Recipe("a base is needed", after=_within("attn_config", rope_theta=10000.0)),
+    "deepseek_ocr2_text": Recipe(
+        "which layers have experts is not said", after=_sets(mlp_layer_types=["dense", "sparse"], num_hidden_layers=2)
+    ),
+    "deepseek_ocr2": Recipe(
+        "which layers have experts is not said",
+        after=_within("text_config", mlp_layer_types=["dense", "sparse"], num_hidden_layers=2),
+    ),
+    "deepseek_ocr2_encoder": Recipe(
+        "patches and as many queries",
+        inputs=lambda model, made: {"inputs_embeds": noise(BATCH, 10, model.config.hidden_size), "num_patches": 5},
+    ),
+    "dia": Recipe(
+        "one id a codebook",
+        inputs=_makes(decoder_input_ids=lambda c: numbers(100, BATCH, 7, c.decoder_config.num_channels)),
+    ),
+    "dia_decoder": Recipe(
+        "one id a codebook, and what an encoder read",
+        inputs=lambda model, made: {
+            "input_ids": numbers(100, BATCH, 7, model.config.num_channels),
+            "encoder_hidden_states": noise(BATCH, 5, model.config.cross_hidden_size),
+        },
+    ),
+    "diffusion_gemma": Recipe(
+        "experts have no number by default",
+        after=_within("text_config", num_experts=4, top_k_experts=2, moe_intermediate_size=16),
+    ),
+    "diffusion_gemma_text": Recipe(
+        "experts have no number by default", after=_sets(num_experts=4, top_k_experts=2, moe_intermediate_size=16)
+    ),
+    "efficientnet": Recipe("deep", after=_sets(**_SMALL_NET)),
+    "emu3": Recipe("an image token is needed", after=_sets(vocabulary_map={"<image>": 4})),
+    "fun_asr_nano_encoder": Recipe(
+        "stacked frames",
+        inputs=lambda model, made: {
+            "input_features": noise(BATCH, 48, 560),
+            "input_features_mask": torch.ones(BATCH, 48, dtype=torch.long),
+        },
+    ),
+    "gemma3n_audio": Recipe(
+        "names of its own",
+        inputs=lambda model, made: {
+            "audio_mel": noise(BATCH, 64, 128),
+            "audio_mel_mask": torch.zeros(BATCH, 64, dtype=torch.bool),
+        },
+    ),
+    "gemma4_audio": Recipe("128 bands", inputs=lambda model, made: {"input_features": noise(BATCH, 64, 128)}),
+    "gemma4_vision": Recipe(
+        "patches with their places",
+        inputs=lambda model, made: {
+            "pixel_values": noise(BATCH, 36, 3 * model.config.patch_size**2).sigmoid(),
+            "pixel_position_ids": torch.cartesian_prod(torch.arange(6), torch.arange(6)).expand(BATCH, -1, -1),
+        },
+    ),
+    "got_ocr2_vision": Recipe(
+        "takes an image",
+        inputs=lambda model, made: {"pixel_values": noise(BATCH, 3, model.config.image_size, model.config.image_size)},
+    ),
+    "granite_speech5_ctc": Recipe("stacked frames", inputs=_makes(input_features=lambda c: noise(BATCH, 24, 320))),
+    "granite_speech5_encoder": Recipe("stacked frames", inputs=_makes(input_features=lambda c: noise(BATCH, 24, 320))),
+    "idefics2_perceiver": Recipe(
+        "resamples image features",
+        inputs=lambda model, made: {
+            "context": noise(BATCH, 9, model.config.hidden_size),
+            "attention_mask": torch.ones(BATCH, 9),
+        },
+    ),
+    "instructblip": Recipe(
+        "asks its own questions",
+        after=_sets(image_token_index=500),
+        inputs=_makes(qformer_input_ids=lambda c: numbers(100, BATCH, 5)),
+    ),
+    "instructblipvideo": Recipe(
+        "asks its own questions", inputs=_makes(qformer_input_ids=lambda c: numbers(100, BATCH, 5))
+    ),
+    "jamba": Recipe("which layers attend", after=_sets(attn_layer_period=2, attn_layer_offset=1)),
+    "kosmos-2": Recipe("text alone", inputs=lambda model, made: {"input_ids": numbers(400, BATCH, TOKENS)}),
+    "kosmos_2_5_vision_model": Recipe(
+        "patches with their places", inputs=lambda model, made: {"flattened_patches": flattened_patches(model, made)}
+    ),
+    "kyutai_speech_to_text": Recipe(
+        "one id a codebook", inputs=lambda model, made: {"input_ids": numbers(100, BATCH, TOKENS, 33)}
+    ),
+    "lfm2_moe": Recipe("which layers attend", after=_sets(layer_types=["conv", "full_attention"], num_hidden_layers=2)),
+    "lightglue": Recipe("compares two images", inputs=lambda model, made: {"pixel_values": noise(BATCH, 2, 3, 64, 64)}),
+    "llama4_vision_model": Recipe(
+        "its places fit one image", inputs=lambda model, made: {"pixel_values": made["pixel_values"][:1]}
+    ),
+    "minicpm_ocr_vision": Recipe("a run of patches", inputs=_strip),
+    "minicpmv4_6_vision": Recipe("a run of patches", inputs=_strip),
+    "minicpmv4_7_vision": Recipe("a run of patches", inputs=_strip),
+    "molmo2_vision": Recipe("a run of patches", inputs=lambda model, made: {"pixel_values": noise(BATCH, 16, 588)}),
+    "moonshine_streaming": Recipe("a size is looked for in the wrong place", after=_sets(num_key_value_heads=8)),
+    "moshi_depth": Recipe("no more tokens than codebooks", inputs=_makes(input_ids=lambda c: numbers(100, BATCH, 5))),
+    "muse_glimmer_assistant": Recipe(
+        "denoises with a context",
+        inputs=lambda model, made: {
+            "noise_embeds": noise(BATCH, 7, model.config.hidden_size),
+            "context_hidden_states": noise(BATCH, 7, model.config.hidden_size),
+        },
+    ),
+    "muse_glimmer_vision": Recipe("two frames a patch", inputs=_makes(**_TWO_FRAMES)),
+    "muse_spark_vision": Recipe("two frames a patch", inputs=_makes(**_TWO_FRAMES)),
+    "muse_spark_audio": Recipe("whole blocks", inputs=lambda model, made: {"input_values": noise(BATCH, 7680)}),
+    "musicgen": Recipe("another class", model="MusicgenForConditionalGeneration"),
+    "musicgen_melody": Recipe("another class", model="MusicgenMelodyForConditionalGeneration"),
+    "phi4_multimodal_audio": Recipe(
+        "frames that count",
+        inputs=lambda model, made: {
+            "hidden_states": noise(BATCH, 64, 80),
+            "mask": torch.ones(BATCH, 64, dtype=torch.bool),
+        },
+    ),
+    "pix2struct_text_model": Recipe("a field is missing", after=_sets(initializer_range=0.02)),
+    "omdet-turbo": Recipe("made for another backbone", after=_sets(backbone_kwargs={})),
+    "rf_detr": Recipe("stages and their names", after=_stages),
+    "lw_detr": Recipe("stages and their names", after=_stages),
 }
 
 

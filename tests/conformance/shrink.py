@@ -36,8 +36,11 @@ _TOKEN = re.compile(r"(token_id|token_index|_token)s?$|_id$|_index$")
 _POSITIONS = re.compile(r"^(max_source_positions|max_target_positions)$")
 _HEADS = re.compile(r"^(\w+_)?(heads?|n_heads?)$")
 _HEAD_WIDTH = re.compile(r"head_dim|head_size|d_kv|kv_channels")
+_WINDOW = re.compile(r"^(sliding_window|sliding_window_size|local_attention|attention_chunk_size)$")
 _QUERIES = re.compile(r"^(num_queries|num_query_tokens|num_denoising)$")
 QUERIES = 12
+#: Shorter than the texts, so that something lies outside.
+WINDOW = 5
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,8 @@ def _small(
         return min(value, 100)
     if _QUERIES.search(name):
         return min(value, QUERIES)
+    if _WINDOW.search(name):
+        return min(value, WINDOW)
     if step.heads and _HEADS.search(name):
         return max(1, value // step.width)
     if step.heads and _HEAD_WIDTH.search(name):

@@ -19,6 +19,7 @@ from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.scores import ScoreSource
+from attention_analyzer.weights.visibility import Visibility
 
 #: Memory for the rows whose sums are looked at, in cells: a proof is linear in the text.
 _CELLS_LOOKED_AT = 1 << 24
@@ -166,7 +167,7 @@ def forms(weights: AttentionWeights) -> tuple[str, ...]:
     told = {
         "grouped queries": source.key.shape[1] < source.heads,
         "sliding window": weights.visibility.lower is not None,
-        "causal": weights.visibility.upper is not None,
+        "causal": _is_causal(weights.visibility),
         "separate segments": weights.visibility.segments is not None,
         "irregular mask": weights.visibility.mask is not None,
         "sinks": source.sinks is not None,
@@ -175,6 +176,11 @@ def forms(weights: AttentionWeights) -> tuple[str, ...]:
         "unusual scaling": _scaled_unusually(source),
     }
     return tuple(form for form, present in told.items() if present)
+
+
+def _is_causal(seen: Visibility) -> bool:
+    """Whether nothing ahead is seen; a window may reach ahead, too (ModernBERT)."""
+    return seen.upper is not None and seen.upper <= max(seen.keys - seen.queries, 0)
 
 
 def _scaled_unusually(source: ScoreSource) -> bool:

@@ -90,7 +90,7 @@ def _install() -> None:
     global _installed
     with _install_lock:
         if _installed == 0:
-            AttentionInterface.get_interface = _listening_get_interface  # type: ignore[method-assign]
+            AttentionInterface.get_interface = _listening_get_interface
         _installed += 1
 
 
@@ -99,7 +99,7 @@ def _uninstall() -> None:
     with _install_lock:
         _installed -= 1
         if _installed == 0:
-            AttentionInterface.get_interface = _original_get_interface  # type: ignore[method-assign]
+            AttentionInterface.get_interface = _original_get_interface
 
 
 def _listening_get_interface(

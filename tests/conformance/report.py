@@ -1,0 +1,1 @@
+"""``docs/coverage.md`` from the sweep's results."""
