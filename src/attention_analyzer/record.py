@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from attention_analyzer.analyzer import AttentionAnalyzer
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.metrics.metric import Metric
+    from attention_analyzer.patterns.pattern import Pattern
     from attention_analyzer.models.loaded import LoadedModel
     from attention_analyzer.patterns.pattern import Pattern
     from attention_analyzer.view.widget import AttentionWidget

@@ -19,6 +19,7 @@ COMMANDS = (
     ("tokens", "tokens", "tokens"),
     ("figure", "figure", "figure"),
     ("generate", "generate", "generate"),
+    ("patterns", "patterns", "patterns"),
     ("relations", "relations", "relations"),
     ("what-if", "what_if", "what_if"),
     ("app", "app", "app"),

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from attention_analyzer.patterns.pattern import Pattern, mean_over_choices
+from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.reductions import OffsetWeight, Statistics
 
 #: How far away an offset is looked for.
@@ -27,6 +30,9 @@ class FixedOffset(Pattern):
     def places(self, results: Statistics) -> Tensor:
         """int64 ``[batch, head, 1]``: the offset that is meant, negative for tokens before."""
         return torch.tensor(_OFFSETS)[self._means(results).nan_to_num(-1).argmax(0).cpu(), None]
+
+    def said(self, places: Sequence[int], keys: Tokens) -> list[str]:
+        return [f"{offset:+d}" for offset in places]
 
     def _means(self, results: Statistics) -> Tensor:
         return torch.stack([mean_over_choices(results, results[need].nan_to_num(0)) for need in self.needs])

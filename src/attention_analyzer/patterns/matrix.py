@@ -59,8 +59,8 @@ def named(
 ) -> list[str]:
     """The names that one head's weights ``[query, key]`` earn in this one text, the most specific first.
 
-    A name is earned where the strength, corrected for chance, reaches the pattern's threshold and the strength is above
-    its position-matched control. One text is no proof: :func:`.labels.label_heads` says it with intervals over texts.
+    A name is earned where the strength, corrected for chance and for position (:attr:`.Strengths.corrected`), reaches
+    the pattern's threshold. One text is no proof: :func:`.labels.label_heads` says it with intervals over texts.
 
     Raises:
         InputError: the weights are not those of one head.
@@ -73,22 +73,11 @@ def named(
 
 def names_earned(found: Strengths) -> list[list[str]]:
     """Per head, the names that it earns in this one text; see :func:`named`."""
-    corrected = corrected_for_chance(found.strength, found.chance)
     thresholds = torch.tensor([pattern.threshold for pattern in found.patterns])[:, None]
-    earned = (corrected >= thresholds) & ~(found.strength <= found.position)
     return [
         [pattern.name for pattern, earns in zip(found.patterns, head, strict=True) if earns]
-        for head in earned.T.tolist()
+        for head in (found.corrected >= thresholds).T.tolist()
     ]
-
-
-def corrected_for_chance(strength: Tensor, chance: Tensor) -> Tensor:
-    """``(strength - chance) / (1 - chance)``: 0 is what chance gives, 1 the most there can be (as Cohen's κ).
-
-    The strength itself where there is no chance level (NaN); 0 where chance alone gives 1.
-    """
-    corrected = torch.where(chance < 1 - 1e-6, (strength - chance) / (1 - chance), 0)
-    return torch.where(chance.isnan(), strength, corrected)
 
 
 def measure_matrix(matrix: Matrix, patterns: Sequence[Pattern] = PATTERNS) -> Strengths:

@@ -38,10 +38,27 @@ class Strengths:
     position: Tensor
     places: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def corrected(self) -> Tensor:
+        """``(strength - control) / (1 - control)``: 0 is what the stronger control gives, 1 the most there can be.
+
+        (As Cohen's κ.) The strength itself where there is no control; 0 where a control alone gives 1.
+        """
+        control = torch.fmax(self.chance, self.position)
+        share = torch.where(control < 1 - 1e-6, (self.strength - control) / (1 - control), 0)
+        return torch.where(control.isnan(), self.strength, share)
+
     def of_text(self, text: int) -> Strengths:
         """One text of a batch."""
-        parts = (part[:, text] for part in (self.strength, self.chance, self.position))
-        return Strengths(self.patterns, *parts, {name: found[text] for name, found in self.places.items()})
+        strength, chance, position = (part[:, text] for part in (self.strength, self.chance, self.position))
+        places = {name: found[text] for name, found in self.places.items()}
+        return Strengths(self.patterns, strength, chance, position, places)
+
+    def as_batch(self) -> Strengths:
+        """The inverse of :meth:`of_text`, for one text."""
+        strength, chance, position = (part[:, None] for part in (self.strength, self.chance, self.position))
+        places = {name: found[None] for name, found in self.places.items()}
+        return Strengths(self.patterns, strength, chance, position, places)
 
 
 def measure_record(record: AttentionRecord, patterns: Sequence[Pattern] = PATTERNS) -> list[tuple[Site, Strengths]]:
@@ -99,18 +116,20 @@ def strengths_from(
     results: Statistics, patterns: tuple[Pattern, ...], moves: int, chance: Mapping[str, Tensor]
 ) -> Strengths:
     """Strengths and controls from the results of one pass (see :func:`gathered`) and the levels of chance."""
-    strengths = [pattern.strength(results).double() for pattern in patterns]
-    blank = torch.full(
-        (results.axes.batch, results.axes.heads), torch.nan, dtype=torch.float64, device=results.valid.device
-    )
-    controls = [position_matched(pattern, results, moves) for pattern in patterns]
-    position = [blank if control is None else control.double() for control in controls]
-    levels = [
-        chance[pattern.name].to(blank).expand_as(blank) if pattern.name in chance else blank for pattern in patterns
-    ]
+    shape = (results.axes.batch, results.axes.heads)
+    blank = torch.full(shape, torch.nan, dtype=torch.float64, device=results.valid.device)
+
+    def filled(values: Tensor | None) -> Tensor:
+        return blank if values is None else values.to(blank).expand_as(blank)
+
+    def stacked(parts: list[Tensor | None]) -> Tensor:
+        return torch.stack([filled(part) for part in parts]).cpu() if parts else blank[None][:0].cpu()
+
+    strength = stacked([pattern.strength(results) for pattern in patterns])
+    levels = stacked([chance.get(pattern.name) for pattern in patterns])
+    position = stacked([position_matched(pattern, results, moves) for pattern in patterns])
     places = {pattern.name: found.cpu() for pattern in patterns if (found := pattern.places(results)) is not None}
-    parts = (torch.stack(part).cpu() if part else blank[None, :0].cpu() for part in (strengths, levels, position))
-    return Strengths(patterns, *parts, places)
+    return Strengths(patterns, strength, levels, position, places)
 
 
 def gathered(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.reductions import (
     Distance,
     GroupWeight,
@@ -54,7 +55,7 @@ class Pattern(ABC):
     name: ClassVar[str]
     #: For people.
     title: ClassVar[str]
-    #: From which strength on, corrected for chance, a head may bear the name.
+    #: From which strength on, corrected for chance and position, a head may bear the name.
     threshold: ClassVar[float] = 0.5
     #: What the pass must gather.
     needs: tuple[Reduction, ...]
@@ -78,6 +79,10 @@ class Pattern(ABC):
     def places(self, results: Statistics) -> Tensor | None:
         """int64 ``[batch, head, place]``: where the attention goes, if the name does not say it; -1 fills up."""
         return None
+
+    def said(self, places: Sequence[int], keys: Tokens) -> list[str]:
+        """One head's :meth:`places` for people."""
+        return []
 
     def beside(self, results: Statistics) -> Tensor | None:
         """``[batch, head]``: the strength just beside the pattern's place, for patterns that are one place."""

@@ -25,19 +25,20 @@ _NAMED: tuple[Pattern, ...] = (
     PreviousToken(),
     NextToken(),
     FixedOffset(),
+    Induction(),
+    DuplicateToken(),
+    Retrieval(),
     FirstToken(),
     Separator(),
     SpecialToken(),
     Punctuation(),
-    Induction(),
-    DuplicateToken(),
-    Retrieval(),
     LocalWindow(),
     SameSentence(),
     Vertical(),
     Broad(),
 )
-#: Every pattern, the most specific first: where several fit a head, the first names it.
+#: Every pattern, the most specific first: where several fit a head, the first names it. What a head does where the text
+#: asks for it (induction) comes before where it rests otherwise (the first token).
 PATTERNS: tuple[Pattern, ...] = (*_NAMED, Mixed(_NAMED))
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from attention_analyzer.patterns.pattern import Pattern
+from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.reductions import ReceivedWeight, Statistics
 
 #: Which part of the keys, the most looked at, is a stripe.
@@ -34,6 +37,9 @@ class Vertical(Pattern):
         few = self._few(results).expand(results.axes.batch, -1)[..., None]
         found = results[self.needs[0]].topk(int(few.max()), dim=-1).indices
         return found.masked_fill(torch.arange(found.shape[-1], device=found.device) >= few, -1)
+
+    def said(self, places: Sequence[int], keys: Tokens) -> list[str]:
+        return [keys.pieces[place].strip() for place in places if place >= 0]
 
     def _few(self, results: Statistics) -> Tensor:
         return (results.axes.real_keys // SHARE).clamp(min=1)

@@ -1,0 +1,223 @@
+"""Which heads may bear a pattern's name: strengths over several texts, against controls, over all heads at once.
+
+A head is labelled when its strength, corrected for the stronger of its two controls (evenly spread weights, and the
+same place somewhere else; :attr:`.Strengths.corrected`), is credibly above the pattern's threshold, at a level that is
+kept over all heads × patterns (Benjamini & Hochberg); and, where an untrained model was asked for, when it is above
+nearly all heads of that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from attention_analyzer.errors import InputError, SelectionError
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.models.loading import from_config
+from attention_analyzer.patterns.evidence import benjamini_hochberg, bootstrap_interval, mean_over_texts, p_above
+from attention_analyzer.patterns.gathered import Evidence, nearly_largest
+from attention_analyzer.patterns.pattern import Pattern
+from attention_analyzer.patterns.probes import needles, repeated_tokens
+from attention_analyzer.patterns.streaming import measure_prepared, measure_texts, measured
+from attention_analyzer.patterns.table import PATTERNS
+from attention_analyzer.record import AttentionRecord
+from attention_analyzer.recording import BATCH
+from attention_analyzer.text.tokenization import Pair
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEVEL = 0.05
+FEWEST_TEXTS = 3
+TEXTS, REPEATS, NEEDLES = "texts", "repeated random tokens", "needles"
+#: Patterns that natural text shows badly or not purely, and what they are measured on: what the tokens say moves a
+#: previous-token head a little, and few tokens of a text ask for induction.
+PROBED = {
+    "previous_token": (TEXTS, REPEATS),
+    "induction": (REPEATS,),
+    "duplicate_token": (REPEATS,),
+    "retrieval": (NEEDLES,),
+}
+_HEAD = ["stack", "kind", "layer", "head"]
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """What every head does, with the evidence.
+
+    Attributes:
+        table: one row per head, pattern and kind of text: ``stack, kind, layer, head, pattern, measured_on, texts,
+            strength, low, high`` (95 % interval of the mean over texts), ``chance`` (evenly spread weights),
+            ``position`` (the position-matched control), ``corrected`` (the strength, for the stronger control),
+            ``threshold``, ``untrained`` (the strength that 95 % of an untrained model's heads stay below), ``p``, ``q``
+            (p adjusted over all rows), ``which`` (the offset, or the tokens of a stripe, in most texts) and ``label``
+            (whether the head bears the name).
+        level: the expected share of false labels that is accepted.
+        model_name: what was looked at.
+    """
+
+    table: pd.DataFrame
+    level: float = LEVEL
+    model_name: str = ""
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """The rows of those heads and patterns that earned the name."""
+        return self.table[self.table["label"]].reset_index(drop=True)
+
+    @property
+    def heads(self) -> pd.DataFrame:
+        """One row per head: its name (that of the most specific pattern it earned, or ""), all it earned, strength."""
+        order = {pattern.name: number for number, pattern in enumerate(PATTERNS)}
+        rows = []
+        for key, group in self.table.groupby(_HEAD, sort=False):
+            earned = group[group["label"]].sort_values("pattern", key=lambda names: names.map(order))
+            names = list(dict.fromkeys(earned["pattern"]))
+            row = dict(zip(_HEAD, key, strict=True)) | {"name": "", "strength": np.nan, "which": ""}
+            if names:
+                row |= {"name": names[0], "strength": earned["strength"].iloc[0], "which": earned["which"].iloc[0]}
+            rows.append(row | {"also": ", ".join(names[1:])})
+        return pd.DataFrame(rows, columns=[*_HEAD, "name", "strength", "which", "also"])
+
+    def of(self, pattern: str) -> list[tuple[int, int]]:
+        """``(layer, head)`` of all heads with this label."""
+        found = self.labels[self.labels["pattern"] == pattern]
+        heads = zip(found["layer"], found["head"], strict=True)
+        return list(dict.fromkeys((int(layer), int(head)) for layer, head in heads))
+
+    def plot(self) -> Figure:
+        """Layers × heads, each coloured by its name; the number is the strength."""
+        from attention_analyzer.patterns.label_picture import label_picture
+
+        return label_picture(self)
+
+
+def label_heads(
+    source: LoadedModel | Sequence[AttentionRecord],
+    texts: Sequence[str | Pair] | None = None,
+    *,
+    patterns: Sequence[Pattern] = PATTERNS,
+    level: float = LEVEL,
+    thresholds: Mapping[str, float] | None = None,
+    probes: bool = True,
+    untrained: bool = False,
+    truncate: bool = False,
+    batch_size: int = BATCH,
+    seed: int = 0,
+) -> LabelTable:
+    """Name heads by what they do, with intervals, controls and correction for looking at all of them.
+
+    Args:
+        source: a model, with the texts to run it on; or records of several texts by one model.
+        texts: at least three, better twenty: the texts are what the intervals are over.
+        patterns: which ones.
+        level: the expected share of false labels that is accepted.
+        thresholds: other thresholds than the patterns' own, by name.
+        probes: whether the patterns of :data:`PROBED` are measured on random tokens as well (a model with one stack and
+            a tokenizer; retrieval for decoders only). Without, induction and duplicate tokens are looked for in the
+            texts, where they show less.
+        untrained: compare with the same architecture with random weights as well.
+        truncate: cut what the model has no positions for.
+        seed: of the probes and of the untrained weights.
+
+    Raises:
+        InputError: fewer than three texts, or records of different models.
+    """
+    names = [pattern.name for pattern in patterns]
+    unknown = set(thresholds or {}) - set(names)
+    if unknown:
+        raise SelectionError(f"There is no pattern {min(unknown)!r} here; the patterns are {', '.join(names)}.")
+    bounds = {pattern.name: (thresholds or {}).get(pattern.name, pattern.threshold) for pattern in patterns}
+    if not isinstance(source, LoadedModel):
+        if untrained:
+            raise InputError("An untrained model is made from a model, not from records; pass the model and texts.")
+        if texts is not None:
+            raise InputError("Either a model with texts or records are labelled; records and texts were given.")
+        if len({record.sites for record in source}) > 1:
+            raise InputError("The records are of different models; heads are labelled for one model at a time.")
+        evidence = Evidence()
+        for record in source:
+            evidence.add(measured(record, patterns), TEXTS)
+        return LabelTable(_table(evidence, names, bounds, {}, level), level, source[0].model_name)
+    if isinstance(texts, str) or texts is None:
+        raise InputError(f"A list of at least {FEWEST_TEXTS} texts was expected, not {type(texts).__name__}.")
+
+    def look(model: LoadedModel) -> Evidence:
+        return _looked_at(model, texts, patterns, probes, truncate, batch_size, seed)
+
+    beaten = nearly_largest(look(untrained_model(source, seed))) if untrained else {}
+    return LabelTable(_table(look(source), names, bounds, beaten, level), level, source.name)
+
+
+def untrained_model(loaded: LoadedModel, seed: int = 0) -> LoadedModel:
+    """The same architecture with the random weights that its training would begin with."""
+    fresh = from_config(
+        loaded.config, loaded.tokenizer, model_class=type(loaded.model), seed=seed, device=str(loaded.device)
+    )
+    return replace(fresh, model=fresh.model.to(loaded.dtype), name=f"{loaded.name} (untrained)")
+
+
+def _looked_at(
+    loaded: LoadedModel,
+    texts: Sequence[str | Pair],
+    patterns: Sequence[Pattern],
+    probes: bool,
+    truncate: bool,
+    batch_size: int,
+    seed: int,
+) -> Evidence:
+    probed = [p for p in patterns if p.name in PROBED] if probes and loaded.architecture != "encoder-decoder" else []
+    only_probed = {pattern.name for pattern in probed if TEXTS not in PROBED[pattern.name]}
+    evidence = Evidence()
+    on_texts = [pattern for pattern in patterns if pattern.name not in only_probed]
+    for batch in measure_texts(loaded, texts, on_texts, truncate=truncate, batch_size=batch_size):
+        evidence.add(batch, TEXTS)
+    on_repeats = [pattern for pattern in probed if REPEATS in PROBED[pattern.name]]
+    if on_repeats:
+        evidence.add(measure_prepared(loaded, repeated_tokens(loaded, seed=seed), on_repeats), REPEATS)
+    on_needles = [pattern for pattern in probed if NEEDLES in PROBED[pattern.name]]
+    found = needles(loaded, seed=seed) if on_needles and loaded.architecture == "decoder" else None
+    if found is not None:
+        evidence.add(measure_prepared(loaded, found[0], on_needles, found[1]), NEEDLES)
+    return evidence
+
+
+def _table(
+    evidence: Evidence,
+    names: Sequence[str],
+    thresholds: Mapping[str, float],
+    beaten: Mapping[tuple[str, str], float],
+    level: float,
+) -> pd.DataFrame:
+    if evidence.texts < FEWEST_TEXTS:
+        raise InputError(
+            f"Labels need at least {FEWEST_TEXTS} texts, because intervals are over texts; {evidence.texts} given."
+        )
+    order = {name: number for number, name in enumerate(names)}
+    places = {site: number for number, site in enumerate(dict.fromkeys(site for site, _, _ in evidence.parts))}
+    frames = []
+    for site, name, source in sorted(evidence.parts, key=lambda part: (places[part[0]], order[part[1]])):
+        part = evidence.parts[site, name, source]
+        strength, corrected = np.concatenate(part.strength), np.concatenate(part.corrected)
+        low, high = bootstrap_interval(strength)
+        frames.append(
+            pd.DataFrame(
+                {"stack": site.stack, "kind": site.kind, "layer": site.layer, "head": range(site.heads)}
+                | {"pattern": name, "measured_on": source, "texts": (~np.isnan(strength)).sum(0)}
+                | {"strength": mean_over_texts(strength), "low": low, "high": high}
+                | {"chance": mean_over_texts(np.concatenate(part.chance))}
+                | {"position": mean_over_texts(np.concatenate(part.position))}
+                | {"corrected": mean_over_texts(corrected), "threshold": thresholds[name]}
+                | {"untrained": beaten.get((name, source), np.nan), "p": p_above(corrected, thresholds[name])}
+                | {"which": part.which() or "", "site": places[site]}
+            )
+        )
+    table = pd.concat(frames, ignore_index=True)
+    table = table.sort_values(["site", "head"], kind="stable", ignore_index=True).drop(columns="site")
+    table["q"] = benjamini_hochberg(table["p"].to_numpy())
+    table["label"] = (table["q"] <= level) & ~(table["strength"] <= table["untrained"])
+    return table
