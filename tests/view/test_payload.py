@@ -15,7 +15,7 @@ from attention_analyzer.view import codes
 from attention_analyzer.view.annotations import Annotations, HeadLabel, TokenTrack
 from attention_analyzer.view.coarse import coarse
 from attention_analyzer.view.content import payload
-from attention_analyzer.view.payload import PayloadWriter, read_payload
+from attention_analyzer.view.payload import PayloadWriter, read_payload, with_state
 from tests.view.records import query_key_record
 
 RNG = np.random.default_rng(3)
@@ -137,3 +137,13 @@ def test_a_models_folder_does_not_give_its_place_away() -> None:
     data = read_payload(payload(record))
     assert data.header["records"][0]["model"] == "model"
     assert "secret" not in str(data.header)
+
+
+def test_another_state_keeps_the_blocks(whole: bytes) -> None:
+    other = with_state(whole, {"view": "arcs", "head": 2})
+    first, second = read_payload(whole), read_payload(other)
+    assert second.header == {**first.header, "state": {"view": "arcs", "head": 2}}
+    for number in range(len(first.header["blocks"])):
+        assert (first.block(number) == second.block(number)).all()
+    with pytest.raises(FileFormatError):
+        with_state(whole[:-1], {})

@@ -10,6 +10,9 @@ import { element } from "./ui/dom.js";
 /** What tells two payloads apart without comparing them: the header's checksum covers those of all blocks. */
 const identity = (source) => Array.from(source.head.subarray(0, 32)).join(",");
 
+/** Everything but the state: two payloads that only differ in what to show first are told by it. @param {any} header */
+const contentOf = (header) => JSON.stringify({ ...header, state: null });
+
 /** @param {any} given bytes in any form, or a source of blocks */
 function sourceOf(given) {
   if (given && typeof given.block === "function") return given;
@@ -39,6 +42,7 @@ export function mount(root, given, emit = () => {}, { state = null, fromHeader =
   let engine = null;
   let model = null;
   let current = "";
+  let content = "";
   let headerState = "";
 
   function close() {
@@ -55,6 +59,7 @@ export function mount(root, given, emit = () => {}, { state = null, fromHeader =
       const payload = openPayload(source);
       if (!payload.header.records?.length) throw new Error("This data holds no record.");
       headerState = JSON.stringify(payload.header.state ?? {});
+      content = contentOf(payload.header);
       engine = createEngine(payload);
       model = createModel(payload, engine);
       const first = validState(wanted ?? payload.header.state, payload.header);
@@ -65,6 +70,20 @@ export function mount(root, given, emit = () => {}, { state = null, fromHeader =
     }
   }
 
+  /** Whether a payload has the content that is open already; then nothing is opened again. */
+  function onlyStateDiffers(source) {
+    if (!app) return false;
+    try {
+      const { header } = openPayload(source);
+      if (contentOf(header) !== content) return false;
+      headerState = JSON.stringify(header.state ?? {});
+      current = identity(source);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   open(sourceOf(given), state && Object.keys(state).length ? state : null);
   return {
     update(next) {
@@ -72,8 +91,8 @@ export function mount(root, given, emit = () => {}, { state = null, fromHeader =
       if (identity(source) === current) return;
       const before = headerState;
       const kept = app?.state() ?? null;
-      open(source, kept);
-      if (fromHeader && headerState !== before) app?.restore(JSON.parse(headerState));
+      if (!onlyStateDiffers(source)) open(source, kept);
+      if (fromHeader && headerState !== before) app?.restore({ ...kept, ...JSON.parse(headerState) });
     },
     restore: (wanted) => app?.restore(wanted),
     state: () => app?.state() ?? null,

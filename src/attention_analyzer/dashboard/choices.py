@@ -1,129 +1,148 @@
-"""What every page needs to know: the models, the text, the chosen head. All of it lives in the address of the page."""
+"""What pages ask a person: the models, the texts, the head. All of it lives in the address of the page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from attention_analyzer.analyzer import AttentionAnalyzer
+from attention_analyzer.dashboard.guard import plain
+from attention_analyzer.dashboard.kept import keep, restore, text_box
 from attention_analyzer.dashboard.settings import Settings
-from attention_analyzer.errors import InputError
-from attention_analyzer.models.catalog import available, offline_folder
-from attention_analyzer.record import AttentionRecord
+from attention_analyzer.dashboard.sharing import Given, check_allowed, record_of
+from attention_analyzer.errors import TooLongError
+
+if TYPE_CHECKING:
+    from attention_analyzer.record import AttentionRecord
+    from attention_analyzer.site import Kind
 
 EXAMPLE = "The quick brown fox jumps over the lazy dog."
 #: Keys of widgets, which are also the names in the page's address.
-MODELS, TEXT, SECOND, LAYER, HEAD = "model", "text", "second", "layer", "head"
+MODELS, TEXT, SECOND, SITE, LAYER, HEAD = "model", "text", "second", "attention", "layer", "head"
+QUERY, KEY, CUT, VIEW = "query", "key", "cut", "view"
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The models and the text that a page is about."""
+class Place:
+    """The chosen head."""
 
-    models: tuple[str, ...]
-    text: str
-    second: str
-
-    @property
-    def model(self) -> str:
-        return self.models[0]
+    stack: str
+    kind: Kind
+    layer: int
+    head: int
 
     @property
-    def given(self) -> str | tuple[str, str]:
-        """The text, or the pair of texts."""
-        return (self.text, self.second) if self.second.strip() else self.text
+    def site(self) -> str:
+        return f"{self.stack}.{self.kind}.{self.layer}"
+
+    def __str__(self) -> str:
+        return f"L{self.layer}H{self.head}"
 
 
-def model_box() -> tuple[str, ...]:
-    """The box where models are chosen; what it allows is the operator's decision.
+def model_box(most: int = 1, *, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The box where models are chosen; what it takes is the operator's decision.
+
+    Args:
+        most: how many may be chosen.
+        default: names shown first, where they can be had.
 
     Raises:
         InputError: a model was named that may not be used here.
     """
-    settings = Settings.from_environment()
-    names = list(settings.models) or [model.name for model in available()]
+    settings = Settings.here()
+    known = offered(settings.models)
+    names = list(known)
+    restore(MODELS, [name for name in default if name in known] or names[:1])
+    if MODELS in st.session_state:
+        st.session_state[MODELS] = list(st.session_state[MODELS])[:most]
     chosen = st.multiselect(
-        "Models",
+        "Models" if most > 1 else "Model",
         names,
-        default=names[:1],
         key=MODELS,
         bind="query-params",
-        max_selections=3,
+        max_selections=most,
         accept_new_options=not settings.shared,
-        help="Bundled models work at once. "
-        + ("" if settings.shared else "You may also type a folder or a Hugging Face id. ")
-        + "With several, pages show the first one chosen; Explore shows them side by side.",
+        placeholder="Choose a model" + ("" if settings.shared else ", or type a folder or a Hugging Face id"),
+        help=None if settings.shared else "Bundled models work at once; a folder or a Hugging Face id can be typed in.",
     )
+    keep(MODELS, chosen)
     for name in chosen:
-        check_allowed(name, settings)
+        check_allowed(name)
+    notes = [f"{name}: {known[name]}" for name in chosen if name in known]
+    if notes:
+        st.caption(plain(" · ".join(notes)))
     return tuple(chosen)
 
 
-def check_allowed(name: str, settings: Settings) -> None:
-    """Refuse what the operator did not allow.
+@st.cache_data(ttl=60, show_spinner=False)
+def offered(listed: tuple[str, ...]) -> dict[str, str]:
+    """What can be chosen (the operator's list, or all that can be had here), and what it is in a few words."""
+    from attention_analyzer.models.catalog import available
 
-    Raises:
-        InputError: the model is not on the operator's list.
-    """
-    if settings.shared and name not in settings.models:
-        raise InputError(f"The model {name[:60]!r} is not offered here; choose one of {', '.join(settings.models)}.")
+    found = {model.name: f"{model.summary} ({model.source})" for model in available()}
+    return {name: found.get(name, "") for name in listed} if listed else found
 
 
-def text_boxes(*, pair: bool = True) -> tuple[str, str]:
-    """The box for the text and, folded away, one for a second text."""
-    longest = Settings.from_environment().longest_text
-    text = st.text_area("Text", EXAMPLE, key=TEXT, bind="query-params", max_chars=longest, height=100)
+def texts_box(*, pair: bool = True) -> Given | None:
+    """The box for the text and, folded away, one for a second text; None while there is no text."""
+    longest = Settings.here().longest_text
+    text = text_box("Text", EXAMPLE, TEXT, max_chars=longest, height=100)
     second = ""
     if pair:
+        restore(SECOND)
         with st.expander("A second text", expanded=bool(st.session_state.get(SECOND))):
-            second = st.text_area(
-                "Second text of a pair; for a translator, the target",
-                key=SECOND,
-                bind="query-params",
-                max_chars=longest,
-                height=80,
-            )
-    return text or "", second or ""
+            label = "Second text of a pair; for a translator, the target"
+            second = text_box(label, "", SECOND, max_chars=longest, height=80)
+    if not text.strip():
+        return None
+    return (text, second) if second.strip() else text
 
 
-@st.cache_resource(max_entries=4, show_spinner="Loading the model …")
-def analyzer_of(name: str) -> AttentionAnalyzer:
-    """The model's analyzer, loaded once and shared by all sessions; its forward changes nothing."""
-    check_allowed(name, Settings.from_environment())
-    return AttentionAnalyzer(name, cache=offline_folder(name) is None)
+def reading(name: str, given: Given) -> tuple[AttentionRecord, bool]:
+    """The record of a text, and whether the text was cut; a text too long for the model may be cut on request.
+
+    Raises:
+        TooLongError: the text is too long and the person has not asked for it to be cut.
+    """
+    try:
+        return record_of(name, given), False
+    except TooLongError as error:
+        restore(CUT)
+        st.warning(plain(str(error)), icon=":material/straighten:")
+        cut = st.toggle("Cut the text to what the model can read", key=CUT, bind="query-params")
+        keep(CUT, cut)
+        if not cut:
+            st.stop()
+        return record_of(name, given, truncate=True), True
 
 
-@st.cache_resource(max_entries=200, show_spinner=False)
-def record_of(name: str, text: str | tuple[str, str], truncate: bool = False) -> AttentionRecord:
-    """The record of a text, made once; frozen, so sessions may share it."""
-    return analyzer_of(name).record(text, truncate=truncate)
-
-
-def head_boxes(record: AttentionRecord) -> tuple[str, str, int, int]:
-    """Boxes for stack, kind, layer and head: what they were set to."""
+def head_boxes(record: AttentionRecord) -> Place:
+    """Boxes for attention, layer and head: what they are set to."""
     first = record.sites[0]
     places = list(dict.fromkeys((site.stack, site.kind) for site in record.sites))
     stack, kind = first.stack, first.kind
     columns = st.columns(3 if len(places) > 1 else 2)
     if len(places) > 1:
         names = [f"{place[0]} {place[1]}" for place in places]
-        with columns[0]:
-            shown = st.selectbox("Attention", names, key="site", bind="query-params")
+        within(SITE, names)
+        shown = columns[0].selectbox("Attention", names, key=SITE, bind="query-params")
+        keep(SITE, shown)
         stack, kind = places[names.index(shown or names[0])]
-    layers = [site for site in record.sites if (site.stack, site.kind) == (stack, kind)]
-    with columns[-2]:
-        numbers = [site.layer for site in layers]
-        _keep_within(LAYER, numbers)
-        layer = st.selectbox("Layer", numbers, key=LAYER, bind="query-params") or 0
-    with columns[-1]:
-        heads = list(range(next(site.heads for site in layers if site.layer == layer)))
-        _keep_within(HEAD, heads)
-        head = st.selectbox("Head", heads, key=HEAD, bind="query-params") or 0
-    return stack, kind, layer, head
+    layers = {site.layer: site.heads for site in record.sites if (site.stack, site.kind) == (stack, kind)}
+    within(LAYER, list(layers))
+    layer = columns[-2].selectbox("Layer", list(layers), key=LAYER, bind="query-params")
+    keep(LAYER, layer)
+    layer = next(iter(layers)) if layer is None else layer
+    heads = list(range(layers[layer]))
+    within(HEAD, heads)
+    head = columns[-1].selectbox("Head", heads, key=HEAD, bind="query-params")
+    keep(HEAD, head)
+    return Place(stack, kind, layer, head or 0)
 
 
-def _keep_within(key: str, options: list[int]) -> None:
-    """A number from another model or an old link may not exist here; then the first does."""
+def within(key: str, options: list[int] | list[str]) -> None:
+    """What another model or an old link had may not exist here; then the first does."""
+    restore(key)
     if key in st.session_state and st.session_state[key] not in options:
         st.session_state[key] = options[0]

@@ -1,4 +1,7 @@
-"""What a person can take away from a page: tables, figures, the page itself, and a script that makes it all again."""
+"""What a person can take away from a page: tables, figures, the page itself, and a script that makes it all again.
+
+Everything is made when its button is pressed, not when the page is drawn.
+"""
 
 from __future__ import annotations
 
@@ -12,46 +15,61 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+_TABLES = {"CSV": "text/csv", "Parquet": "application/vnd.apache.parquet", "JSON": "application/json"}
+_FIGURES = {"SVG": "image/svg+xml", "PNG": "image/png", "PDF": "application/pdf"}
 
-def offer_table(table: pd.DataFrame, name: str) -> None:
+
+def offer_table(table: pd.DataFrame, name: str, title: str = "Table") -> None:
     """Buttons that save a table as CSV, Parquet or JSON."""
-    parquet = io.BytesIO()
-    table.to_parquet(parquet, index=False)
-    files = {
-        "CSV": (table.to_csv(index=False).encode(), "text/csv"),
-        "Parquet": (parquet.getvalue(), "application/vnd.apache.parquet"),
-        "JSON": (table.to_json(orient="records", force_ascii=False).encode(), "application/json"),
-    }
-    for column, (kind, (content, mime)) in zip(st.columns(len(files)), files.items(), strict=True):
-        column.download_button(
-            kind, content, f"{name}.{kind.lower()}", mime, key=f"{name}-{kind}", on_click="ignore", width="stretch"
-        )
+    _buttons(title, name, _TABLES, lambda kind: table_bytes(table, kind))
 
 
-def offer_figure(figure: Figure, name: str) -> None:
+def offer_figure(figure: Callable[[], Figure], name: str, title: str = "Figure") -> None:
     """Buttons that save a figure as SVG, PNG or PDF."""
-    kinds = {"SVG": "image/svg+xml", "PNG": "image/png", "PDF": "application/pdf"}
-    for column, (kind, mime) in zip(st.columns(len(kinds)), kinds.items(), strict=True):
-        content = io.BytesIO()
-        figure.savefig(content, format=kind.lower(), dpi=200)
+    _buttons(title, name, _FIGURES, lambda kind: figure_bytes(figure(), kind))
+
+
+def offer_file(label: str, content: bytes | Callable[[], bytes], name: str, mime: str) -> None:
+    """One button that saves a file."""
+    st.download_button(label, content, name, mime, key=f"file-{name}", on_click="ignore", icon=":material/download:")
+
+
+def offer_script(lines: list[str], name: str = "attention") -> None:
+    """The Python that makes what is on the page, to copy or save."""
+    code = "\n".join(["from attention_analyzer import AttentionAnalyzer", "", *lines, ""])
+    st.caption("The same in Python")
+    st.code(code, language="python")
+    offer_file("Script", code.encode(), f"{name}.py", "text/x-python")
+
+
+def table_bytes(table: pd.DataFrame, kind: str) -> bytes:
+    """A table as the bytes of a file."""
+    if kind == "CSV":
+        return table.to_csv(index=False).encode()
+    if kind == "JSON":
+        return table.to_json(orient="records", force_ascii=False).encode()
+    content = io.BytesIO()
+    table.to_parquet(content, index=False)
+    return content.getvalue()
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """A figure as the bytes of a file."""
+    content = io.BytesIO()
+    figure.savefig(content, format=kind.lower(), dpi=200)
+    return content.getvalue()
+
+
+def _buttons(title: str, name: str, kinds: dict[str, str], make: Callable[[str], bytes]) -> None:
+    first, *rest = st.columns([2, *[1] * len(kinds)], vertical_alignment="center")
+    first.markdown(title)
+    for column, (kind, mime) in zip(rest, kinds.items(), strict=True):
         column.download_button(
             kind,
-            content.getvalue(),
+            lambda kind=kind: make(kind),
             f"{name}.{kind.lower()}",
             mime,
             key=f"{name}-{kind}",
             on_click="ignore",
             width="stretch",
         )
-
-
-def offer_file(label: str, content: bytes | Callable[[], bytes], name: str, mime: str) -> None:
-    """One button that saves a file; a function is called only when the button is pressed."""
-    st.download_button(label, content, name, mime, key=f"file-{name}", on_click="ignore", width="stretch")
-
-
-def offer_script(lines: list[str]) -> None:
-    """The Python that makes what is on the page, to copy or save."""
-    code = "\n".join(["from attention_analyzer import AttentionAnalyzer", "", *lines, ""])
-    st.code(code, language="python")
-    st.download_button("Script", code.encode(), "attention.py", "text/x-python", key="script", on_click="ignore")

@@ -13,8 +13,8 @@ import streamlit as st
 from attention_analyzer.errors import AttentionAnalyzerError
 
 _LOG = logging.getLogger("attention_analyzer.dashboard")
-#: An absolute path of at least two parts; its last part is what a visitor may know.
-_PATH = re.compile(r"(?<![\w/.])(?:/[\w.@+-]+)+/([\w.@+-]+)")
+#: An absolute path of at least two parts, in the way of either family of systems; a visitor may know its last part.
+_PATH = re.compile(r"(?<![\w/.:])(?:(?:/[^\s/'\"`,;()]+)+/|(?:[A-Za-z]:)?(?:\\[^\s\\'\"`,;()]+)+\\)([^\s/\\'\"`,;()]+)")
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def guarded() -> Iterator[None]:
         yield
     except AttentionAnalyzerError as error:
         _LOG.info("%s: %s", type(error).__name__, error)
-        st.error(public_message(str(error)), icon=":material/info:")
+        st.error(plain(str(error)), icon=":material/info:")
         st.stop()
     except Exception:  # noqa: BLE001 (whatever it was, a visitor sees one sentence and the log the rest)
         code = secrets.token_hex(3)
@@ -33,7 +33,6 @@ def guarded() -> Iterator[None]:
         st.stop()
 
 
-def public_message(message: str) -> str:
-    """A message without the folders of this machine, and without what Markdown would interpret."""
-    plain = _PATH.sub(r"…/\1", message)
-    return re.sub(r"([\\`*_{}\[\]<>$#|~])", r"\\\1", plain)
+def plain(message: str) -> str:
+    """A message as plain text: without the folders of this machine, and nothing in it that Markdown would interpret."""
+    return re.sub(r"([\\`*_{}\[\]<>$#|~:&!])", r"\\\1", _PATH.sub(r"…/\1", message))

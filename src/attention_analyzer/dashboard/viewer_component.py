@@ -10,6 +10,7 @@ import streamlit as st
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.view.content import payload
 from attention_analyzer.view.html import viewer_source
+from attention_analyzer.view.payload import with_state
 
 # A line break tells Streamlit that this is a program and not the path of one.
 _COMPONENT = st.components.v2.component("attention_view", js=f"{viewer_source()}\n")
@@ -40,22 +41,32 @@ def attention_view(
 
     def changed() -> None:
         if on_select is not None:
-            on_select(_selection(st.session_state.get(key)))
+            on_select(selection_of(key))
 
-    data = record if isinstance(record, bytes) else _payload(record, key, state, options)
-    result = _COMPONENT(key=key, data=data, height=height, default={"selection": {}}, on_selection_change=changed)
+    bare = record if isinstance(record, bytes) else _payload(record, key, options)
+    result = _COMPONENT(
+        key=key,
+        data=with_state(bare, state) if state else bare,
+        height=height,
+        default={"selection": {}},
+        on_selection_change=changed,
+    )
     return _selection(result)
 
 
-def _payload(record: AttentionRecord, key: str, state: Mapping[str, Any] | None, options: dict[str, Any]) -> bytes:
+def selection_of(key: str) -> dict[str, Any]:
+    """What the reader of a view chose last."""
+    return _selection(st.session_state.get(key))
+
+
+def _payload(record: AttentionRecord, key: str, options: dict[str, Any]) -> bytes:
     """The payload of a run before, where record and options are the same."""
     place = f"_attention_view_{key}"
-    wanted = (record, dict(state or {}), options)
     known = st.session_state.get(place)
-    if known is None or known[0] is not record or known[1:3] != wanted[1:]:
-        known = (*wanted, payload(record, state=state, **options))
+    if known is None or known[0] is not record or known[1] != options:
+        known = (record, options, payload(record, **options))
         st.session_state[place] = known
-    data: bytes = known[3]
+    data: bytes = known[2]
     return data
 
 

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from attention_analyzer.dashboard.guard import plain
+
+if TYPE_CHECKING:
+    from attention_analyzer.dashboard.choices import Place
+    from attention_analyzer.record import AttentionRecord
 
 #: What each number of the head table means, for column help.
 MEANINGS = {
@@ -56,3 +63,14 @@ def goals(row: Mapping[str, float]) -> str:
     if not found:
         return "No simple place gets a tenth of its weight."
     return "Its weight goes to " + ", ".join(f"{name} ({value:.0%})" for value, name in found[:3]) + "."
+
+
+def weight(record: AttentionRecord, place: Place, query: int, key: int) -> str:
+    """One weight, and its rank among those of its query."""
+    entry = record.entry(name=place.site)
+    row = entry.weights[place.head, query]
+    value = float(row[key])
+    rank = int((row > row[key]).sum()) + 1
+    order = "the most" if rank == 1 else f"number {rank} of {len(row)}"
+    names = plain(entry.queries.pieces[query].strip() or "␣"), plain(entry.keys.pieces[key].strip() or "␣")
+    return f"“{names[0]}” looks at “{names[1]}” with weight **{value:.3f}**, {order} among all that it looks at."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,18 +66,33 @@ class PayloadWriter:
 
     def parts(self, header: dict[str, Any]) -> list[bytes]:
         """The payload in pieces: prelude with header first, then every block."""
-        text = json.dumps({**header, "blocks": self._entries}, ensure_ascii=False, allow_nan=False)
-        # A lone surrogate is a legal Python string but no legal UTF-8; it must not stop the whole page.
-        encoded = text.encode("utf-8", errors="replace")
-        total = PRELUDE.size + len(encoded) + sum(map(len, self._stored))
-        prelude = PRELUDE.pack(MAGIC, VERSION, len(encoded), zlib.crc32(encoded), 0, total)
-        return [prelude + encoded, *self._stored]
+        return [_head({**header, "blocks": self._entries}, sum(map(len, self._stored))), *self._stored]
 
     def _append(self, data: bytes, entry: dict[str, Any]) -> int:
         offset = sum(int(known["stored"]) for known in self._entries)
         self._entries.append({"offset": offset, "stored": len(data), "crc": zlib.crc32(data), **entry})
         self._stored.append(data)
         return len(self._entries) - 1
+
+
+def with_state(data: bytes, state: Mapping[str, Any]) -> bytes:
+    """The same payload with another state to show first; its blocks are taken over as they are.
+
+    Raises:
+        FileFormatError: the bytes are no payload.
+    """
+    header = {**read_payload(data).header, "state": dict(state)}
+    body = memoryview(data)[PRELUDE.size + PRELUDE.unpack_from(data)[2] :]
+    return b"".join([_head(header, len(body)), body])
+
+
+def _head(header: dict[str, Any], size: int) -> bytes:
+    """Prelude and header, in front of ``size`` bytes of blocks."""
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False)
+    # A lone surrogate is a legal Python string but no legal UTF-8; it must not stop the whole page.
+    encoded = text.encode("utf-8", errors="replace")
+    total = PRELUDE.size + len(encoded) + size
+    return PRELUDE.pack(MAGIC, VERSION, len(encoded), zlib.crc32(encoded), 0, total) + encoded
 
 
 @dataclass(frozen=True)

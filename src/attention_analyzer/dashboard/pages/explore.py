@@ -1,47 +1,59 @@
-"""Explore: a text, its heads, one head in words, and what happens if it looks elsewhere."""
+"""Explore: a text, its heads, and one head in words."""
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
-from attention_analyzer.dashboard.choices import HEAD, LAYER, analyzer_of, head_boxes, model_box, record_of, text_boxes
+from attention_analyzer.dashboard.choices import Place, head_boxes, model_box, reading, texts_box
 from attention_analyzer.dashboard.export import offer_figure, offer_file, offer_script, offer_table
-from attention_analyzer.dashboard.viewer_component import attention_view
-from attention_analyzer.dashboard.words import MEANINGS, goals, reach, spread
-from attention_analyzer.record import AttentionRecord
+from attention_analyzer.dashboard.guard import plain
+from attention_analyzer.dashboard.linked import linked_view, token_boxes
+from attention_analyzer.dashboard.sharing import Given, heads_of
+from attention_analyzer.dashboard.words import MEANINGS, goals, reach, spread, weight
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from attention_analyzer.record import AttentionRecord
+
+#: How many models are shown side by side.
+MOST_MODELS = 3
+_DETAIL = "detail"
 
 
 def show() -> None:
     st.header("What do the heads look at?")
-    models = model_box()
-    text, second = text_boxes()
-    if not models or not text.strip():
+    models = model_box(MOST_MODELS)
+    given = texts_box()
+    if not models or given is None:
         st.info("Choose a model and type a text; everything else appears at once.")
         return
-    shown = models[0]
-    if len(models) > 1:
-        shown = st.segmented_control("Shown", models, default=models[0], key="shown") or models[0]
-    given = (text, second) if second.strip() else text
-    truncate = st.session_state.get("truncate", False)
-    with st.spinner("Reading the text …"):
-        record = record_of(shown, given, truncate)
-    key = f"view-{shown}"
-    attention_view(record, key=key, height=680, on_select=_follow)
-    stack, kind, layer, head = head_boxes(record)
-    table = heads_of(shown, given, truncate)
+    name = _in_detail(models)
+    records = {model: reading(model, given) for model in models}
+    record, cut = records[name]
+    views = st.container()
+    place = head_boxes(record)
+    query, key = token_boxes(record, place)
+    with views:
+        columns = st.columns(len(models))
+        for model, column in zip(models, columns, strict=True):
+            with column:
+                _view(model, records[model][0], place, (query, key), detail=model == name, alone=len(models) == 1)
+    table = heads_of(name, given, cut)
     row = table[
-        (table["stack"] == stack) & (table["kind"] == kind) & (table["layer"] == layer) & (table["head"] == head)
+        (table["stack"] == place.stack)
+        & (table["kind"] == place.kind)
+        & (table["layer"] == place.layer)
+        & (table["head"] == place.head)
     ].iloc[0]
-    left, right = st.columns(2)
-    with left:
-        st.subheader(f"L{layer}H{head} in words")
-        numbers = {str(name): float(row[name]) for name in MEANINGS}
-        for sentence in (spread(numbers), reach(numbers), goals(numbers)):
-            st.markdown(f"- {sentence}")
-        _labels(shown, given, truncate, (stack, kind, layer, head))
-    with right:
-        _what_if(shown, given, record, (stack, kind, layer, head))
+    st.subheader(f"{place} in words")
+    numbers = {str(name): float(row[name]) for name in MEANINGS}
+    for sentence in (spread(numbers), reach(numbers), goals(numbers)):
+        st.markdown(f"- {sentence}")
+    if query is not None and key is not None:
+        st.markdown(f"- {weight(record, place, query, key)}")
     with st.expander("All heads in numbers"):
         st.dataframe(
             table,
@@ -49,44 +61,56 @@ def show() -> None:
             column_config={name: st.column_config.NumberColumn(help=text) for name, text in MEANINGS.items()},
         )
     with st.expander("Export"):
-        _export(shown, given, record, table, layer, head)
+        _export(name, given, record, cut, table, place)
 
 
-@st.cache_data(max_entries=100, show_spinner=False)
-def heads_of(name: str, given: str | tuple[str, str], truncate: bool) -> pd.DataFrame:
-    """The head table of a record."""
-    return record_of(name, given, truncate).heads()
+def _in_detail(models: tuple[str, ...]) -> str:
+    """Which of several models the words are about."""
+    if len(models) == 1:
+        return models[0]
+    if st.session_state.get(_DETAIL) not in models:
+        st.session_state[_DETAIL] = models[0]
+    return st.segmented_control("In detail", models, key=_DETAIL, format_func=plain, required=True) or models[0]
 
 
-def _follow(selection: dict[str, object]) -> None:
-    """What was chosen in the viewer is chosen in the boxes too."""
-    for key in (LAYER, HEAD):
-        if isinstance(selection.get(key), int):
-            st.session_state[key] = selection[key]
-
-
-def _labels(name: str, given: str | tuple[str, str], truncate: bool, place: tuple[str, str, int, int]) -> None:
-    """Placeholder for pattern labels."""
-
-
-def _what_if(
-    name: str, given: str | tuple[str, str], record: AttentionRecord, place: tuple[str, str, int, int]
+def _view(
+    model: str,
+    record: AttentionRecord,
+    place: Place,
+    chosen: tuple[int | None, int | None],
+    *,
+    detail: bool,
+    alone: bool,
 ) -> None:
-    """Placeholder for interventions."""
+    """One model's viewer; the one in detail follows the boxes, and any that is used becomes that one."""
+
+    def choose() -> None:
+        if not alone:
+            st.session_state[_DETAIL] = model
+
+    if not alone:
+        st.markdown(f"**{plain(model)}**" if detail else plain(model))
+    here = place if detail or place.site in [site.name for site in record.sites] else None
+    if here is None or here.head >= record.entry(name=here.site).site.heads:
+        first = record.sites[0]
+        here = Place(first.stack, first.kind, first.layer, 0)
+    query, key = chosen if detail else (None, None)
+    linked_view(record, here, query, key, name=f"view-{model}", height=680 if alone else 560, on_choose=choose)
 
 
-def _export(
-    name: str, given: str | tuple[str, str], record: AttentionRecord, table: pd.DataFrame, layer: int, head: int
-) -> None:
-    offer_table(table, "heads")
-    offer_figure(record.figure(layer, head), f"L{layer}H{head}")
+def _export(name: str, given: Given, record: AttentionRecord, cut: bool, table: pd.DataFrame, place: Place) -> None:
+    where = f"layer={place.layer}, head={place.head}, stack={place.stack!r}, kind={place.kind!r}"
+    offer_table(table, "heads", "All heads")
+    offer_figure(
+        lambda: record.figure(place.layer, place.head, stack=place.stack, kind=place.kind), str(place), f"{place}"
+    )
     offer_file("Page (HTML)", lambda: record.html().encode(), "attention.html", "text/html")
     offer_script(
         [
             f"analyzer = AttentionAnalyzer({name!r})",
-            f"record = analyzer.record({given!r})",
-            "print(record.heads())",
-            f'record.figure(layer={layer}, head={head}).savefig("L{layer}H{head}.svg")',
+            f"record = analyzer.record({given!r}{', truncate=True' if cut else ''})",
+            'record.heads().to_csv("heads.csv", index=False)',
+            f'record.figure({where}).savefig("{place}.svg")',
             'record.to_html("attention.html")',
         ]
     )

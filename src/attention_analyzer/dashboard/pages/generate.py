@@ -4,55 +4,103 @@ from __future__ import annotations
 
 import streamlit as st
 
-from attention_analyzer.dashboard.choices import analyzer_of, model_box
+from attention_analyzer.dashboard.choices import head_boxes, model_box
 from attention_analyzer.dashboard.export import offer_file, offer_script, offer_table
-from attention_analyzer.dashboard.viewer_component import attention_view
+from attention_analyzer.dashboard.kept import keep, restore, text_box
+from attention_analyzer.dashboard.linked import linked_view, token_boxes
+from attention_analyzer.dashboard.sharing import analyzer_of, asking
 from attention_analyzer.errors import InputError
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.view.written import written_tokens
 
+PROMPT, COUNT, VARY, SEED = "prompt", "tokens", "vary", "seed"
+_EXAMPLES = {"encoder-decoder": "3 May 1987", "decoder": "Mr and Mrs Smith went to town. Mr and Mrs"}
+
 
 def show() -> None:
     st.header("What does the model look at while it writes?")
-    models = model_box()
+    models = model_box(default=("demo-decoder",))
     if not models:
-        st.info("Choose a model that writes, such as demo-decoder.")
+        st.info("Choose a model that writes, such as demo-decoder or demo-translator.")
         return
-    columns = st.columns([4, 1])
-    prompt = columns[0].text_area("Prompt", "Once upon a time", key="prompt", bind="query-params", max_chars=4000)
-    count = columns[1].number_input("Tokens to write", 1, 400, 30, key="tokens", bind="query-params")
-    sample = columns[1].toggle(
-        "Vary", key="vary", bind="query-params", help="Draw tokens by chance, with a fixed seed."
-    )
-    analyzer = analyzer_of(models[0])
-    if not analyzer.loaded.can_generate:
-        writers = "demo-decoder or demo-translator"
-        raise InputError(f"{models[0]} reads text but cannot write any; choose a model such as {writers}.")
+    name = models[0]
+    loaded = analyzer_of(name).loaded
+    if not loaded.can_generate:
+        raise InputError(
+            f"{name} reads text but cannot write any; choose a model that writes, such as demo-decoder or "
+            "demo-translator."
+        )
+    prompt = text_box("Prompt", _EXAMPLES.get(loaded.architecture, ""), PROMPT, max_chars=20_000, height=80)
+    if not prompt.strip():
+        st.info("Type what the model shall go on from.")
+        return
+    count, seed = _options()
     with st.spinner("Writing …"):
-        record = written(models[0], prompt or "", int(count or 1), bool(sample))
-    st.markdown("**Written**")
-    st.text(str(record.notes["written"]).strip() or "(nothing: the model ended at once)")
-    attention_view(record, key=f"view-{record.fingerprint}-{models[0]}", height=560)
+        record = written(name, prompt, count, seed)
+    st.caption("Written")
+    st.code(
+        str(record.notes["written"]).strip() or "(nothing: the model ended at once)", language=None, wrap_lines=True
+    )
+    views = st.container()
+    place = head_boxes(record)
+    query, key = token_boxes(record, place)
+    with views:
+        linked_view(record, place, query, key, name=f"written-{name}", height=560)
     st.subheader("What each written token looked at")
+    st.caption("Means over all heads of all layers; the row of a token is that of the position which predicts it.")
     table = written_tokens(record)
     st.dataframe(table, hide_index=True, width="stretch")
     with st.expander("Export"):
-        offer_table(table, "written")
+        offer_table(table, "written", "Written tokens")
         offer_file("Page (HTML)", lambda: record.html().encode(), "written.html", "text/html")
-        offer_script(
-            [
-                f"analyzer = AttentionAnalyzer({models[0]!r})",
-                f"record = analyzer.generate({prompt!r}, max_new_tokens={count})",
-                'print(record.notes["written"])',
-            ]
-        )
+        offer_script(_script(name, prompt, count, seed), "written")
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)
-def written(name: str, prompt: str, count: int, sample: bool) -> AttentionRecord:
+def written(name: str, prompt: str, count: int, seed: int | None) -> AttentionRecord:
     """A record of what the model wrote; the same answer for the same question, also where it is drawn by chance."""
     import torch
 
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return analyzer_of(name).generate(prompt, max_new_tokens=count, do_sample=sample)
+    with asking(name) as analyzer, torch.random.fork_rng(devices=[]):
+        if seed is None:
+            return analyzer.generate(prompt, max_new_tokens=count)
+        torch.manual_seed(seed)
+        return analyzer.generate(prompt, max_new_tokens=count, do_sample=True)
+
+
+def _options() -> tuple[int, int | None]:
+    """How many tokens, and the seed of the draw; None for the likeliest token each time."""
+    columns = st.columns([2, 2, 2], vertical_alignment="bottom")
+    for key, otherwise in ((COUNT, 30), (VARY, False), (SEED, 0)):
+        restore(key, otherwise)
+    count = columns[0].number_input("Tokens to write", 1, 400, key=COUNT, bind="query-params")
+    vary = columns[1].toggle(
+        "Vary",
+        key=VARY,
+        bind="query-params",
+        help="Draw each token by its probability, instead of taking the likeliest.",
+    )
+    keep(COUNT, count)
+    keep(VARY, vary)
+    if not vary:
+        return int(count or 1), None
+    seed = columns[2].number_input(
+        "Seed", 0, 9999, key=SEED, bind="query-params", help="Another number draws another text."
+    )
+    keep(SEED, seed)
+    return int(count or 1), int(seed or 0)
+
+
+def _script(name: str, prompt: str, count: int, seed: int | None) -> list[str]:
+    drawn = seed is not None
+    return [
+        *(["import torch"] if drawn else []),
+        "from attention_analyzer.view.written import written_tokens",
+        "",
+        f"analyzer = AttentionAnalyzer({name!r})",
+        *([f"torch.manual_seed({seed})"] if drawn else []),
+        f"record = analyzer.generate({prompt!r}, max_new_tokens={count}{', do_sample=True' if drawn else ''})",
+        'print(record.notes["written"])',
+        'written_tokens(record).to_csv("written.csv", index=False)',
+        'record.to_html("written.html")',
+    ]
