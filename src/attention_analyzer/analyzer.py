@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from attention_analyzer.attribution import AttributionComparison, TokenImportance
+    from attention_analyzer.corpus import Corpus
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations
     from attention_analyzer.metrics.metric import Metric
@@ -325,6 +326,28 @@ class AttentionAnalyzer:
         from attention_analyzer.linguistics import relations
 
         return relations(self.loaded, annotated, **options)
+
+    def scan(self, inputs: Any, store: str | Path, **options: Any) -> Corpus:
+        """Measure every head on every text of a corpus, into a folder that can be asked; see :class:`.corpus.Corpus`.
+
+        A scan that was stopped goes on where it was when it is called again, and ends with the same tables.
+
+        Args:
+            inputs: files, folders, patterns or datasets (txt, csv, jsonl, parquet, conllu, Hugging Face datasets on
+                disk), or any iterable of texts. They are streamed.
+            store: the folder.
+            options: ``column`` with the text; ``unit`` of plain text files ("line", "paragraph", "file"); ``truncate``;
+                ``examples`` kept per head; ``links=False`` for a small store that cannot be searched;
+                ``batch_tokens``; ``engine="ray"`` with ``workers`` and ``address``; ``progress``: False, or a function
+                that is given a :class:`.corpus.Progress`.
+
+        Raises:
+            InputError: an input or setting cannot be used, or the store is of another model, setting or input.
+            AttentionAnalyzerError: the store cannot be written; what was finished is kept.
+        """
+        from attention_analyzer.corpus import scan
+
+        return scan(self.loaded, inputs, store, **options)
 
     # Inside
 

@@ -21,6 +21,7 @@ COMMANDS = (
     ("generate", "generate", "generate"),
     ("patterns", "patterns", "patterns"),
     ("relations", "relations", "relations"),
+    ("corpus", "corpus", "corpus"),
     ("what-if", "what_if", "what_if"),
     ("app", "app", "app"),
     ("doctor", "doctor", "doctor"),

@@ -8,7 +8,7 @@ from attention_analyzer.text.readers.row import BadRow, Reader, ReadOptions, Row
 
 
 class Dataset(Reader):
-    """A Hugging Face dataset in a folder (``save_to_disk``), with all its splits; mapped into memory, not read into it."""
+    """A Hugging Face dataset in a folder (``save_to_disk``), all its splits; mapped into memory, not read into it."""
 
     name = "Hugging Face dataset"
     suffixes = ()

@@ -1,0 +1,167 @@
+"""``attn corpus``: scan many texts into a store, and ask it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attention_analyzer.cli.options import Device, Model, Output, Truncate, analyzer_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+corpus = typer.Typer(help="Measure all heads on many texts, and ask what was found.", no_args_is_help=True)
+Store = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of a scan.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows to show.")]
+
+
+@corpus.command()
+def scan(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT…",
+            help="Files, folders, patterns (data/**/*.jsonl) or Hugging Face datasets on disk: "
+            ".txt, .csv, .jsonl, .parquet, .conllu, .conll.",
+        ),
+    ],
+    *,
+    store: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; an unfinished scan goes on.")],
+    model: Model = None,
+    column: Annotated[str | None, typer.Option(help="Column or key with the text.")] = None,
+    unit: Annotated[str, typer.Option(help="What of a .txt file is one text: line, paragraph or file.")] = "line",
+    truncate: Truncate = False,
+    examples: Annotated[int, typer.Option(min=0, help="Examples to keep for each head and measure.")] = 10,
+    links: Annotated[bool, typer.Option(help="Keep what every token looks at, for searching.")] = True,
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens that run together.")] = 4096,
+    engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="Ray workers, one model each.")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster (auto finds it).")] = None,
+    device: Device = "auto",
+) -> None:
+    """Measure every head on every text. Stopped at any moment, the same command goes on where it was."""
+    from attention_analyzer.errors import InputError
+
+    if unit not in ("line", "paragraph", "file"):
+        raise InputError(f"--unit is line, paragraph or file, not {unit!r}.")
+    done = analyzer_for(model, device).scan(
+        [Path(each) for each in inputs],
+        store,
+        column=column,
+        unit=unit,
+        truncate=truncate,
+        examples=examples,
+        links=links,
+        batch_tokens=batch_tokens,
+        engine=engine,
+        workers=workers,
+        address=address,
+    )
+    told = done.manifest
+    print(f"{told.texts:,} texts, {told.tokens:,} tokens in {store}")
+    if told.problems:
+        print(f"{told.problems:,} rows were left out:")
+        for row in done.problems().head(10).itertuples():
+            print(f"  {row.place}: {row.reason}")
+        if told.problems > 10:
+            print(f"  … more of them in attn corpus query {store} 'FROM problems'")
+
+
+@corpus.command()
+def heads(
+    store: Store,
+    measure: Annotated[str, typer.Argument(help="A metric or pattern, such as entropy or previous_token.")] = "entropy",
+    *,
+    output: Output = None,
+    limit: Limit = 20,
+) -> None:
+    """Every head's mean of a measure with its 95 % interval over texts, the largest first."""
+    from attention_analyzer.corpus import Corpus
+
+    table = Corpus.open(store).heads(measure).sort_values("mean", ascending=False, kind="stable")
+    _show(table if output else table.drop(columns="measure").head(limit), output, measure)
+
+
+@corpus.command()
+def examples(
+    store: Store,
+    *,
+    layer: Annotated[int, typer.Option("--layer", "-l", help="Layer, counted from zero.")],
+    head: Annotated[int, typer.Option("--head", "-h", help="Head, counted from zero.")],
+    by: Annotated[str, typer.Option(help="pairs of tokens, or a metric or pattern.")] = "pairs",
+    stack: Annotated[str | None, typer.Option(help="encoder or decoder.")] = None,
+    kind: Annotated[str | None, typer.Option(help="self or cross.")] = None,
+    output: Output = None,
+    limit: Limit = 10,
+) -> None:
+    """Where a head is strongest: token pairs, or the texts where a measure is largest."""
+    from attention_analyzer.corpus import Corpus
+
+    table = Corpus.open(store).examples(layer, head, by, stack=stack, kind=kind)
+    if output is None:
+        names = ["rank", "value", "query_piece", "key_piece", "content", "place"]
+        table = _shortened(table.head(limit)[[name for name in names if name in table]])
+    _show(table, output, f"L{layer}H{head}: {by}")
+
+
+@corpus.command()
+def query(
+    store: Store,
+    sql: Annotated[str, typer.Argument(help="SQL over heads, examples, problems, texts, tokens, links.")],
+    *,
+    output: Output = None,
+) -> None:
+    """Ask in SQL (DuckDB)."""
+    from attention_analyzer.corpus import Corpus
+
+    _show(Corpus.open(store).sql(sql), output, "")
+
+
+@corpus.command()
+def search(
+    store: Store,
+    *,
+    from_: Annotated[
+        str, typer.Option("--from", help="Which tokens look: a word, piece:…, pos:…, relation:…, special or any.")
+    ],
+    to: Annotated[str, typer.Option("--to", help="What they look at: the same, or governor or dependent.")],
+    layer: Annotated[int | None, typer.Option("--layer", "-l", help="With --head: show the places.")] = None,
+    head: Annotated[int | None, typer.Option("--head", "-h", help="With --layer: show the places.")] = None,
+    output: Output = None,
+    limit: Limit = 10,
+) -> None:
+    """Where do heads look from X to Y? The heads that do it most; with --layer and --head the places."""
+    from attention_analyzer.corpus import Corpus
+    from attention_analyzer.errors import InputError
+
+    if (layer is None) != (head is None):
+        raise InputError("--layer and --head go together: they say whose places to show.")
+    opened = Corpus.open(store)
+    title = f"{from_} → {to}"
+    if layer is None or head is None:
+        table = opened.search(from_, to)
+        _show(table if output else table.head(limit), output, title)
+        return
+    table = opened.matches(from_, to, layer, head, limit=limit)
+    if output is None:
+        table = _shortened(table[["query_piece", "key_piece", "weight", "content", "place"]])
+    _show(table, output, f"L{layer}H{head}: {title}")
+
+
+def _show(table: pd.DataFrame, output: Path | None, title: str) -> None:
+    from attention_analyzer.cli.tables import check_format, print_table, write_table
+
+    check_format(output)
+    if output is None:
+        print_table(table, title=title)
+    else:
+        write_table(table, output)
+        print(f"{len(table)} rows written to {output}")
+
+
+def _shortened(table: pd.DataFrame, most: int = 80) -> pd.DataFrame:
+    """Texts as they fit a line."""
+    shown = [text if len(text) <= most else f"{text[: most - 1]}…" for text in table["content"]]
+    return table.assign(content=[" ".join(text.split()) for text in shown])

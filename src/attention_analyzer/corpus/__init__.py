@@ -1,0 +1,9 @@
+"""Whole corpora: every head measured on every text, in a store that can be asked."""
+
+from __future__ import annotations
+
+from attention_analyzer.corpus.corpus import Corpus
+from attention_analyzer.corpus.progress import Progress
+from attention_analyzer.corpus.scan import scan
+
+__all__ = ["Corpus", "Progress", "scan"]

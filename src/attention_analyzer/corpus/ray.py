@@ -1,0 +1,109 @@
+"""The same work on a Ray cluster: one model per worker, results taken in the order of the chunks.
+
+Chunks are the unit here as everywhere, so a cluster's tables are those of one machine. A worker that dies is started
+again and its chunk runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from attention_analyzer.corpus.rows import Chunk
+from attention_analyzer.corpus.worker import ChunkResult, WorkSettings, work
+from attention_analyzer.errors import AttentionAnalyzerError, InputError, MissingDependencyError
+from attention_analyzer.models.loaded import LoadedModel
+
+#: How often a chunk may lose its worker before it is taken to be the chunk's fault.
+LIVES = 4
+#: Chunks that wait for, or are with, each worker.
+_AHEAD = 2
+_CORES_A_WORKER = 4
+
+
+class Worker:
+    """One model, in a process of its own somewhere in the cluster."""
+
+    def __init__(self, loaded: LoadedModel, settings: WorkSettings, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.loaded, self.settings = loaded, settings
+
+    def work(self, chunk: Chunk) -> ChunkResult:
+        return work(self.loaded, chunk, self.settings)
+
+
+def work_with_ray(
+    loaded: LoadedModel, chunks: Iterator[Chunk], settings: WorkSettings, *, workers: int | None, address: str | None
+) -> Iterator[ChunkResult]:
+    """Results in the order of the chunks.
+
+    Args:
+        workers: how many; by default one for every four cores, or one for every GPU if the model is on one.
+        address: of a running cluster ("auto" finds it); None joins the one that this process has joined already, or
+            starts one on this machine for as long as it is needed.
+
+    Raises:
+        MissingDependencyError: Ray is not installed.
+        InputError: the cluster has no room for so many workers.
+        AttentionAnalyzerError: a chunk has killed its worker :data:`LIVES` times.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise MissingDependencyError("ray", "ray", "engine='ray'") from None
+
+    if workers is not None and workers < 1:
+        raise InputError(f"workers must be at least 1, not {workers}.")
+    joined = ray.is_initialized()
+    if not joined:
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        yield from _results(ray, _started(ray, loaded, settings, workers), chunks)
+    finally:
+        if not joined:
+            ray.shutdown()
+
+
+def _started(ray: Any, loaded: LoadedModel, settings: WorkSettings, workers: int | None) -> list[Any]:
+    has = ray.cluster_resources()
+    cores, gpus = int(has.get("CPU", 1)), int(has.get("GPU", 0))
+    on_gpu = loaded.device.type == "cuda"
+    count = workers or (max(gpus, 1) if on_gpu else max(cores // _CORES_A_WORKER, 1))
+    if count > (gpus if on_gpu else cores):
+        raise InputError(f"{count} workers were asked for, but the cluster has {cores} cores and {gpus} GPUs.")
+    threads = max(cores // count, 1)
+    actor = ray.remote(Worker).options(
+        num_cpus=1 if on_gpu else threads, num_gpus=1 if on_gpu else 0, max_restarts=-1, max_task_retries=LIVES - 1
+    )
+    model = ray.put(loaded)
+    return [actor.remote(model, settings, threads) for _ in range(count)]
+
+
+def _results(ray: Any, actors: list[Any], chunks: Iterator[Chunk]) -> Iterator[ChunkResult]:
+    """As many chunks ahead as keep the workers busy; memory is bounded by them."""
+    waiting: list[tuple[Chunk, Any]] = []
+    rest = iter(chunks)
+    turn = 0
+    while True:
+        while len(waiting) < _AHEAD * len(actors) and (chunk := next(rest, None)) is not None:
+            waiting.append((chunk, actors[turn % len(actors)].work.remote(chunk)))
+            turn += 1
+        if not waiting:
+            return
+        chunk, reference = waiting.pop(0)
+        yield _result(ray, chunk, reference)
+
+
+def _result(ray: Any, chunk: Chunk, reference: Any) -> ChunkResult:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        # What a worker raised on purpose is raised here as it was there.
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        raise AttentionAnalyzerError(
+            f"Rows {chunk.first} to {chunk.stop - 1} lost their worker {LIVES} times ({type(error).__name__}); perhaps "
+            "they need more memory than it has: lower batch_tokens, or use fewer workers. What was finished is kept."
+        ) from None

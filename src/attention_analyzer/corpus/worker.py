@@ -1,0 +1,249 @@
+"""One chunk of texts through the model: what every engine does, wherever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from attention_analyzer.corpus.measures import BatchMeasurer, SiteValues
+from attention_analyzer.corpus.rows import Chunk, Problem
+from attention_analyzer.corpus.summary import KeptText, Summary
+from attention_analyzer.corpus.tables import LONGEST, texts_table, tokens_table
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.recording import Prepared, prepare, run
+from attention_analyzer.site import Site
+from attention_analyzer.text.readers import Row
+from attention_analyzer.text.tokenization import Pair
+from attention_analyzer.text.tokens import Tokens
+
+#: Texts that run together at most.
+MOST_TEXTS = 128
+#: Of a chunk's batches the first is proved, and every so many after it.
+PROVED_EVERY = 16
+
+
+@dataclass(frozen=True)
+class WorkSettings:
+    """What decides a scan's results.
+
+    Attributes:
+        truncate: cut what the model has no positions for, instead of leaving it out.
+        examples: how many texts and token pairs are kept for each head (and measure).
+        links: whether every token's strongest key is kept, for searching.
+        batch_tokens: tokens of a batch at most, padding included.
+    """
+
+    truncate: bool = False
+    examples: int = 10
+    links: bool = True
+    batch_tokens: int = 4096
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What a chunk gave.
+
+    Attributes:
+        number, stop, digest, share: of the chunk.
+        summary: None if the chunk had no text that could be used.
+        linked: places of the sites whose links are in ``tokens``.
+        texts, tokens: tables for the store; None where they are not kept.
+        problems: rows that were left out.
+        text_count, token_count: what was analysed.
+        batches, proved: forwards, and how many of them had their outputs rebuilt from the weights.
+        deviation: the largest deviation met there, relative.
+    """
+
+    number: int
+    stop: int
+    digest: str
+    share: float | None
+    summary: Summary | None
+    linked: tuple[int, ...]
+    texts: pa.Table | None
+    tokens: pa.Table | None
+    problems: tuple[Problem, ...]
+    text_count: int
+    token_count: int
+    batches: int
+    proved: int
+    deviation: float
+
+
+@dataclass(frozen=True)
+class _TextResult:
+    number: int
+    row: Row
+    tokens: Tokens
+    target: Tokens | None
+    values: NDArray[np.float32]
+    pair_weight: NDArray[np.float32]
+    pair_place: NDArray[np.int32]
+    strongest: NDArray[np.uint16] | None
+    weight: NDArray[np.float16] | None
+
+
+def work(loaded: LoadedModel, chunk: Chunk, settings: WorkSettings) -> ChunkResult:
+    """Run a chunk.
+
+    Texts of about the same length run together. The first batch and every sixteenth after it are proved: their module
+    outputs are rebuilt from the weights and compared with the model's own.
+
+    Raises:
+        CaptureError: the weights do not reproduce the model's own outputs.
+        UnsupportedModelError: the model's attention cannot be scanned.
+    """
+    problems = list(chunk.problems)
+    sites: tuple[Site, ...] = ()
+    linked: tuple[int, ...] = ()
+    found: list[_TextResult] = []
+    batches = proved = 0
+    deviation = 0.0
+    for batch in _batches(loaded, chunk.texts, settings, problems):
+        check = batches % PROVED_EVERY == 0
+        prepared = prepare(loaded, [row.text for _, row in batch], truncate=settings.truncate)
+        forward = run(loaded, prepared, keep=BatchMeasurer(prepared, loaded.device).keep, check=check)
+        sites = tuple(site for site, _ in forward.sites)
+        linked = tuple(place for place, (_, site) in enumerate(forward.sites) if site.of_text and settings.links)
+        found += _texts(batch, prepared, [values for _, values in forward.sites], settings.links)
+        batches, proved, deviation = batches + 1, proved + check, max(deviation, forward.deviation)
+    found.sort(key=lambda text: text.number)
+    rows = [(text.number, text.row) for text in found]
+    tokens = [text.tokens for text in found]
+    links = [(text.strongest, text.weight) for text in found if text.strongest is not None and text.weight is not None]
+    keep = settings.links and bool(found)
+    return ChunkResult(
+        number=chunk.number,
+        stop=chunk.stop,
+        digest=chunk.digest,
+        share=chunk.share,
+        summary=_summary(sites, found, settings.examples) if found else None,
+        linked=linked,
+        texts=texts_table(rows, tokens) if keep else None,
+        tokens=tokens_table(rows, tokens, [s for s, _ in links], [w for _, w in links]) if keep and links else None,
+        problems=tuple(sorted(problems, key=lambda problem: problem.row)),
+        text_count=len(found),
+        token_count=sum(map(len, tokens)),
+        batches=batches,
+        proved=proved,
+        deviation=deviation,
+    )
+
+
+def _batches(
+    loaded: LoadedModel, texts: Sequence[tuple[int, Row]], settings: WorkSettings, problems: list[Problem]
+) -> Iterator[list[tuple[int, Row]]]:
+    """Texts of about the same length; what is too long is entered in ``problems``."""
+    lengths = _lengths(loaded, [row.text for _, row in texts])
+    limit = loaded.max_length
+    fitting: list[tuple[int, int]] = []
+    for index, ((number, row), length) in enumerate(zip(texts, lengths, strict=True)):
+        cut = length if limit is None or not settings.truncate else min(length, limit)
+        if length == 0:
+            problems.append(Problem(number, row.place, "the tokenizer makes no token of the text"))
+        elif limit is not None and cut > limit:
+            reason = f"the text has {length} tokens, but the model has positions for {limit}"
+            problems.append(Problem(number, row.place, f"{reason}; cut it with truncate"))
+        elif settings.links and cut > LONGEST:
+            reason = f"the text has {length} tokens, but at most {LONGEST} can be searched"
+            problems.append(Problem(number, row.place, f"{reason}; scan without links"))
+        else:
+            fitting.append((cut, index))
+    batch: list[tuple[int, Row]] = []
+    width = 0
+    # The longest first: what does not fit into memory is met at once.
+    for length, index in sorted(fitting, key=lambda each: (-each[0], each[1])):
+        if batch and (len(batch) == MOST_TEXTS or width * (len(batch) + 1) > settings.batch_tokens):
+            yield batch
+            batch = []
+        width = width if batch else length
+        batch.append(texts[index])
+    if batch:
+        yield batch
+
+
+def _lengths(loaded: LoadedModel, texts: Sequence[str | Pair]) -> list[int]:
+    """Tokens of each main text."""
+    if not texts:
+        return []
+    two_stacks = loaded.architecture == "encoder-decoder"
+    whole = [text[0] if two_stacks and isinstance(text, tuple) else text for text in texts]
+    return [len(ids) for ids in loaded.need_tokenizer()(whole, verbose=False)["input_ids"]]
+
+
+def _texts(
+    batch: Sequence[tuple[int, Row]], prepared: Prepared, sites: Sequence[SiteValues], links: bool
+) -> Iterator[_TextResult]:
+    values = torch.cat([site.values for site in sites], 1).numpy()
+    pairs = [_strongest_pairs(site) for site in sites]
+    weight = torch.cat([each for each, _ in pairs], 1).numpy()
+    place = torch.cat([each for _, each in pairs], 1).int().numpy()
+    searched = [site for site in sites if site.of_text] if links else []
+    if searched:  # as [text, token, head]
+        strongest = torch.cat([site.strongest for site in searched], 1).clamp(min=0)
+        keys = strongest.transpose(1, 2).numpy().astype(np.uint16)
+        largest = torch.cat([site.largest for site in searched], 1).half().transpose(1, 2).numpy()
+    for index, (number, row) in enumerate(batch):
+        tokens = prepared.source[index]
+        size = len(tokens)
+        yield _TextResult(
+            number=number,
+            row=row,
+            tokens=tokens,
+            target=None if prepared.target is None else prepared.target[index],
+            values=values[index],
+            pair_weight=weight[index],
+            pair_place=place[index],
+            strongest=keys[index, :size] if searched else None,
+            weight=largest[index, :size] if searched else None,
+        )
+
+
+def _strongest_pairs(site: SiteValues) -> tuple[Tensor, Tensor]:
+    """Per text and head the query whose strongest key has the most weight, neither of them special.
+
+    Returns:
+        The weight ``[text, head]``, NaN where there is no such pair, and query and key ``[text, head, 2]``.
+    """
+    plain = torch.stack([_plain(each, site.strongest.shape[-1]) for each in site.queries])
+    plain_keys = torch.stack([_plain(each, max(map(len, site.keys))) for each in site.keys])
+    looks = site.strongest.clamp(min=0)
+    at_plain = plain_keys[:, None].expand(-1, looks.shape[1], -1).gather(-1, looks)
+    counts = plain[:, None] & at_plain & (site.strongest >= 0)
+    weight, query = site.largest.masked_fill(~counts, -1).max(-1)
+    key = looks.gather(-1, query[..., None])[..., 0]
+    return weight.masked_fill(weight < 0, torch.nan), torch.stack([query, key], -1)
+
+
+def _plain(tokens: Tokens, length: int) -> Tensor:
+    """bool ``[position]``: tokens that are neither special nor padding."""
+    flags = torch.zeros(length, dtype=torch.bool)
+    flags[: len(tokens)] = ~torch.tensor(tokens.is_special)
+    return flags
+
+
+def _summary(sites: tuple[Site, ...], found: Sequence[_TextResult], most: int) -> Summary:
+    kept = {
+        text.number: KeptText(
+            content=text.row.text if isinstance(text.row.text, str) else "\n".join(text.row.text),
+            place=text.row.place,
+            pieces=text.tokens.pieces,
+            others=() if text.target is None else text.target.pieces,
+        )
+        for text in found
+    }
+    return Summary.of(
+        sites,
+        np.array([text.number for text in found], dtype=np.int64),
+        np.stack([text.values for text in found]),
+        np.stack([text.pair_weight for text in found]),
+        np.stack([text.pair_place for text in found]),
+        kept,
+        most,
+    )
