@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import nn
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from attention_analyzer.attribution import AttributionComparison, TokenImportance
     from attention_analyzer.corpus import Corpus
+    from attention_analyzer.heads import HeadImportance, PruningCurve
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations
     from attention_analyzer.metrics.metric import Metric
@@ -292,6 +293,30 @@ class AttentionAnalyzer:
         from attention_analyzer.attribution import compare_attributions
 
         return compare_attributions(self.loaded, text, **options)
+
+    def head_importance(
+        self, texts: Sequence[str | Pair], method: Literal["gradient", "silence"] = "gradient", **options: Any
+    ) -> HeadImportance:
+        """How much the model needs each head; see :func:`.heads.importance.head_importance`.
+
+        Args:
+            method: "gradient" (of the loss, by a factor on the head) or "silence" (what changes without the head).
+            options: ``heads`` (sets to be silenced), ``measure``, ``silence_with``, ``labels``, ``progress`` ….
+
+        Raises:
+            UnsupportedModelError: attention that cannot be altered, or by gradient no loss.
+        """
+        from attention_analyzer.heads import head_importance
+
+        return head_importance(self.loaded, texts, method, **options)
+
+    def pruning_curve(
+        self, texts: Sequence[str | Pair], method: Literal["gradient", "silence"] = "gradient", **options: Any
+    ) -> PruningCurve:
+        """What is left while more and more heads are silent; see :func:`.heads.pruning.pruning_curve`."""
+        from attention_analyzer.heads import pruning_curve
+
+        return pruning_curve(self.loaded, texts, method, **options)
 
     # Interventions
 

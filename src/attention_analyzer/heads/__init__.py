@@ -1,0 +1,8 @@
+"""What heads are to one another and to the model: how alike, how much needed, how they change with depth."""
+
+from __future__ import annotations
+
+from attention_analyzer.heads.importance import HeadImportance, head_importance
+from attention_analyzer.heads.pruning import PruningCurve, pruning_curve
+
+__all__ = ["HeadImportance", "PruningCurve", "head_importance", "pruning_curve"]

@@ -1,0 +1,60 @@
+"""Gradient importance: how much the loss would feel a head fade (Michel et al. 2019, equation 2).
+
+``I_h = E_x |Att_h(x)ᵀ ∂L(x)/∂Att_h(x)|``: the loss's derivative along the head's own output. That is the derivative by
+a factor on the head's output, taken at one; so a factor of one is put there, which changes no bit, and its gradient is
+asked for. Nothing else gets a gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.heads.trials import Trial
+from attention_analyzer.interventions.alter import seeing
+from attention_analyzer.interventions.order import same_draws
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.site import Site
+
+Progress = Callable[[int, int], object]
+
+
+def gradients(loaded: LoadedModel, trials: list[Trial], progress: Progress | None = None) -> Tensor:
+    """``[text, head of all sites]``, float64: the loss's derivative by a factor on each head's output.
+
+    Raises:
+        UnsupportedModelError: the model predicts nothing that has a loss.
+    """
+    if trials[0].task == "representation":
+        raise UnsupportedModelError(
+            f"{type(loaded.model).__name__} has no prediction and so no loss to differentiate; "
+            "use method='silence', which measures how heads change its hidden states, or load it with its head."
+        )
+    parts = []
+    for number, trial in enumerate(trials):
+        if progress is not None:
+            progress(number, len(trials))
+        parts.append(_gradients(loaded, trial))
+    return torch.cat(parts)
+
+
+def _gradients(loaded: LoadedModel, trial: Trial) -> Tensor:
+    factors: list[tuple[Site, Tensor]] = []
+
+    def see(site: Site, output: Tensor) -> Tensor:
+        # A tower that attends in windows has several rows a text.
+        factor = torch.ones(trial.texts, output.shape[2], dtype=output.dtype, device=output.device, requires_grad=True)
+        factors.append((site, factor))
+        return output * factor.repeat_interleave(output.shape[0] // trial.texts, 0)[:, None, :, None]
+
+    with seeing(loaded, trial.order, see) as model, torch.enable_grad():
+        measured = trial.measure(same_draws(model, trial.inputs))
+        found = torch.autograd.grad(measured.sum(), [factor for _, factor in factors], allow_unused=True)
+    by_site = {site.name: torch.zeros(trial.texts, site.heads, dtype=torch.float64) for site in trial.order.sites}
+    for (site, _), gradient in zip(factors, found, strict=True):
+        if gradient is not None:
+            by_site[site.name] += gradient.detach().double().cpu()
+    return torch.cat([by_site[site.name] for site in trial.order.sites], dim=1)
