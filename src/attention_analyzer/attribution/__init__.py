@@ -5,8 +5,21 @@ A new method is a new file in this room and one line in :data:`ATTRIBUTIONS`.
 
 from __future__ import annotations
 
+from attention_analyzer.attribution.choosing import TARGETS
+from attention_analyzer.attribution.comparison import AttributionComparison, compare_attributions
+from attention_analyzer.attribution.deletion import DELETIONS
 from attention_analyzer.attribution.importance import TokenImportance, token_importance
 from attention_analyzer.attribution.method import Attribution
 from attention_analyzer.attribution.table import ATTRIBUTIONS, attribution_named
 
-__all__ = ["ATTRIBUTIONS", "Attribution", "TokenImportance", "attribution_named", "token_importance"]
+__all__ = [
+    "ATTRIBUTIONS",
+    "DELETIONS",
+    "TARGETS",
+    "Attribution",
+    "AttributionComparison",
+    "TokenImportance",
+    "attribution_named",
+    "compare_attributions",
+    "token_importance",
+]

@@ -18,6 +18,7 @@ from attention_analyzer.text.tokens import Tokens
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 Unit = Literal["piece", "word"]
 Special = Literal["keep", "apart", "exclude"]
@@ -71,12 +72,13 @@ class TokenImportance:
             signed, they are shares of the absolute values.
         raw: the method's own numbers; below zero, where the method is signed, for what speaks against the target.
         method, title: the method's name, and what its numbers are.
-        target: what was predicted, in words; "" where the numbers do not depend on it.
+        target: what was predicted, in words.
         unit: whether tokens are pieces or words.
         special: what was done with special tokens: "keep" scores them like all others; "apart" leaves them out of the
             sum and shows them beside it; "exclude" leaves them out altogether.
         special_share: the share of the whole that special tokens have (in the sum, or besides it).
         special_tokens: with "apart", each special token and its share of the whole.
+        raw_of_all: the method's own numbers of all units, special tokens among them wherever they stand.
         notes: what else a reader should know, by name.
     """
 
@@ -90,6 +92,7 @@ class TokenImportance:
     special: Special
     special_share: float
     special_tokens: tuple[tuple[str, float], ...] = ()
+    raw_of_all: tuple[float, ...] = ()
     model_name: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -97,8 +100,7 @@ class TokenImportance:
         return len(self.tokens)
 
     def __repr__(self) -> str:
-        about = f" for {self.target}" if self.target else ""
-        return f"<TokenImportance by {self.method}{about}: {len(self)} {self.unit}s>"
+        return f"<TokenImportance by {self.method} for {self.target}: {len(self)} {self.unit}s>"
 
     @property
     def table(self) -> pd.DataFrame:
@@ -107,6 +109,12 @@ class TokenImportance:
 
         columns = {"token": self.tokens, "score": self.scores, "raw": self.raw}
         return pd.DataFrame({"position": range(len(self)), **columns})
+
+    def plot(self) -> Figure:
+        """The text's tokens with their scores as bars."""
+        from attention_analyzer.attribution.picture import importance_picture
+
+        return importance_picture(self)
 
     @property
     def special_handling(self) -> str:
@@ -124,6 +132,7 @@ def token_importance(
     text: str | Pair,
     *,
     method: str = "received",
+    target: str | None = None,
     unit: Unit = "piece",
     special: Special = "keep",
     truncate: bool = False,
@@ -134,18 +143,20 @@ def token_importance(
         text: a text or a pair; for an encoder–decoder source and target, or a source alone, whose target the model
             writes itself. It is the source whose tokens are scored.
         method: one of :data:`.table.ATTRIBUTIONS`.
+        target: what was predicted, written as in :data:`.choosing.TARGETS`; what the model was made for by default.
+            Methods that describe attention do not depend on it, or only on where it is read.
         unit: "piece", or "word" to sum the pieces of each word.
         special: what becomes of special tokens; see :class:`TokenImportance`.
         truncate: cut what the model has no positions for.
 
     Raises:
         InputError, TooLongError: the text or an option cannot be used.
-        SelectionError: there is no such method.
+        SelectionError: there is no such method, or no such target in this text.
         UnsupportedModelError: the method needs something that this model does not show.
     """
     chosen = attribution_named(method)
-    _check_options(unit, special)
-    question = ask(loaded, text, truncate=truncate)
+    check_options(unit, special)
+    question = ask(loaded, text, target, truncate=truncate)
     return present(chosen, chosen.find(question), question, units_of(question.tokens, unit), unit, special)
 
 
@@ -175,17 +186,19 @@ def present(
         raw=tuple(raw[shown].tolist()),
         method=method.name,
         title=method.title,
-        target="",
+        target=question.target.label,
         unit=unit,
         special=special,
         special_share=of_special / whole if whole else 0.0,
         special_tokens=tuple(apart) if special == "apart" else (),
+        raw_of_all=tuple(raw.tolist()),
         model_name=question.loaded.name,
         notes=notes,
     )
 
 
-def _check_options(unit: str, special: str) -> None:
+def check_options(unit: str, special: str) -> None:
+    """Refuse a unit or a handling of special tokens that is not there."""
     for label, value, known in (("unit", unit, UNITS), ("special", special, SPECIAL)):
         if value not in known:
             raise InputError(f"{label} must be one of {', '.join(known)}, not {value!r}.")

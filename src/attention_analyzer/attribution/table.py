@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from attention_analyzer.attribution.flow import Flow
+from attention_analyzer.attribution.gradient import GradientAttention
+from attention_analyzer.attribution.integrated import IntegratedGradients
+from attention_analyzer.attribution.last_layer import LastLayer
 from attention_analyzer.attribution.method import Attribution
+from attention_analyzer.attribution.norm import NormWeighted
 from attention_analyzer.attribution.received import Received
+from attention_analyzer.attribution.rollout import ChefersRollout, NormalisedRollout, Rollout, UnadjustedRollout
 from attention_analyzer.errors import SelectionError
 
-#: Every method, the plainest first.
-ATTRIBUTIONS: tuple[Attribution, ...] = (Received(),)
+#: Every method: first those that describe attention, then those that follow the prediction.
+ATTRIBUTIONS: tuple[Attribution, ...] = (
+    Received(),
+    LastLayer(),
+    Rollout(),
+    UnadjustedRollout(),
+    NormalisedRollout(),
+    ChefersRollout(),
+    Flow(),
+    NormWeighted(),
+    GradientAttention(),
+    IntegratedGradients(),
+)
 
 
 def attribution_named(name: str) -> Attribution:

@@ -1,12 +1,20 @@
-"""``attn tokens``: how important each token is, by any method."""
+"""``attn tokens``: how important each token is, by any method, and which method can be trusted on this text."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text, working
+
+if TYPE_CHECKING:
+    from attention_analyzer.attribution import AttributionComparison, TokenImportance
+
+_SHOWN = ["method", "comprehensiveness", "sufficiency", "deletion_area", "ahead_of_random", "beats_random"]
+_METHODS = "received, last_layer, rollout (…_unadjusted, …_normalised, …_chefer), flow, norm, gradient_attention, "
+_METHODS += "integrated_gradients."
 
 
 def tokens(
@@ -14,27 +22,84 @@ def tokens(
     *,
     model: Model = None,
     output: Output = None,
-    method: Annotated[str, typer.Option(help="How importance is found.")] = "received",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{_METHODS} received by default; may be given several times with --compare."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="What was predicted: next, next=X, written:K, sequence, mask, mask:K, class, tag:K, pooled …"
+        ),
+    ] = None,
     unit: Annotated[Literal["piece", "word"], typer.Option(help="What is scored.")] = "piece",
     special: Annotated[
         Literal["keep", "apart", "exclude"],
         typer.Option(help="Special tokens: scored like all others, shown apart, or left out."),
     ] = "keep",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="All methods side by side, judged by deleting tokens.")
+    ] = False,
+    deletion: Annotated[
+        Literal["mask", "hide", "remove"] | None, typer.Option(help="How --compare deletes a token.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw it: PNG, SVG or PDF.")] = None,
     truncate: Truncate = False,
     device: Device = "auto",
 ) -> None:
     """Say how important each token is: attention received, or an attribution by name."""
-    from attention_analyzer.cli.tables import check_format, print_table, write_table
+    from attention_analyzer.cli.tables import check_format
+    from attention_analyzer.errors import InputError
+    from attention_analyzer.view.figures import check_figure_path, save_figure
 
     check_format(output)
+    if figure is not None:
+        check_figure_path(figure)
+    if not compare and (len(method or ()) > 1 or deletion is not None):
+        raise InputError("Several methods, and deletion, are for --compare.")
     content = read_text(text)
     analyzer = analyzer_for(model, device)
-    with working("Scoring the tokens"):
-        found = analyzer.token_importance(content, method=method, unit=unit, special=special, truncate=truncate)
+    settings: dict[str, Any] = {"target": target, "unit": unit, "special": special, "truncate": truncate}
+    found: AttributionComparison | TokenImportance
+    if compare:
+        with working("Comparing the methods"):
+            found = analyzer.compare_attributions(content, methods=method, deletion=deletion, **settings)
+        _report_comparison(found, output)
+    else:
+        with working("Scoring the tokens"):
+            found = analyzer.token_importance(content, *(method or ()), **settings)
+        _report(found, output)
+    if figure is not None:
+        print(f"Drawn in {save_figure(found.plot(), figure)}")
+
+
+def _report(found: TokenImportance, output: Path | None) -> None:
+    from attention_analyzer.cli.tables import print_table, write_table
+
     if output is not None:
         write_table(found.table, output)
-        print(f"{len(found)} {unit}s written to {output}")
+        print(f"{len(found)} {found.unit}s written to {output}")
         return
-    print(f"{analyzer.name}: {found.title}")
+    print(f"{found.model_name}: {found.title}, for {found.target}")
     print_table(found.table, digits=4)
+    for token, share in found.special_tokens:
+        print(f"{token}: {share:.4f} of the whole")
     print(found.special_handling)
+
+
+def _report_comparison(found: AttributionComparison, output: Path | None) -> None:
+    from attention_analyzer.cli.tables import print_table, write_table
+
+    if output is not None:
+        write_table(found.table, output)
+        print(f"{len(found.importances)} methods written to {output}")
+        return
+    print_table(found.tokens)
+    print()
+    shown = found.table[_SHOWN]
+    # Random orders, in the last row, have no number of their own.
+    beaten = [f"{count} of 3" for count in shown["beats_random"][:-1]] + ["–"]
+    print_table(shown.assign(beats_random=beaten))
+    print(found.summary)
+    for name, reason in found.refused.items():
+        print(f"Without {name}: {reason}")
