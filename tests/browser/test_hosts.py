@@ -209,6 +209,27 @@ def test_right_to_left_text_and_emoji(opened: Opened, pages: Pages) -> None:
     assert opened.page.locator(".token").nth(2).inner_text() == "👩‍👩‍👧"
 
 
+def test_bytes_of_a_character_show_it_once(opened: Opened, pages: Pages) -> None:
+    text = "של 😀"
+    pieces = ("ש", "ש", "ל", " ", "😀", "😀")
+    spans = ((0, 1), (0, 1), (1, 2), (2, 3), (3, 4), (3, 4))
+    tokens = Tokens(pieces, spans=spans, texts=(text,))
+    size = len(tokens)
+    path = pages("bytes", lambda: AttentionRecord.from_weights(torch.full((1, size, size), 1 / size), tokens))
+    opened.go(path, {"view": "text", "query": 1, "key": 0}).drawn("text")
+    assert opened.page.locator(".text").inner_text().replace("\u200b", "") == "של␣😀"
+    assert opened.page.locator(".token").nth(1).get_attribute("aria-label").startswith("ש (a later part of it)")
+    # The sentence at the foot keeps its order: the token is isolated from it.
+    assert "query “\u2068ש\u2069” (1) · key “\u2068ש\u2069” (0)" in opened.foot()
+
+
+def test_the_text_view_brings_the_chosen_token_into_sight(opened: Opened, pages: Pages) -> None:
+    path = pages("long", lambda: query_key_record(queries=4001, layers=1, heads=2, channels=16))
+    opened.go(path, {"view": "text", "query": 3000}).drawn("text")
+    view, token = opened.page.locator(".view").bounding_box(), opened.page.locator(".token.chosen").bounding_box()
+    assert view["y"] < token["y"] < view["y"] + view["height"]
+
+
 def test_long_record_opens_and_answers(opened: Opened, pages: Pages) -> None:
     path = pages("long", lambda: query_key_record(queries=4001, layers=1, heads=2, channels=16))
     opened.go(path).drawn("heads", "heads")

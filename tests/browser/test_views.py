@@ -177,6 +177,80 @@ def test_difference_is_second_minus_first(opened: Opened, pages: Pages) -> None:
     assert {"0", "−0.250", "0.250"} <= found
 
 
+def test_difference_at_the_foot_is_a_difference(opened: Opened, pages: Pages) -> None:
+    one = AttentionRecord.from_weights(torch.tensor([[[1.0, 0], [0.5, 0.5]]]), ["a", "b"])
+    two = AttentionRecord.from_weights(torch.tensor([[[1.0, 0], [0.25, 0.75]]]), ["a", "b"])
+    opened.go(pages("difference", lambda: one, two), {"view": "difference", "query": 1, "key": 0}).drawn("difference")
+    opened.page.wait_for_function(
+        "() => document.querySelector('.attention-viewer').shadowRoot.querySelector('.now').textContent"
+        ".includes('second − first −0.250')"
+    )
+
+
+def planted_record() -> AttentionRecord:
+    """Heads that look at the token before, at the first token, and anywhere, in two layers."""
+    size = 40
+    previous = torch.eye(size)[[0, *range(size - 1)]]
+    first = torch.eye(size)[[0] * size]
+    spread = torch.softmax(2 * torch.randn(size, size, generator=torch.Generator().manual_seed(3)), -1)
+    layers = [torch.stack([first, previous]), torch.stack([previous, spread])]
+    return AttentionRecord.from_weights(layers, [f"t{index}" for index in range(size)], causal=False)
+
+
+#: Time for one drawing.
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+def test_heads_are_sorted_and_grouped(opened: Opened, pages: Pages) -> None:
+    opened.go(pages("planted", planted_record)).drawn("heads", "heads")
+    groups = opened.page.get_by_label("group by")
+    assert groups.locator("option").all_inner_texts() == [
+        "place in the model", "layer", "pattern, in this text", "alike in this text",
+    ]  # fmt: skip
+    # Left to right the arrow key goes through the heads in the order that is shown.
+    orders = {
+        ("pattern:previous_token", "layer"): ["L0H1", "L1H0", "L0H0", "L1H1"],
+        ("first_weight", "site"): ["L0H0", "L0H1", "L1H0", "L1H1"],
+        ("layer", "pattern"): ["L0H1", "L1H0", "L0H0", "L1H1"],
+        ("layer", "cluster:alike in this text"): ["L0H1", "L1H0", "L0H0", "L1H1"],
+        ("first_weight", "quarters"): ["L0H0", "L0H1", "L1H0", "L1H1"],
+    }
+    for (sort, group), order in orders.items():
+        layer, head = int(order[0][1]), int(order[0][3])
+        opened.set(view="heads", sort=sort, group=group, site=f"encoder.self.{layer}", head=head)
+        opened.page.evaluate(TWO_FRAMES)
+        opened.page.locator(".view canvas").focus()
+        found = [opened.foot().split()[0]]
+        for _ in range(3):
+            opened.page.keyboard.press("ArrowRight")
+            found.append(opened.foot().split()[0])
+            opened.page.evaluate(TWO_FRAMES)
+        assert found == order, (sort, group)
+
+
+def test_keys_are_pinned_and_directions_filtered(opened: Opened, pages: Pages) -> None:
+    opened.go(pages("planted", planted_record), {"view": "arcs", "head": 1}).drawn("arcs")
+    opened.page.locator(".view canvas").focus()
+    for key in ("ArrowRight", "ArrowDown", "ArrowDown", "p"):
+        opened.page.keyboard.press(key)
+    assert opened.state()["keyPins"] == [2]
+    assert opened.state()["key"] == 2
+    for direction, some in (("earlier", True), ("later", False), ("all", True), ("itself", False)):
+        opened.page.get_by_label("direction").select_option(direction)
+        opened.page.wait_for_function(LINKS_ARE_DRAWN, arg=some)
+    opened.page.keyboard.press("Escape")
+    assert "keyPins" not in opened.state()
+
+
+#: Whether some pixels between the two columns are not background.
+LINKS_ARE_DRAWN = """(some) => {
+  const canvas = document.querySelector('.attention-viewer').shadowRoot.querySelector('.view canvas');
+  const { width, height } = canvas;
+  const data = canvas.getContext('2d').getImageData(width / 2 - 20, 90, 40, height - 100).data;
+  return data.some((value, index) => index % 4 === 3 && value > 0) === some;
+}"""
+
+
 def test_difference_is_not_offered_for_one_record(opened: Opened, pages: Pages) -> None:
     opened.go(pages("words", words_record), {"view": "difference"}).drawn("heads", "heads")
     assert opened.page.get_by_role("tab", name="Difference").count() == 0

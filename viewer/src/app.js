@@ -155,8 +155,10 @@ export function createApp({ host, shadow, model, emit, first }) {
     hiddenNote.textContent = hiddenText(model, state);
     const [query, key] = [context.unit("query", state.query), context.unit("key", state.key)];
     if (query === null || key === null) return;
-    const { values } = await model.weights(state, { rows: [query, query + 1], cols: [key, key + 1], priority: 3 });
-    if (mine === question) now.textContent = selectionText(model, state, values[0]);
+    const value = current.value
+      ? await current.value(state)
+      : (await model.weights(state, { rows: [query, query + 1], cols: [key, key + 1], priority: 3 })).values[0];
+    if (mine === question) now.textContent = selectionText(model, state, value);
   }
 
   function tell() {
@@ -165,7 +167,7 @@ export function createApp({ host, shadow, model, emit, first }) {
     const selection = {
       view: state.view, record: state.record, stack, kind, layer, head: state.head,
       query: state.query, query_text: tokenText(model, state, "query"),
-      key: state.key, key_text: tokenText(model, state, "key"), pins: state.pins,
+      key: state.key, key_text: tokenText(model, state, "key"), pins: state.pins, key_pins: state.keyPins,
     };
     emit("state", compactState(state));
     if (JSON.stringify(selection) === told) return;
@@ -214,7 +216,7 @@ export function createApp({ host, shadow, model, emit, first }) {
     else if (event.key === "r") toggle("renormalise");
     else if (event.key === "t") store.set({ theme: theme.dark ? "light" : "dark" });
     else if (event.key === "Escape") {
-      if (!panel.close()) store.set({ query: null, key: null, pins: [] });
+      if (!panel.close()) store.set({ query: null, key: null, pins: [], keyPins: [] });
     } else return;
     event.preventDefault();
   }

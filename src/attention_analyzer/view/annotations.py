@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.text.tokens import Tokens
+
+if TYPE_CHECKING:
+    from attention_analyzer.patterns.labels import LabelTable
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,29 @@ class HeadClusters:
 
 @dataclass(frozen=True)
 class Annotations:
-    """Everything added to one record's page."""
+    """Everything added to one record's page.
+
+    Attributes:
+        labels: names of heads, the most specific of a head first; None shows the names that heads earn in the page's
+            own text, which is no proof.
+        labels_from: what the names were found on, as the menu says it.
+    """
 
     tracks: Sequence[TokenTrack] = ()
-    labels: Sequence[HeadLabel] = ()
+    labels: Sequence[HeadLabel] | None = None
     clusters: Sequence[HeadClusters] = ()
+    labels_from: str = ""
+
+    @classmethod
+    def of_labels(cls, labels: LabelTable, **more: Any) -> Annotations:
+        """With the names that heads earn over several texts; see :meth:`.AttentionAnalyzer.patterns`."""
+        # A pattern may be proven on texts and on probes; the head is named once.
+        earned = labels.labels.drop_duplicates(["stack", "kind", "layer", "head", "pattern"])
+        named = [
+            HeadLabel(f"{row.stack}.{row.kind}.{row.layer}", int(row.head), row.pattern, row.strength, _control(row))
+            for row in earned.itertuples(index=False)
+        ]
+        return cls(labels=named, labels_from="several texts", **more)
 
     def content(self, record: AttentionRecord, tables: Sequence[Tokens]) -> dict[str, Any]:
         """As plain header entries; ``tables`` are the record's token tables in the payload's order.
@@ -71,7 +93,7 @@ class Annotations:
             tracks.append(
                 {"name": track.name, "tokens": tables.index(track.tokens), "values": values, "note": track.note}
             )
-        for label in self.labels:
+        for label in self.labels or ():
             if label.site not in names or not 0 <= label.head < record.sites[names.index(label.site)].heads:
                 raise InputError(f"The label {label.name!r} names {label.site} head {label.head}, which is not there.")
             labels.append(
@@ -88,8 +110,15 @@ class Annotations:
                 raise InputError(
                     f"The grouping {clusters.name!r} has {len(clusters.groups)} entries for {heads} heads."
                 )
+        named = {} if self.labels is None else {"labels": labels, "labels_from": self.labels_from}
         return {
             "tracks": tracks,
-            "labels": labels,
+            **named,
             "clusters": [{"name": item.name, "groups": list(map(str, item.groups))} for item in self.clusters],
         }
+
+
+def _control(row: Any) -> float | None:
+    """The larger of what chance and position give, where either is known."""
+    known = [float(value) for value in (row.chance, row.position) if not math.isnan(value)]
+    return max(known, default=None)

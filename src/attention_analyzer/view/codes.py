@@ -1,7 +1,7 @@
 """Attention weights in one byte each: fine where a reader compares numbers, coarse where only the colour matters.
 
 Weights of 0.1 and more are kept to 1 % of themselves, weights down to ``FLAT`` to 1e-3 of the whole, and below that to
-5.5 %, so that a logarithmic colour scale still works at 1e-5. Code 0 is zero (hidden, or smaller than anything kept).
+9 %, so that a logarithmic colour scale still works at 1e-5. Code 0 is zero (hidden, or smaller than anything kept).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 #: Widest relative steps between two codes, above 0.1 and below FLAT; between them the step is ABSOLUTE.
-FINE, COARSE, ABSOLUTE = 0.0188, 0.11, 0.00188
+FINE, COARSE, ABSOLUTE = 0.0188, 0.18, 0.00188
 FLAT = ABSOLUTE / COARSE
 LEVELS = 256
 

@@ -16,6 +16,7 @@ from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.view.alignment import align
 from attention_analyzer.view.annotations import Annotations
 from attention_analyzer.view.coarse import Coarse, coarse
+from attention_analyzer.view.head_names import alike_groups, pattern_content
 from attention_analyzer.view.payload import PayloadWriter
 from attention_analyzer.view.site_content import (
     can_be_scores,
@@ -103,8 +104,10 @@ def _record_content(
         queries_and_keys = True if total <= CHEAP_SCORES else None
     sinks: list[set[int]] = [set() for _ in tables]
     sites = []
+    pictures = []
     for entry in record.entries:
         overview = coarse(entry.weights)
+        pictures.append(overview.pictures)
         keys_at = tables.index(entry.keys)
         sinks[keys_at] |= _sinks(overview)
         sites.append(
@@ -120,6 +123,10 @@ def _record_content(
                 **_numbers(entry, overview, writer, queries_and_keys),
             }
         )
+    added = (annotations or Annotations()).content(record, tables)
+    groups = alike_groups(pictures, [(site["queries"], site["keys"]) for site in sites])
+    if groups is not None:
+        added["clusters"].append({"name": "alike in this text", "groups": groups})
     return {
         "model": shown_name(record),
         "fingerprint": record.fingerprint,
@@ -128,7 +135,8 @@ def _record_content(
         "sites": sites,
         "heads": _head_table(record),
         "sinks": [sorted(found) for found in sinks],
-        **(annotations or Annotations()).content(record, tables),
+        **pattern_content(record),
+        **added,
     }
 
 

@@ -15,9 +15,29 @@ export function fit(surface, text, width, size = 12) {
   return low ? `${segments.slice(0, low).join("")}…` : "…";
 }
 
+const OTHER_DIRECTION = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u202a-\u202e\u2066-\u2069]|[\ud802\ud803\ud83a]/;
+
+/** A token inside a sentence of ours: text from right to left must not carry the rest of the line along. @param {string} text */
+export const isolated = (text) => (OTHER_DIRECTION.test(text) ? `\u2068${text}\u2069` : text);
+
+/** A message in the middle of an otherwise empty view, in as many lines as it needs. */
+export function message(surface, text, width, height, theme) {
+  const size = 14;
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const longer = `${lines.at(-1)} ${word}`.trim();
+    if (surface.measure(longer, size) <= Math.min(width - 32, 560)) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  lines.forEach((line, index) => {
+    const y = height / 2 + (index - (lines.length - 1) / 2) * 21;
+    surface.text(line, width / 2, y, { fill: theme.muted, size, align: "center" });
+  });
+}
+
 /** A weight as a person reads it. @param {number} value */
 export function readable(value) {
-  if (value === 0) return "0";
+  if (value === 0 || value === 1) return `${value}`;
   const size = Math.abs(value);
   if (size < 0.0001) return value > 0 ? "<0.0001" : ">−0.0001";
   const text = size >= 0.1 ? size.toFixed(3) : size >= 0.01 ? size.toFixed(4) : size.toPrecision(2);

@@ -16,8 +16,9 @@ export const DEFAULTS = Object.freeze({
   /** Token positions on the site's axes. */
   query: null,
   key: null,
-  /** Queries whose links stay. */
+  /** Queries and keys whose links stay. */
   pins: [],
+  keyPins: [],
   units: "pieces",
   scale: "linear",
   threshold: 0.02,
@@ -33,6 +34,8 @@ export const DEFAULTS = Object.freeze({
   group: "layer",
   /** Which links of a pair of texts are shown: "all", "0>0", "0>1", "1>0", "1>1". */
   segments: "all",
+  /** Which links of a text with itself are shown: "all", those to "earlier" or "later" tokens, or to "itself". */
+  direction: "all",
   /** What shades the text: "from" the chosen query, "to" the chosen key, "received", or "track:NAME". */
   shade: "from",
   /** Order of the keys in the Query–key view: "weight" or "position". */
@@ -47,6 +50,7 @@ const CHOICES = {
   diverging: Object.keys(DIVERGING),
   theme: ["auto", "light", "dark"],
   segments: ["all", "0>0", "0>1", "1>0", "1>1"],
+  direction: ["all", "earlier", "later", "itself"],
   order: ["weight", "position"],
 };
 
@@ -75,7 +79,9 @@ export function validState(given, header) {
   const [, queries, keys] = site.shape;
   if (isCount(source.query) && source.query < queries) state.query = source.query;
   if (isCount(source.key) && source.key < keys) state.key = source.key;
-  if (Array.isArray(source.pins)) state.pins = source.pins.filter((pin) => isCount(pin) && pin < queries).slice(0, 50);
+  const pinned = (pins, count) => (Array.isArray(pins) ? pins.filter((pin) => isCount(pin) && pin < count).slice(0, 50) : []);
+  state.pins = pinned(source.pins, queries);
+  state.keyPins = pinned(source.keyPins, keys);
   if (Array.isArray(source.heads)) {
     state.heads = source.heads
       .filter((pair) => Array.isArray(pair) && pair.length === 2)

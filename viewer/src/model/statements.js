@@ -1,7 +1,7 @@
 /** Sentences about what is on the screen: what is chosen, what is hidden. */
-import { readable } from "../draw/marks.js";
+import { isolated, readable } from "../draw/marks.js";
 
-const quoted = (text) => `“${text.length > 24 ? `${text.slice(0, 23)}…` : text}”`;
+const quoted = (text) => `“${isolated(text.length > 24 ? `${text.slice(0, 23)}…` : text)}”`;
 
 /** @param {any} model @param {any} state */
 export function headName(model, state) {
@@ -19,13 +19,14 @@ export function tokenText(model, state, side) {
   return table.pieces[token];
 }
 
-/** @param {any} model @param {any} state @param {number | null} [weight] of the chosen query and key */
-export function selectionText(model, state, weight = null) {
+/** @param {any} model @param {any} state @param {number | null} [value] of the chosen query and key, a weight or a difference */
+export function selectionText(model, state, value = null) {
   const parts = [headName(model, state)];
   if (state.query !== null) parts.push(`query ${quoted(tokenText(model, state, "query"))} (${state.query})`);
   if (state.key !== null) parts.push(`key ${quoted(tokenText(model, state, "key"))} (${state.key})`);
-  if (weight !== null) parts.push(`weight ${readable(weight)}`);
-  if (state.pins.length) parts.push(`${state.pins.length} pinned`);
+  if (value !== null) parts.push(`${state.view === "difference" ? "second − first" : "weight"} ${readable(value)}`);
+  const pinned = state.pins.length + state.keyPins.length;
+  if (pinned) parts.push(`${pinned} pinned`);
   return parts.join(" · ");
 }
 

@@ -5,9 +5,9 @@ import { element } from "./dom.js";
 
 export const KEYS = [
   ["1 … 7", "open a view"], ["[ ]", "previous, next head"], ["{ }", "previous, next layer"],
-  ["arrows", "move inside a view"], ["p", "pin the chosen query (Arcs)"], ["+ − 0", "zoom (Matrix); Ctrl + wheel too"],
+  ["arrows", "move inside a view"], ["p", "pin what is chosen (Arcs; ← → change sides)"], ["+ − 0", "zoom (Matrix); Ctrl + wheel too"],
   ["w", "pieces or words"], ["l", "linear or log"], ["s k r", "hide special tokens, hide sinks, renormalise"],
-  ["t", "light or dark"], ["Esc", "choose nothing"], ["Shift + click", "compare heads; pin a query in Arcs"],
+  ["t", "light or dark"], ["Esc", "choose nothing"], ["Shift + click", "compare heads; pin a token in Arcs"],
 ];
 
 /** @param {any} context @param {{exportAs: (type: "svg" | "png") => Promise<void>, restore: (state: any) => void}} actions */

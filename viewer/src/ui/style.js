@@ -4,7 +4,7 @@ export const STYLE = `
 * { box-sizing: border-box; }
 [hidden] { display: none !important; }
 .app {
-  display: grid; grid-template-rows: auto auto minmax(0, 1fr) auto; height: 100%; min-height: 360px; overflow: hidden;
+  display: grid; grid-template: auto auto minmax(0, 1fr) auto / minmax(0, 1fr); direction: ltr; height: 100%; min-height: 360px; overflow: hidden;
   position: relative; background: var(--background); color: var(--text);
   font: 14px/1.4 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; border: 1px solid var(--line); border-radius: 8px;
 }
@@ -65,7 +65,9 @@ canvas:focus-visible { outline-offset: -2px; }
 .peak { white-space: pre; }
 .texts h3 { margin: 16px 0 4px; font-size: 13px; color: var(--muted); font-weight: 600; }
 .text { margin: 0; font-size: 17px; line-height: 1.9; max-width: 68em; white-space: pre-wrap; overflow-wrap: anywhere; }
-.token { border-radius: 3px; padding: 2px 1px; cursor: pointer; scroll-margin: 40px; }
+.token { border-radius: 3px; padding: 2px 0; cursor: pointer; }
+.token.rest { display: inline-block; width: 0.22em; height: 1em; vertical-align: -0.15em; border-bottom: 2px dotted var(--line); }
+.token.blank:not([style*="color"]) { color: var(--line); }
 .token.special { color: var(--muted); font-size: 0.75em; border: 1px solid var(--line); margin: 0 3px; padding: 1px 4px; }
 .token:hover { box-shadow: 0 0 0 1px var(--text); }
 .token.chosen { box-shadow: 0 0 0 2px var(--accent); }
@@ -87,5 +89,9 @@ canvas:focus-visible { outline-offset: -2px; }
 .panel textarea { width: 100%; height: 92px; font: 12px/1.4 ui-monospace, monospace; background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: 8px; }
 .panel dl { display: grid; grid-template-columns: auto 1fr; gap: 4px 12px; margin: 0; }
 .panel dt { font: 12px ui-monospace, monospace; white-space: nowrap; } .panel dd { margin: 0; color: var(--muted); }
-@container (max-width: 560px) { .strip { display: none; } }
+@container (max-width: 560px) {
+  .strip { display: none; }
+  .tabs button { padding: 10px 7px 8px; }
+  .bar { padding-inline: 8px; gap: 6px 10px; }
+}
 `;

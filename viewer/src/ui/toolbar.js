@@ -1,5 +1,5 @@
 /** The controls above a view: each knows when it applies, and follows the state. */
-import { readableName } from "../views/heads.js";
+import { groupChoices, readableName, sortColumns } from "../views/head-order.js";
 import { element } from "./dom.js";
 
 /** @typedef {{node: HTMLElement, follow: (state: any) => void}} Control  follow shows, hides and sets it */
@@ -82,17 +82,20 @@ export function createToolbar(context, zoom) {
     choice("head", (state) => Array.from({ length: model.site(state).shape[0] }, (_, head) => [head, String(head)]),
       (state) => state.head, (value) => store.set({ head: Number(value) })),
     choice("sort by", (state) => (state.view === "heads" ? [["layer", "layer and head"],
-      ...Object.keys(model.record(state).heads).map((name) => [name, readableName(name)])] : []),
+      ...[...sortColumns(model.record(state)).keys()].map((name) => [name, readableName(name)])] : []),
       (state) => state.sort, (value) => store.set({ sort: value })),
-    choice("group by", (state) => (state.view === "heads" ? [["layer", "place in the model"],
-      ...(model.record(state).labels.length ? [["pattern", "pattern"]] : []),
-      ...model.record(state).clusters.map(({ name }) => [`cluster:${name}`, name])] : []),
+    choice("group by", (state) => (state.view === "heads" ? groupChoices(model.record(state), state) : []),
       (state) => state.group, (value) => store.set({ group: value })),
     choice("sentences", (state) => {
       const site = model.site(state);
       const two = state.view === "arcs" && site.queries === site.keys && model.record(state).tokens[site.queries].segments;
       return two ? [["all", "all"], ["0>0", "1 → 1"], ["0>1", "1 → 2"], ["1>0", "2 → 1"], ["1>1", "2 → 2"]] : [];
     }, (state) => state.segments, (value) => store.set({ segments: value })),
+    choice("direction", (state) => {
+      const site = model.site(state);
+      return state.view === "arcs" && site.queries === site.keys && site.diagonal !== null
+        ? [["all", "all"], ["earlier", "to earlier"], ["itself", "to itself"], ["later", "to later"]] : [];
+    }, (state) => state.direction, (value) => store.set({ direction: value })),
     choice("keys by", (state) => (state.view === "products" ? [["weight", "weight"], ["position", "position"]] : []),
       (state) => state.order, (value) => store.set({ order: value })),
     segmented("Tokens", "units", [["pieces", "pieces"], ["words", "words"]], store, (state) =>

@@ -1,5 +1,5 @@
 /** Arcs: queries left, keys right, a line for every weight above the threshold, one colour a head. */
-import { fit, readable } from "../draw/marks.js";
+import { fit, isolated, message, readable } from "../draw/marks.js";
 import { PRIORITY } from "../engine/client.js";
 import { createCanvasView } from "../ui/canvas-view.js";
 
@@ -7,14 +7,20 @@ const ROW = 20;
 const TOP = 58;
 /** Links drawn at once; more would be a grey wall and slow. */
 const MOST_LINKS = 6000;
+/** Up to this many weights the whole head is fetched, so that a key shows who looks at it from out of sight as well. */
+const WHOLE_UP_TO = 600_000;
+/** Pinned and chosen queries out of sight that are fetched in a longer text. */
+const MOST_APART = 12;
 
 /** @param {any} context */
 function create(context) {
   const { model, store } = context;
   let hover = null;
+  /** The side that the arrow keys move on. */
+  let side = "query";
   let columns = { left: 0, right: 0 };
-  /** Weights of the queries in sight, by head. @type {{key: string, rows: [number, number], parts: any[]}} */
-  let data = { key: "", rows: [0, 0], parts: [] };
+  /** Weights of runs of queries. @type {{key: string, parts: {index: number, from: number, values: Float32Array, rows: number, cols: number}[]}} */
+  let data = { key: "", parts: [] };
   let wanted = "";
   let abort = new AbortController();
   let failure = "";
@@ -37,8 +43,13 @@ function create(context) {
     return model.record(state).tokens[side === "query" ? site.queries : site.keys].segments;
   };
 
-  /** Whether a link is among those that the sentence filter leaves. */
+  /** Whether a link is among those that the filters of direction and sentences leave. */
   function passes(state, queryToken, keyToken) {
+    const { diagonal } = model.site(state);
+    if (state.direction !== "all" && diagonal !== null) {
+      const ahead = Math.sign(keyToken - queryToken - diagonal);
+      if (ahead !== { earlier: -1, itself: 0, later: 1 }[state.direction]) return false;
+    }
     if (state.segments === "all") return true;
     const [from, to] = state.segments.split(">").map(Number);
     const [ofQuery, ofKey] = [segmentOf(state, "query"), segmentOf(state, "key")];
@@ -53,12 +64,17 @@ function create(context) {
 
   /** Queries to fetch: those in sight, and those pinned or chosen wherever they are. */
   function load(state, height) {
-    const rows = rowsInSight(state, height);
     const heads = shownHeads(state);
     const queries = model.axis(state, "query");
     const keys = model.axis(state, "key");
     if (!queries.units.length || !keys.units.length) return;
-    const request = JSON.stringify([rows, heads, state.record, queries.name, keys.name, state.renormalise]);
+    const count = queries.units.length;
+    const runs = [count * keys.units.length <= WHOLE_UP_TO ? [0, count] : rowsInSight(state, height)];
+    for (const token of [state.query, ...state.pins].slice(0, MOST_APART)) {
+      const unit = token === null ? -1 : queries.unitOf[token];
+      if (unit >= 0 && !runs.some(([from, to]) => unit >= from && unit < to)) runs.push([unit, unit + 1]);
+    }
+    const request = JSON.stringify([runs, heads, state.record, queries.name, keys.name, state.renormalise]);
     if (request === wanted) return;
     wanted = request;
     abort.abort();
@@ -66,11 +82,13 @@ function create(context) {
     const { signal } = abort;
     failure = "";
     Promise.all(
-      heads.map(([site, head]) => model.weights(state, { site, head, rows, signal, priority: PRIORITY.screen })),
+      heads.flatMap(([site, head], index) => runs.map(async (rows) => ({
+        index, from: rows[0], ...(await model.weights(state, { site, head, rows, signal, priority: PRIORITY.screen })),
+      }))),
     ).then(
       (parts) => {
         if (signal.aborted) return;
-        data = { key: request, rows, parts };
+        data = { key: request, parts };
         view.redraw();
         context.drawn("whole");
       },
@@ -82,12 +100,14 @@ function create(context) {
     );
   }
 
+  const pinsOf = (state, side) => (side === "query" ? state.pins : state.keyPins);
+
   /** What stands out now: a hovered token, else the pins, else the chosen query or key, else everything. */
   function focusOf(state) {
-    const queries = model.axis(state, "query");
     if (hover) return { queries: hover.side === "query" ? [hover.unit] : null, keys: hover.side === "key" ? [hover.unit] : null };
-    const pins = state.pins.map((pin) => queries.unitOf[pin]).filter((unit) => unit >= 0);
-    if (pins.length) return { queries: pins, keys: null };
+    const pinned = (side) => pinsOf(state, side).map((pin) => model.axis(state, side).unitOf[pin]).filter((unit) => unit >= 0);
+    const [pins, keyPins] = [pinned("query"), pinned("key")];
+    if (pins.length || keyPins.length) return { queries: pins.length ? pins : null, keys: keyPins.length ? keyPins : null };
     const query = context.unit("query", state.query);
     if (query !== null) return { queries: [query], keys: null };
     const keyUnit = context.unit("key", state.key);
@@ -95,22 +115,24 @@ function create(context) {
   }
 
   /** Links to draw, the strongest last so that it lies on top. */
-  function links(state, focus) {
-    const [from] = data.rows;
+  function links(state, focus, [first, last]) {
     const queries = model.axis(state, "query").units;
     const keys = model.axis(state, "key").units;
     const found = [];
-    data.parts.forEach(({ values, rows, cols }, head) => {
+    const inFocus = focus.queries || focus.keys;
+    for (const { index: head, from, values, rows, cols } of data.parts) {
       for (let r = 0; r < rows; r++) {
         const row = from + r;
-        if (focus.queries && !focus.queries.includes(row)) continue;
-        for (const c of focus.keys ?? keys.keys()) {
+        if (!inFocus && (row < first || row >= last)) continue;
+        // Where queries and keys are pinned, a link of either stays.
+        const all = focus.queries ? focus.queries.includes(row) : !focus.keys;
+        for (const c of all ? keys.keys() : (focus.keys ?? [])) {
           const weight = values[r * cols + c];
           if (weight < state.threshold || weight === 0) continue;
           if (passes(state, queries[row].tokens[0], keys[c].tokens[0])) found.push({ row, col: c, weight, head });
         }
       }
-    });
+    }
     found.sort((a, b) => b.weight - a.weight);
     return { shown: found.slice(0, MOST_LINKS).reverse(), left: Math.max(0, found.length - MOST_LINKS) };
   }
@@ -126,8 +148,7 @@ function create(context) {
     const queries = model.axis(state, "query").units;
     const keys = model.axis(state, "key").units;
     if (!queries.length || !keys.length || failure) {
-      const message = failure || "Every token is hidden. Show special tokens again to see links.";
-      surface.text(message, width / 2, height / 2, { fill: theme.muted, size: 14, align: "center" });
+      message(surface, failure || "Every token is hidden. Show special tokens again to see links.", width, height, theme);
       return height;
     }
     load(state, height);
@@ -137,7 +158,7 @@ function create(context) {
     const centre = (unit) => TOP + unit * ROW + ROW / 2 - scroll;
     const focus = focusOf(state);
     const fresh = data.key === wanted;
-    const { shown, left } = fresh ? links(state, focus) : { shown: [], left: 0 };
+    const { shown, left } = fresh ? links(state, focus, rowsInSight(state, height)) : { shown: [], left: 0 };
     const quiet = focus.queries || focus.keys;
     surface.clip(0, TOP - 12, width, height - TOP + 12, () => {
       for (const { row, col, weight, head } of shown) {
@@ -152,8 +173,10 @@ function create(context) {
       column(surface, state, theme, "key", keys, columns.right, label, centre, height, focus, shown);
     });
     const isCross = model.site(state).queries !== model.site(state).keys;
-    surface.text(isCross ? "target: queries look …" : "queries look …", columns.left, TOP - 24, { fill: theme.muted, size: 11.5, align: "right" });
-    surface.text(isCross ? "… at keys of the source" : "… at keys", columns.right, TOP - 24, { fill: theme.muted, size: 11.5 });
+    const [from, to] = !isCross ? ["queries look …", "… at keys"] : width < 560
+      ? ["target …", "… source"] : ["target: queries look …", "… at keys of the source"];
+    surface.text(from, columns.left, TOP - 24, { fill: theme.muted, size: 11.5, align: "right" });
+    surface.text(to, columns.right, TOP - 24, { fill: theme.muted, size: 11.5 });
     let x = 12;
     heads.forEach(([name, head], index) => {
       const text = `L${model.site(state, state.record, name).layer}H${head}`;
@@ -179,7 +202,7 @@ function create(context) {
     }
     const own = side === "query" ? focus.queries : focus.keys;
     const isOther = (side === "query" ? focus.keys : focus.queries) !== null;
-    const pinned = new Set(side === "query" ? state.pins.map((pin) => model.axis(state, "query").unitOf[pin]) : []);
+    const pinned = new Set(pinsOf(state, side).map((pin) => model.axis(state, side).unitOf[pin]));
     const chosen = context.unit(side, state[side]);
     const first = Math.max(0, Math.floor((-centre(0) - ROW) / ROW));
     for (let unit = first; unit < units.length; unit++) {
@@ -188,7 +211,7 @@ function create(context) {
       if (y > height + ROW) break;
       const isFocus = own?.includes(unit);
       const weight = isOther ? (strongest.get(unit) ?? 0) : 0;
-      const [from, direction] = side === "query" ? [x - label - 6, 1] : [x + 4, 1];
+      const from = side === "query" ? x - label - 6 : x + 4;
       if (weight > 0) {
         surface.rect(from, y - ROW / 2 + 1, (label + 2) * Math.min(strength(state, weight), 1), ROW - 2, {
           fill: theme.accentSoft, radius: 2,
@@ -197,7 +220,7 @@ function create(context) {
       if (isFocus || unit === chosen) {
         surface.rect(from, y - ROW / 2 + 1, label + 2, ROW - 2, { stroke: theme.accent, width: isFocus ? 1.5 : 0.75, radius: 3 });
       }
-      const dim = (own && !isFocus) || (isOther && !weight) ? 0.45 : 1;
+      const dim = own || isOther ? (isFocus || (isOther && weight) ? 1 : 0.45) : 1;
       const number = weight > 0 ? readable(weight) : "";
       const room = label - (number ? 46 : 6) - (pinned.has(unit) ? 14 : 0);
       const style = { fill: units[unit].special ? theme.muted : theme.text, size: 12.5, weight: isFocus ? 600 : 400, opacity: dim };
@@ -208,7 +231,8 @@ function create(context) {
         if (number) surface.text(number, from + 4, y, { fill: theme.muted, size: 10.5 });
       } else {
         surface.text(text, x + 8, y, { ...style, align: "left" });
-        if (number) surface.text(number, x + label + 2 * direction, y, { fill: theme.muted, size: 10.5, align: "right" });
+        if (pinned.has(unit)) surface.circle(x + label - 4, y, 3.5, { fill: theme.accent });
+        if (number) surface.text(number, x + label + (pinned.has(unit) ? -12 : 2), y, { fill: theme.muted, size: 10.5, align: "right" });
       }
     }
   }
@@ -226,12 +250,12 @@ function create(context) {
     if (type === "click") {
       if (!found) return;
       const token = model.axis(state, found.side).units[found.unit].tokens[0];
-      if (found.side === "query" && (original.shiftKey || state.pins.includes(token))) togglePin(token);
+      if (original.shiftKey || pinsOf(state, found.side).includes(token)) togglePin(found.side, token);
       else context.select({ [found.side]: state[found.side] === token ? null : token });
       return;
     }
     if (type === "double") {
-      if (found?.side === "query") togglePin(model.axis(state, "query").units[found.unit].tokens[0]);
+      if (found) togglePin(found.side, model.axis(state, found.side).units[found.unit].tokens[0]);
       return;
     }
     if (found?.side === hover?.side && found?.unit === hover?.unit) return;
@@ -240,43 +264,49 @@ function create(context) {
     context.tip(found ? strongestOf(state, found) : null, original);
   }
 
-  /** The strongest partners of a token, also those that are out of sight. */
+  /** The strongest partners of a token among all that were fetched. */
   function strongestOf(state, { side, unit }) {
     const units = { query: model.axis(state, "query").units, key: model.axis(state, "key").units };
-    const lines = [units[side][unit].label];
-    const part = data.parts[0];
-    if (!part || data.key !== wanted) return lines;
-    const [from] = data.rows;
+    const lines = [isolated(units[side][unit].label)];
+    if (data.key !== wanted) return lines;
     const pairs = [];
-    if (side === "query") {
-      for (let c = 0; c < part.cols; c++) pairs.push([part.values[(unit - from) * part.cols + c], units.key[c].label]);
-    } else {
-      for (let r = 0; r < part.rows; r++) pairs.push([part.values[r * part.cols + unit], units.query[from + r].label]);
+    for (const { index, from, values, rows, cols } of data.parts) {
+      if (index !== 0) continue;
+      if (side === "key") {
+        for (let r = 0; r < rows; r++) pairs.push([values[r * cols + unit], units.query[from + r].label]);
+      } else if (unit >= from && unit < from + rows) {
+        for (let c = 0; c < cols; c++) pairs.push([values[(unit - from) * cols + c], units.key[c].label]);
+      }
     }
     pairs.sort((a, b) => b[0] - a[0]);
     const arrow = side === "query" ? "→" : "←";
-    return [...lines, ...pairs.slice(0, 5).filter(([weight]) => weight > 0).map(([weight, text]) => `${arrow} ${text}  ${readable(weight)}`)];
+    return [...lines, ...pairs.slice(0, 5).filter(([weight]) => weight > 0).map(([weight, text]) => `${arrow} ${isolated(text)}  ${readable(weight)}`)];
   }
 
-  function togglePin(token) {
-    const { pins } = store.get();
-    store.set({ pins: pins.includes(token) ? pins.filter((pin) => pin !== token) : [...pins, token] });
+  function togglePin(side, token) {
+    const pins = pinsOf(store.get(), side);
+    const next = pins.includes(token) ? pins.filter((pin) => pin !== token) : [...pins, token];
+    store.set(side === "query" ? { pins: next } : { keyPins: next });
     context.announce(pins.includes(token) ? "Unpinned" : "Pinned");
   }
 
   function key(event) {
     const state = store.get();
-    const units = model.axis(state, "query").units;
+    const sideOf = { ArrowLeft: "query", ArrowRight: "key" }[event.key];
+    const { units } = model.axis(state, sideOf ?? side);
     if (!units.length) return false;
-    const now = context.unit("query", state.query);
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      const next = now === null ? 0 : Math.min(Math.max(now + (event.key === "ArrowDown" ? 1 : -1), 0), units.length - 1);
-      context.select({ query: units[next].tokens[0] });
+    const now = context.unit(sideOf ?? side, state[sideOf ?? side]);
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step || sideOf) {
+      side = sideOf ?? side;
+      const next = now === null ? 0 : Math.min(Math.max(now + (step ?? 0), 0), units.length - 1);
+      // The other side's choice goes, so that all links of this token show.
+      context.select({ query: null, key: null, [side]: units[next].tokens[0] });
       view.reveal(TOP + next * ROW - 40, TOP + (next + 1) * ROW + 40);
       return true;
     }
     if ((event.key === "p" || event.key === "Enter") && now !== null) {
-      togglePin(units[now].tokens[0]);
+      togglePin(side, units[now].tokens[0]);
       return true;
     }
     return false;

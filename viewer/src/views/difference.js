@@ -81,7 +81,7 @@ export const difference = {
       return unit < 0 ? null : unit;
     };
 
-    return createGrid(context, {
+    const grid = createGrid(context, {
       name: "difference",
       signed: true,
       axes(state) {
@@ -113,5 +113,17 @@ export const difference = {
       },
       empty: () => "The second record has no such head, or the two share no tokens.",
     });
+    return {
+      ...grid,
+      /** What the chosen cell shows; null where the two records do not share it. */
+      async value(state) {
+        const found = pair(state);
+        const [row, col] = found ? [unitOf(found.rows, state.query), unitOf(found.cols, state.key)] : [null, null];
+        let value = null;
+        if (row === null || col === null) return value;
+        await load(state, [row, row + 1, col, col + 1], [1, 1], (tile) => (value = tile.values[0]), new AbortController().signal);
+        return value;
+      },
+    };
   },
 };

@@ -13,7 +13,7 @@
  *   caption: (state: any) => string, empty: (state: any) => string,
  * }} Spec
  */
-import { fit, legend, readable } from "../draw/marks.js";
+import { fit, isolated, legend, message, readable } from "../draw/marks.js";
 import { createCanvasView } from "../ui/canvas-view.js";
 
 const LABEL = 12;
@@ -155,7 +155,7 @@ export function createGrid(context, spec) {
     const theme = context.theme();
     const axes = spec.axes(state);
     if (!axes || !axes.rows.length || !axes.cols.length || failure) {
-      surface.text(failure || spec.empty(state), width / 2, height / 2, { fill: theme.muted, size: 14, align: "center" });
+      message(surface, failure || spec.empty(state), width, height, theme);
       return;
     }
     layout = measure(surface, width, height, state, axes);
@@ -315,7 +315,7 @@ export function createGrid(context, spec) {
       return;
     }
     const say = (value) =>
-      context.tip([`${axes.rows[cell.row].label} → ${axes.cols[cell.col].label}`, value === null ? "…" : readable(value),
+      context.tip([`${isolated(axes.rows[cell.row].label)} → ${isolated(axes.cols[cell.col].label)}`, value === null ? "…" : readable(value),
         `${axes.rowsTitle} ${cell.row}, ${axes.colsTitle} ${cell.col}`], original);
     const pooled = !picture || picture.rows !== layout.rows || picture.cols !== layout.cols || coarse;
     say(pooled ? null : valueAt(cell));

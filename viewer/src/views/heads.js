@@ -1,54 +1,11 @@
 /** Heads: every head of the model as a small picture; the overview one starts from, and the strip beside other views. */
-import { legend, fit, readable } from "../draw/marks.js";
+import { fit, legend, readable } from "../draw/marks.js";
 import { sequential } from "../draw/palettes.js";
 import { createCanvasView } from "../ui/canvas-view.js";
+import { arrange, readableName } from "./head-order.js";
 
-/**
- * Sections of heads as the reader sorts and groups them.
- * @returns {{title: string, rows: {label: string, heads: any[]}[]}[]}
- */
-export function arrange(model, state) {
-  const record = model.record(state);
-  const heads = model.heads(state.record).map((head, index) => ({
-    ...head,
-    index,
-    metric: record.heads[state.sort]?.[index] ?? null,
-    label: record.labels
-      .filter((label) => record.sites[label.site] === head.site && label.head === head.head)
-      .sort((a, b) => b.strength - a.strength)[0],
-  }));
-  const groups = new Map();
-  const clusters = state.group.startsWith("cluster:")
-    ? record.clusters.find(({ name }) => `cluster:${name}` === state.group)
-    : null;
-  const groupOf = (head) => {
-    if (clusters) return clusters.groups[head.index];
-    if (state.group === "pattern") return head.label?.name ?? "no label";
-    return record.sites.some((site) => site.stack !== head.site.stack || site.kind !== head.site.kind)
-      ? `${head.site.stack} ${head.site.kind}-attention`
-      : "";
-  };
-  for (const head of heads) {
-    const title = groupOf(head);
-    if (!groups.has(title)) groups.set(title, []);
-    groups.get(title).push(head);
-  }
-  const byLayer = state.sort === "layer" && !clusters && state.group !== "pattern";
-  return [...groups].map(([title, members]) => {
-    if (byLayer) {
-      const sites = [...new Set(members.map((head) => head.site))];
-      return {
-        title,
-        rows: sites.map((site) => ({ label: `L${site.layer}`, heads: members.filter((head) => head.site === site) })),
-      };
-    }
-    if (state.sort !== "layer") members.sort((a, b) => (b.metric ?? -Infinity) - (a.metric ?? -Infinity));
-    return { title: title || `sorted by ${readableName(state.sort)}`, rows: [{ label: "", heads: members }] };
-  });
-}
-
-/** @param {string} name a metric's column */
-export const readableName = (name) => name.replaceAll("_", " ");
+/** Smallest side of a picture with its name below. */
+const NAMED = 84;
 
 /** @param {any} context @param {{compact: boolean}} options */
 export function createHeads(context, { compact }) {
@@ -74,46 +31,75 @@ export function createHeads(context, { compact }) {
     return pictures.get(id);
   }
 
-  /** Rows of heads as rectangles; returns the total height. */
+  /**
+   * Where everything goes: sections one below the other or, where that leaves the pictures larger, side by side.
+   * @returns {{found: any[], headings: {title: string, x: number, y: number}[], columns: {label: string, x: number}[],
+   *   total: number, byLayer: boolean}}
+   */
   function place(width, height, sections) {
     const gutter = compact ? 22 : 44;
-    const top = compact ? 24 : 60;
-    const longest = Math.max(...sections.flatMap(({ rows }) => rows.map(({ heads }) => heads.length)));
-    const rowCount = sections.reduce((sum, { rows }) => sum + rows.length, 0);
-    const titled = sections.some(({ title }) => title);
-    const captioned = !compact && (sections.some(({ rows }) => rows.some(({ label }) => !label)) ||
-      store.get().sort !== "layer" || sections.some(({ rows }) => rows.some(({ heads }) => heads.some((h) => h.label))));
-    const caption = captioned ? 18 : 0;
     const gap = compact ? 3 : 8;
-    const free = width - gutter - (compact ? 4 : 16);
-    const byWidth = free / longest - gap;
-    const byHeight = (height - top - (titled ? sections.length * 30 : 0)) / rowCount - gap - caption;
-    const smallest = compact ? 8 : 46;
-    const size = Math.max(smallest, Math.min(compact ? 44 : 132, byWidth, Math.max(byHeight, compact ? 11 : 62)));
-    // The sum of sizes and gaps may fall short of the whole by rounding.
-    const perRow = Math.max(1, Math.floor((free + gap) / (size + gap) + 1e-6));
+    const top = compact ? 24 : 60;
+    const byLayer = sections[0].rows[0].label !== "";
+    const caption = compact || (byLayer && !sections.some(({ rows }) => rows.some(({ heads }) => heads.some(({ label }) => label)))) ? 0 : 18;
+    const title = !compact && sections.some((section) => section.title) ? 30 : 0;
+    const [smallest, comfortable, largest] = compact ? [8, 11, 44] : [32, 48, 132];
+    const free = width - (compact ? 4 : 16);
+    const widest = ({ rows }) => Math.max(...rows.map(({ heads }) => heads.length));
+    const sizeFor = (columns, rows, besides, above) => {
+      const byWidth = (free - besides) / columns - gap;
+      const byHeight = (height - top - above) / rows - gap - caption;
+      return Math.max(smallest, Math.min(largest, byWidth, Math.max(byHeight, comfortable)));
+    };
+    const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
+    const flowing = () => {
+      // Without rows of layers a line breaks anywhere: as large as lets all of them be seen together.
+      const room = free - gutter + gap;
+      for (let side = largest; side > NAMED; side -= 4) {
+        const lines = sum(sections.map(({ rows }) => Math.ceil(rows[0].heads.length / Math.max(1, Math.floor(room / (side + gap))))));
+        if (top + title * sections.length + lines * (side + gap + caption) <= height) return side;
+      }
+      return NAMED;
+    };
+    const rowCount = sum(sections.map(({ rows }) => rows.length));
+    const stacked = !byLayer && !compact ? flowing() : sizeFor(Math.max(...sections.map(widest)), rowCount, gutter, title * sections.length);
+    const columnCount = sum(sections.map(widest));
+    const abreast = sizeFor(columnCount, Math.max(...sections.map(({ rows }) => rows.length)), gutter * sections.length, title);
+    const fitsAbreast = columnCount * (abreast + gap) + gutter * sections.length <= free + gap;
+    const fitsStacked = top + sections.length * title + rowCount * (stacked + gap + caption) <= height;
+    const isAbreast = byLayer && !compact && sections.length > 1 && fitsAbreast && (abreast >= stacked || !fitsStacked);
+    const size = isAbreast ? abreast : stacked;
+    const pitch = size + gap;
+
     const found = [];
     const headings = [];
-    let y = top;
-    for (const { title, rows } of sections) {
-      if (title && !compact) {
-        headings.push({ title, y: y + 14 });
-        y += 30;
+    const columns = [];
+    let [left, y, total] = [gutter, top, 0];
+    for (const section of sections) {
+      // The sum of sizes and gaps may fall short of the whole by rounding.
+      const perRow = Math.max(1, Math.min(widest(section), Math.floor((free - left + gap) / pitch + 1e-6)));
+      if (title) headings.push({ title: section.title, x: left - gutter + 12, y: y + 14 });
+      y += title;
+      if (byLayer && (isAbreast || !columns.length)) {
+        const step = Math.max(1, Math.ceil((compact ? 18 : 24) / pitch));
+        for (let column = 0; column < perRow; column += step) columns.push({ label: `${column}`, x: left + column * pitch + size / 2 });
       }
-      for (const { label, heads } of rows) {
+      for (const { label, heads } of section.rows) {
         heads.forEach((head, index) => {
           const column = index % perRow;
           const line = Math.floor(index / perRow);
           found.push({
-            ...head, label: head.label, rowLabel: column === 0 && line === 0 ? label : "", size,
-            x: gutter + column * (size + gap), y: y + line * (size + gap + caption), column, caption,
+            ...head, size, caption, rowLabel: index === 0 ? label : "", labelAt: left - 6,
+            x: left + column * pitch, y: y + line * (pitch + caption),
           });
         });
-        y += Math.ceil(heads.length / perRow) * (size + gap + caption);
+        y += Math.ceil(heads.length / perRow) * (pitch + caption);
       }
-      if (compact && sections.length > 1) y += 8;
+      total = Math.max(total, y + 12);
+      if (isAbreast) [left, y] = [left + widest(section) * pitch + gutter, top];
+      else if (compact && sections.length > 1) y += 8;
     }
-    return { found, headings, total: y + 12, size, gap, gutter, longest, perRow };
+    return { found, headings, columns, total, byLayer };
   }
 
   function draw(surface, width, height, scroll = 0) {
@@ -144,38 +130,32 @@ export function createHeads(context, { compact }) {
         surface.rect(item.x - 1, y - 1, item.size + 2, item.size + 2, { stroke: theme.text, width: 1 });
       }
       if (item.rowLabel) {
-        surface.text(item.rowLabel, layout.gutter - 6, y + item.size / 2, {
+        surface.text(item.rowLabel, item.labelAt, y + item.size / 2, {
           fill: theme.muted, size: compact ? 10 : 12, align: "right",
         });
       }
       if (item.caption) {
-        const name = `L${item.site.layer}H${item.head}`;
-        const extraText = state.sort !== "layer" && item.metric !== null ? readable(item.metric) : (item.label?.name ?? "");
-        surface.text(fit(surface, `${name} ${extraText}`, item.size + 6, 10.5), item.x, y + item.size + 9, {
+        const name = layout.byLayer ? "" : `L${item.site.layer}H${item.head} `;
+        const extraText = item.metric !== null ? readable(item.metric) : readableName(item.label?.name ?? "");
+        surface.text(fit(surface, `${name}${extraText}`, item.size + 6, 10.5), item.x, y + item.size + 9, {
           fill: chosen ? theme.accent : theme.muted, size: 10.5,
         });
       }
     }
-    header(surface, width, state, theme, layout, scroll, sections);
+    header(surface, width, state, theme, layout, scroll);
     view.describe(`All heads of ${model.record(state).model || "the record"}. Chosen: ${context.headName(state)}`);
     return layout.total;
   }
 
-  function header(surface, width, state, theme, layout, scroll, sections) {
-    for (const { title, y } of layout.headings) {
-      surface.text(title, 12, y - scroll, { fill: theme.text, size: 12.5, weight: 600 });
+  function header(surface, width, state, theme, layout, scroll) {
+    for (const { title, x, y } of layout.headings) {
+      surface.text(title, x, y - scroll, { fill: theme.text, size: 12.5, weight: 600 });
     }
-    const byLayer = sections[0].rows[0].label !== "";
     if (scroll < 40) {
-      const y = (compact ? 12 : 50) - scroll;
-      if (byLayer) {
-        const pitch = layout.size + layout.gap;
-        const step = Math.max(1, Math.ceil((compact ? 18 : 24) / pitch));
-        for (let column = 0; column < Math.min(layout.longest, layout.perRow); column += step) {
-          surface.text(compact ? `${column}` : `H${column}`, layout.gutter + column * pitch + layout.size / 2, y, {
-            fill: theme.muted, size: compact ? 9.5 : 12, align: "center",
-          });
-        }
+      for (const { label, x } of layout.columns) {
+        surface.text(compact ? label : `H${label}`, x, (compact ? 12 : 50) - scroll, {
+          fill: theme.muted, size: compact ? 9.5 : 12, align: "center",
+        });
       }
       if (!compact) {
         const { model: name } = model.record(state);
@@ -226,7 +206,7 @@ export function createHeads(context, { compact }) {
     const { label } = item;
     if (label) {
       const control = label.control === null ? "" : `, control ${readable(label.control)}`;
-      lines.push(`${label.name}: ${readable(label.strength)}${control}`);
+      lines.push(`${readableName(label.name)} ${readable(label.strength)}${control}`);
     }
     return lines;
   }

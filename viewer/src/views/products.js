@@ -1,12 +1,12 @@
 /** Query–key: why a weight is what it is. One row a key: what each channel adds to the score, the score, the weight. */
-import { fit, legend, readable } from "../draw/marks.js";
+import { fit, isolated, legend, message, readable } from "../draw/marks.js";
 import { diverging } from "../draw/palettes.js";
 import { createCanvasView } from "../ui/canvas-view.js";
 
 const ROW = 20;
 const TOP = 104;
-const LABEL = 120;
-const NUMBERS = 190;
+/** Room for the names of keys and for scores and weights; less of it in a narrow window. */
+const ROOM = { wide: { label: 120, numbers: 190, bar: 70 }, narrow: { label: 76, numbers: 132, bar: 24 } };
 
 /** @param {any} context */
 function create(context) {
@@ -41,7 +41,7 @@ function create(context) {
     context.drawn("whole");
   }
 
-  function message(state) {
+  function problemOf(state) {
     const site = model.site(state);
     if (!site.scores) {
       return model.record(state).exact
@@ -55,10 +55,10 @@ function create(context) {
   function draw(surface, width, height, scroll = 0) {
     const state = store.get();
     const theme = context.theme();
-    const problem = message(state);
+    const problem = problemOf(state);
     layout = null;
     if (problem) {
-      surface.text(fit(surface, problem, width - 24, 14), width / 2, height / 2, { fill: theme.muted, size: 14, align: "center" });
+      message(surface, problem, width, height, theme);
       view.describe(problem);
       return height;
     }
@@ -66,8 +66,9 @@ function create(context) {
     if (!data || data.key !== wanted) return height;
     const { parts, weights, order } = data;
     const { size, query, keys, scores } = parts;
-    const channel = Math.max(2, (width - LABEL - NUMBERS - 24) / size);
-    const left = LABEL + 12;
+    const { label, numbers, bar } = width < 560 ? ROOM.narrow : ROOM.wide;
+    const channel = Math.max(1, (width - label - numbers - 24) / size);
+    const left = label + 12;
     layout = { left, channel, size };
     const products = new Float32Array(order.length * size);
     for (let n = 0; n < order.length; n++) {
@@ -88,30 +89,30 @@ function create(context) {
         if (y > height) break;
         const chosen = order[n] === state.key;
         const fill = chosen ? theme.accent : theme.text;
-        surface.text(fit(surface, tokenLabel(state, "key", order[n]), LABEL - 8), LABEL, y + ROW / 2, {
+        surface.text(fit(surface, tokenLabel(state, "key", order[n]), label - 8), label, y + ROW / 2, {
           fill, size: 12, align: "right", weight: chosen || hover?.row === n ? 600 : 400,
         });
         strip(products.subarray(n * size, (n + 1) * size), scale, y + 2, ROW - 4);
         const right = left + channel * size + 12;
         surface.text(readable(scores[n]), right + 44, y + ROW / 2, { fill, size: 11.5, align: "right" });
         const weight = weights[order[n]];
-        surface.rect(right + 56, y + 4, 70 * Math.min(weight, 1), ROW - 8, { fill: theme.accent, radius: 2 });
-        surface.text(readable(weight), right + 60 + 70 * Math.min(weight, 1), y + ROW / 2, { fill: theme.muted, size: 11 });
+        surface.rect(right + 56, y + 4, bar * Math.min(weight, 1), ROW - 8, { fill: theme.accent, radius: 2 });
+        surface.text(readable(weight), right + 60 + bar * Math.min(weight, 1), y + ROW / 2, { fill: theme.muted, size: 11 });
       }
     });
     surface.rect(0, 0, width, TOP - 1, { fill: theme.background });
     const asked = tokenLabel(state, "query", state.query);
-    surface.text(fit(surface, `${context.headName(state)}: why “${asked}” looks where it looks`, width - 190, 13), 12, 16, {
+    surface.text(fit(surface, `${context.headName(state)}: why “${isolated(asked)}” looks where it looks`, width - (width > 460 ? 190 : 24), 13), 12, 16, {
       fill: theme.text, size: 13, weight: 600,
     });
     const capped = parts.softcap === null ? "" : `, capped at ${parts.softcap}`;
-    surface.text(fit(surface, `score = ${readable(parts.scaling)} × Σ query × key${capped}; weight = softmax of the scores`, width - 190, 11), 12, 34, {
+    surface.text(fit(surface, `score = ${readable(parts.scaling)} × Σ query × key${capped}; weight = softmax of the scores`, width - (width > 460 ? 190 : 24), 11), 12, 34, {
       fill: theme.muted, size: 11,
     });
-    surface.text("query", LABEL, 62, { fill: theme.muted, size: 11.5, align: "right" });
+    surface.text("query", label, 62, { fill: theme.muted, size: 11.5, align: "right" });
     strip(query, queryScale, 54, 16);
-    surface.text("keys", LABEL, TOP - 12, { fill: theme.muted, size: 11, align: "right" });
-    surface.text(`query × key, ${size} channels`, left, TOP - 12, { fill: theme.muted, size: 11 });
+    surface.text("keys", label, TOP - 12, { fill: theme.muted, size: 11, align: "right" });
+    surface.text(fit(surface, `query × key, ${size} channels`, channel * size - 24, 11), left, TOP - 12, { fill: theme.muted, size: 11 });
     const right = left + channel * size + 12;
     surface.text("score", right + 44, TOP - 12, { fill: theme.muted, size: 11, align: "right" });
     surface.text("weight", right + 56, TOP - 12, { fill: theme.muted, size: 11 });

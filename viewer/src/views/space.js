@@ -183,9 +183,11 @@ function create(context) {
     surface.text(fit(surface, `${what}; the strongest head of every link, at most ${LINKS_PER_LAYER} links a layer; drag to turn`, width - 24, 11), 12, 34, {
       fill: theme.muted, size: 11,
     });
+    const taken = [];
     levels.forEach(({ site }, level) => {
       const [x, y] = space.project([-1.22, (level + 0.5) * gap(), 0]);
       surface.text(`L${site.layer}`, x, y, { fill: theme.muted, size: 11.5, align: "center" });
+      taken.push([x - 12, y - 7, x + 12, y + 7]);
     });
     /** Tokens of the lowest and the highest ring: what is chosen first, then the nearest, as long as there is room. */
     const candidates = [[keys, 0], [queries, levels.length]].flatMap(([names, level]) =>
@@ -199,7 +201,6 @@ function create(context) {
     candidates.sort((a, b) => Number(b.strong) - Number(a.strong) || a.depth - b.depth);
     const nearest = candidates.reduce((least, { depth }) => Math.min(least, depth), Infinity);
     const span = candidates.reduce((most, { depth }) => Math.max(most, depth), 0) - nearest || 1;
-    const taken = [];
     for (const { name, x, y, depth, strong, left } of candidates) {
       const text = fit(surface, name, 90, 11);
       const wide = surface.measure(text, 12.5, 700);

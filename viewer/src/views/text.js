@@ -1,5 +1,5 @@
 /** Text: the text itself, shaded by what the chosen token looks at, by what looks at it, or by any score per token. */
-import { readable } from "../draw/marks.js";
+import { isolated, readable } from "../draw/marks.js";
 import { diverging, sequential } from "../draw/palettes.js";
 import { visible } from "../model/axis.js";
 import { element } from "../ui/dom.js";
@@ -14,6 +14,7 @@ function create(context) {
   /** @type {{side: string, table: number, spans: HTMLElement[]}[]} */
   let blocks = [];
   let built = "";
+  let revealed = "";
   let abort = new AbortController();
 
   const shadeName = (state) => {
@@ -43,13 +44,17 @@ function create(context) {
       const paragraph = element("p", { className: "text", dir: "auto", role: "listbox", "aria-label": title || "Text" });
       const spans = surfaces.map((surface, index) => {
         const isSpecial = specials.has(index);
+        // Later bytes of a character that a byte-level tokenizer has cut: the text shows it once.
+        const isRest = surface === "" && pieces[index] !== "" && !isSpecial;
+        const isBlank = !isRest && surface.trim() === "";
         const span = element("span", {
-          className: isSpecial ? "token special" : "token",
+          className: ["token", isSpecial && "special", isRest && "rest", isBlank && "blank"].filter(Boolean).join(" "),
           role: "option",
           tabIndex: index === 0 ? 0 : -1,
           "data-token": String(index),
         });
-        span.textContent = surface.trim() === "" ? visible(surface || pieces[index]) : surface;
+        if (!isRest) span.textContent = isBlank ? visible(surface || pieces[index]) : surface;
+        span.dataset.name = isRest ? `${pieces[index]} (a later part of it)` : span.textContent;
         // A gap may hold line breaks; the paragraph keeps them. Without any text between, pieces stay one word.
         paragraph.append(gaps[index], span);
         // A place to break between tokens that no space divides, or a wall of text would never wrap.
@@ -130,10 +135,11 @@ function create(context) {
         span.classList.toggle("chosen", isChosen);
         span.setAttribute("aria-selected", String(isChosen));
         const number = value === null || value === undefined ? "" : `, ${readable(value)}`;
-        span.setAttribute("aria-label", `${span.textContent}${number}`);
+        span.setAttribute("aria-label", `${span.dataset.name}${number}`);
         span.dataset.value = value === null || value === undefined ? "" : readable(value);
       });
     }
+    reveal(chosen);
     const note = shade === null ? ` — choose a ${state.shade === "to" ? "key" : "query"} in the text` : "";
     const kind = site.queries === site.keys ? "" : ", source above, target below";
     caption.textContent = `${context.headName(state)}: ${shadeName(state)}${note}${kind}`;
@@ -141,6 +147,21 @@ function create(context) {
       caption.append(element("span", { className: "peak" }, [` · strongest ${readable(peak)}`]));
       context.drawn("whole");
     }
+  }
+
+  /** Bring a newly chosen token into sight, without moving the page around us. */
+  function reveal({ query, key }) {
+    const state = store.get();
+    const isKey = state.shade === "to" ? key !== null : query === null;
+    const index = isKey ? key : query;
+    const wanted = JSON.stringify([built, isKey, index]);
+    if (wanted === revealed) return;
+    revealed = wanted;
+    const block = blocks.find(({ side }) => side === "both" || side === (isKey ? "key" : "query"));
+    const box = index === null ? null : block?.spans[index]?.getBoundingClientRect();
+    const frame = node.getBoundingClientRect();
+    if (!box || (box.top >= frame.top && box.bottom <= frame.bottom)) return;
+    node.scrollTop += box.top - frame.top - node.clientHeight / 2;
   }
 
   function choose(index, side) {
@@ -164,7 +185,7 @@ function create(context) {
   });
   body.addEventListener("pointerover", (event) => {
     const found = tokenAt(event.target);
-    context.tip(found ? [found.span.textContent, found.span.dataset.value || "no value", `token ${found.index}`] : null, event);
+    context.tip(found ? [isolated(found.span.dataset.name), found.span.dataset.value || "no value", `token ${found.index}`] : null, event);
   });
   body.addEventListener("pointerleave", () => context.tip(null));
   body.addEventListener("keydown", (event) => {
@@ -210,7 +231,7 @@ function create(context) {
       }
       const [box] = part.getClientRects();
       if (!box || box.top - frame.top > height || box.bottom < frame.top) return;
-      surface.text(part.textContent, box.left - frame.left + (strong ? 2 : 0), box.top - frame.top + box.height / 2, {
+      surface.text(part.textContent, box.left - frame.left + parseFloat(style.paddingLeft), box.top - frame.top + box.height / 2, {
         fill: style.color, size,
       });
     };
