@@ -42,10 +42,13 @@ stage of the training, in which more of the text repeats itself (see the card of
 |---|---|
 | step, tokens_seen | how far the training was |
 | loss | of the whole model, nats per token of held-out novels |
-| layer, head | zero-based |
+| stack, kind, layer, head | which head; layers and heads are zero-based |
 | entropy, max_weight, distance, self_weight, previous_weight, first_weight | means over the queries of one \
 fixed text; entropy in nats, distance in tokens |
 | induction, previous_token, duplicate_token | strength on random tokens that repeat, in [0, 1] |
+| pattern, pattern_queries | float16 weights `[query, key]` on one short text, at three moments; number of queries |
+
+`attention_analyzer.training.History.open("demo-decoder-history")` reads it.
 
 Weights of two of the moments, to be loaded like any model (`checkpoints.json` names their steps):
 

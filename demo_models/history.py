@@ -1,7 +1,7 @@
 """How the decoder's attention came to be: every head's statistics at every saved moment.
 
 The table is small enough to ship; with it go the weights of an early and a middle moment. The last
-moment is `demo-decoder` itself.
+moment is `demo-decoder` itself. Of these three the table has every head's pattern on one short text.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.training import History
+from attention_analyzer.training.moment import Measuring
 from demo_models import cards, probes, publishing
 from demo_models.evaluation import next_token_losses
 
@@ -24,7 +27,7 @@ FOLDER = publishing.BUNDLED / "demo-decoder-history"
 def publish_history(
     moments: Path, tokenizer: PreTrainedTokenizerFast, held_out_rows: torch.Tensor, tokens_per_step: int
 ) -> None:
-    """Write `history.parquet` and the early and middle checkpoints.
+    """Write the history and the early and middle checkpoints.
 
     A folder in `moments` holds weights alone; the tokenizer never changes while a model is trained.
     """
@@ -33,8 +36,9 @@ def publish_history(
     table = pd.concat(
         [_moment(folder, tokenizer, held_out_rows, tokens_per_step) for folder in folders], ignore_index=True
     )
-    table.to_parquet(FOLDER / "history.parquet", index=False)
     chosen = chosen_steps(table)
+    shown = [moments / f"step-{step:05d}" for step in chosen.values()] + folders[-1:]
+    with_patterns(table, shown, tokenizer).save(FOLDER)
     for name, step in chosen.items():
         _publish_checkpoint(moments / f"step-{step:05d}", tokenizer, FOLDER / name)
     (FOLDER / "checkpoints.json").write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
@@ -47,6 +51,21 @@ def chosen_steps(table: pd.DataFrame) -> dict[str, int]:
     middle = int((strongest - strongest.iloc[-1] / 2).abs().idxmin())
     early = int(strongest.index[strongest.index <= middle / 4].max())
     return {"early": early, "middle": middle}
+
+
+def with_patterns(table: pd.DataFrame, folders: list[Path], tokenizer: PreTrainedTokenizerFast) -> History:
+    """The history with the patterns of the models in these folders, each named after its step."""
+    kept, tokens = [], ()
+    for folder in folders:
+        loaded = LoadedModel(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), tokenizer)
+        measuring = Measuring(loaded, metrics=(), patterns=())
+        tokens, _ = measuring.kept_tokens
+        step = int(folder.name.removeprefix("step-"))
+        columns = ["step", "layer", "head", "pattern", "pattern_queries"]
+        kept.append(measuring.table(loaded).assign(step=step)[columns])
+    whole = table.merge(pd.concat(kept), on=["step", "layer", "head"], how="left")
+    whole["pattern_queries"] = whole["pattern_queries"].fillna(0).astype("int16")
+    return History(whole, "demo-decoder", tokens)
 
 
 def _moment(
@@ -62,6 +81,8 @@ def _moment(
                 "step": step,
                 "tokens_seen": step * tokens_per_step,
                 "loss": loss,
+                "stack": "decoder",
+                "kind": "self",
                 "layer": layer,
                 "head": head,
                 **{name: values[layer, head].item() for name, values in columns.items()},

@@ -9,9 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from demo_models.history import FOLDER, head_statistics
 
 COLUMNS = [
-    "step", "tokens_seen", "loss", "layer", "head",
+    "step", "tokens_seen", "loss", "stack", "kind", "layer", "head",
     "entropy", "max_weight", "distance", "self_weight", "previous_weight", "first_weight",
-    "induction", "previous_token", "duplicate_token",
+    "induction", "previous_token", "duplicate_token", "pattern", "pattern_queries",
 ]  # fmt: skip
 
 
@@ -24,7 +24,13 @@ def test_has_one_row_per_moment_and_head(history) -> None:
     assert list(history.columns) == COLUMNS
     assert 25 <= history["step"].nunique() <= 35
     assert (history.groupby("step").size() == 30).all()
-    assert not history.isna().any().any()
+    assert not history.drop(columns="pattern").isna().any(axis=None)
+    # Patterns are kept where the weights are: early, middle and last.
+    assert history.groupby("step")["pattern"].count()[lambda count: count > 0].to_dict() == {
+        905: 30,
+        3651: 30,
+        4500: 30,
+    }
 
 
 def test_loss_falls_and_induction_appears(history) -> None:

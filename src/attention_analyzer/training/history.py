@@ -1,0 +1,290 @@
+"""The history of a training: every head's numbers at every recorded step, frozen, and its place on disk.
+
+On disk a history is a folder: ``history.json`` says what was measured, and either ``moments/`` holds one Parquet file
+per step (as a tracker writes them: each is whole or not there) or ``history.parquet`` holds all of them (as
+:meth:`History.save` writes them).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from attention_analyzer.errors import FileFormatError, InputError, SelectionError
+from attention_analyzer.models.catalog import BUNDLED
+from attention_analyzer.site import Kind
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from attention_analyzer.training.runs import RunComparison
+
+FORMAT = 1
+#: What a row is about; together unique.
+KEYS = ("step", "stack", "kind", "layer", "head")
+#: The same for all heads of a step, where it is known.
+OF_THE_STEP = ("step", "loss", "tokens_seen", "seconds")
+#: Endings of columns that belong to the pattern of the name before them.
+BESIDE = ("_control", "_error")
+_KEPT = ("pattern", "pattern_queries")
+
+
+@dataclass(frozen=True)
+class History:
+    """How attention grew.
+
+    Attributes:
+        table: one row per step and head: ``step, stack, kind, layer, head``; where known ``loss, tokens_seen,
+            seconds``; metrics (:data:`.metrics.METRICS`), pattern strengths in [0, 1], and beside a strength its
+            ``…_control`` (what chance or position alone would give) and ``…_error`` (standard error over the texts).
+        model_name: what was trained.
+        source, target: what the axes of kept patterns show; ``target`` for the decoder of two stacks.
+    """
+
+    table: pd.DataFrame
+    model_name: str = ""
+    source: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
+    _wide: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        missing = [name for name in KEYS if name not in self.table.columns]
+        if missing:
+            raise InputError(f"A history needs the columns {', '.join(KEYS)}; {', '.join(missing)} are missing.")
+        if self.table.empty:
+            raise InputError("The history is empty; at least one recorded step is needed.")
+        twice = self.table.duplicated(list(KEYS))
+        if twice.any():
+            row = self.table[twice].iloc[0]
+            raise InputError(f"The history has L{row['layer']}H{row['head']} at step {row['step']} twice.")
+        ordered = self.table.sort_values(list(KEYS), kind="stable").reset_index(drop=True)
+        object.__setattr__(self, "table", ordered)
+
+    @property
+    def steps(self) -> list[int]:
+        """The recorded steps, in order."""
+        return [int(step) for step in self.table["step"].unique()]
+
+    @property
+    def heads(self) -> pd.DataFrame:
+        """``stack, kind, layer, head`` of every head."""
+        return self.table[list(KEYS[1:])].drop_duplicates().reset_index(drop=True)
+
+    @property
+    def columns(self) -> list[str]:
+        """What was measured of each head: metrics and pattern strengths."""
+        not_measured = {*KEYS, *OF_THE_STEP, *_KEPT}
+        return [name for name in self.table.columns if name not in not_measured and not name.endswith(BESIDE)]
+
+    @property
+    def loss(self) -> pd.Series:
+        """Loss by step, of the steps at which it is known."""
+        if "loss" not in self.table.columns:
+            return pd.Series(dtype=float, name="loss")
+        return self.table.groupby("step")["loss"].first().dropna()
+
+    def __repr__(self) -> str:
+        steps = self.steps
+        name = f" of {self.model_name}" if self.model_name else ""
+        return f"<History{name}: {len(self.heads)} heads at {len(steps)} steps from {steps[0]:,} to {steps[-1]:,}>"
+
+    def at(self, step: int) -> pd.DataFrame:
+        """The head table of one recorded step.
+
+        Raises:
+            SelectionError: this step was not recorded.
+        """
+        self._check_step(step)
+        found = self.table[self.table["step"] == step]
+        return found.drop(columns=[name for name in _KEPT if name in found.columns]).reset_index(drop=True)
+
+    def wide(self, column: str) -> pd.DataFrame:
+        """One number over time: steps down, heads ``(stack, kind, layer, head)`` across.
+
+        Raises:
+            SelectionError: it was not measured.
+        """
+        if column not in self._wide:
+            if column not in self.table.columns or column in KEYS or column in _KEPT:
+                raise SelectionError(f"The history has no {column!r}; it has {', '.join(self.columns)}.")
+            self._wide[column] = self.table.pivot_table(
+                index="step", columns=list(KEYS[1:]), values=column, dropna=False, observed=True
+            )
+        return self._wide[column]
+
+    def curve(
+        self, column: str, layer: int, head: int, *, stack: str | None = None, kind: Kind | None = None
+    ) -> pd.Series:
+        """One head's number by step.
+
+        Raises:
+            SelectionError: it was not measured, or there is no such head.
+        """
+        return self.wide(column)[*self._site(layer, head, stack, kind), layer, head]
+
+    def entropy_by_layer(self) -> pd.DataFrame:
+        """Mean entropy in nats over the heads of each layer: steps down, ``(stack, kind, layer)`` across."""
+        return self.wide("entropy").T.groupby(level=["stack", "kind", "layer"]).mean().T
+
+    # Kept patterns
+
+    @property
+    def pattern_steps(self) -> list[int]:
+        """The steps at which patterns were kept."""
+        if "pattern" not in self.table.columns:
+            return []
+        return [int(step) for step in self.table.loc[self.table["pattern"].notna(), "step"].unique()]
+
+    def pattern(
+        self, step: int, layer: int, head: int, *, stack: str | None = None, kind: Kind | None = None
+    ) -> NDArray[np.float32]:
+        """One head's weights ``[query, key]`` on the kept text.
+
+        Raises:
+            SelectionError: no pattern was kept at this step, or there is no such head.
+        """
+        if step not in self.pattern_steps:
+            kept = ", ".join(f"{each:,}" for each in self.pattern_steps) or "none"
+            raise SelectionError(f"No patterns were kept at step {step:,}; steps with patterns: {kept}.")
+        place = (step, *self._site(layer, head, stack, kind), layer, head)
+        row = self.table[(self.table[list(KEYS)] == place).all(axis=1)].iloc[0]
+        return np.frombuffer(row["pattern"], np.float16).reshape(int(row["pattern_queries"]), -1).astype(np.float32)
+
+    def tokens_for(self, stack: str, kind: Kind) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What the queries and the keys of kept patterns show."""
+        if not self.target or (stack != "decoder" and kind == "self"):
+            return self.source, self.source
+        return self.target, self.target if kind == "self" else self.source
+
+    # Analysis
+
+    def onsets(self, roles: Sequence[str] | None = None) -> pd.DataFrame:
+        """When each head took its role; see :func:`.onsets.onsets`."""
+        from attention_analyzer.training.onsets import onsets
+
+        return onsets(self, roles)
+
+    def signs(self) -> pd.DataFrame:
+        """Warnings: collapsed entropy, dead and duplicate heads; see :func:`.signs.signs`."""
+        from attention_analyzer.training.signs import signs
+
+        return signs(self)
+
+    def report(self) -> str:
+        """The history in words: onsets, and what deserves a warning."""
+        from attention_analyzer.training.words import report
+
+        return report(self)
+
+    def compare(self, other: History, names: tuple[str, str] | None = None) -> RunComparison:
+        """Two trainings beside each other; see :class:`.runs.RunComparison`."""
+        from attention_analyzer.training.runs import RunComparison
+
+        return RunComparison.of(self, other, names)
+
+    def plot(self, roles: Sequence[str] | None = None) -> Figure:
+        """Roles, layer-wise entropy and loss over the steps; see :func:`.picture.history_figure`."""
+        from attention_analyzer.training.picture import history_figure
+
+        return history_figure(self, roles)
+
+    def head_map(
+        self, step: int, column: str = "entropy", *, stack: str | None = None, kind: Kind | None = None
+    ) -> Any:
+        """A number of all heads at one step as a layer × head figure; see :func:`.picture.head_map`."""
+        from attention_analyzer.training.picture import head_map
+
+        return head_map(self, step, column, stack=stack, kind=kind)
+
+    # Files
+
+    @classmethod
+    def open(cls, path: str | Path) -> History:
+        """Read what a tracker or :meth:`save` wrote, or the bundled ``"demo-decoder-history"``.
+
+        A history that is still being written can be opened at any time.
+
+        Raises:
+            InputError: there is no history at this path.
+            FileFormatError: a file is corrupt, foreign or from a newer version.
+        """
+        folder = Path(path)
+        if not folder.exists() and (BUNDLED / str(path) / "history.json").exists():
+            folder = BUNDLED / str(path)
+        info = read_info(folder)
+        whole = folder / "history.parquet"
+        files = [whole] if whole.exists() else sorted((folder / "moments").glob("step-*.parquet"))
+        if not files:
+            raise InputError(f"The history in {folder} has no recorded step yet.")
+        table = pd.concat([_read(file) for file in files], ignore_index=True)
+        return cls(table, str(info.get("model", "")), tuple(info.get("source", ())), tuple(info.get("target", ())))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the history as one Parquet file and its description; returns the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.table.to_parquet(folder / "history.parquet", index=False)
+        write_info(folder, self.model_name, self.source, self.target)
+        return folder
+
+    # Inside
+
+    def _check_step(self, step: int) -> None:
+        steps = np.array(self.steps)
+        if step not in steps:
+            near = int(steps[np.abs(steps - step).argmin()])
+            raise SelectionError(f"Step {step:,} was not recorded; the nearest recorded step is {near:,}.")
+
+    def _site(self, layer: int, head: int, stack: str | None, kind: Kind | None) -> tuple[str, str]:
+        """Stack and kind of a head; the main text's own attention where several answer."""
+        heads = self.heads
+        found = heads[(heads["layer"] == layer) & (heads["head"] == head)]
+        for name, wanted in (("stack", stack), ("kind", kind)):
+            found = found if wanted is None else found[found[name] == wanted]
+        if found.empty:
+            asked = " ".join(str(part) for part in (stack, kind, f"L{layer}H{head}") if part is not None)
+            raise SelectionError(f"There is no {asked} in this history of {len(heads)} heads.")
+        order = found.sort_values(["kind", "stack"], ascending=[False, False])
+        return str(order["stack"].iloc[0]), str(order["kind"].iloc[0])
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """What ``history.json`` says.
+
+    Raises:
+        InputError: there is no such file.
+        FileFormatError: it is corrupt or from a newer version.
+    """
+    path = folder / "history.json"
+    if not path.exists():
+        raise InputError(f"There is no history at {folder}: it has no history.json.")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        version = int(info["format"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise FileFormatError(f"{path} does not describe a history: {error}.") from None
+    if version > FORMAT:
+        raise FileFormatError(f"{path} has format {version}; this version reads up to {FORMAT}, install a newer one.")
+    return dict(info)
+
+
+def write_info(folder: Path, model: str, source: Sequence[str], target: Sequence[str]) -> None:
+    """Write ``history.json``."""
+    info = {"format": FORMAT, "model": model, "source": list(source), "target": list(target)}
+    (folder / "history.json").write_text(json.dumps(info, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _read(file: Path) -> pd.DataFrame:
+    import pyarrow as pa
+
+    try:
+        return pd.read_parquet(file)
+    except (OSError, pa.ArrowException) as error:
+        raise FileFormatError(f"{file} is no readable Parquet file: {error}.") from None
