@@ -12,8 +12,8 @@ import numpy as np
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.record import AttentionRecord, SiteRecord
+from attention_analyzer.text.alignment import align
 from attention_analyzer.text.tokens import Tokens
-from attention_analyzer.view.alignment import align
 from attention_analyzer.view.annotations import Annotations
 from attention_analyzer.view.coarse import Coarse, coarse
 from attention_analyzer.view.head_names import alike_groups, pattern_content
