@@ -40,10 +40,10 @@ class CsvRows(Reader):
                     return
                 if not fields:
                     continue
-                if len(fields) != len(names):
-                    yield BadRow(place, f"{len(names)} columns were expected, {len(fields)} were met", lines.share)
-                elif any(_NOT_UTF8 in field for field in fields):
+                if any(_NOT_UTF8 in field for field in fields):
                     yield BadRow(place, lines.not_utf8, lines.share)
+                elif len(fields) != len(names):
+                    yield BadRow(place, f"{len(names)} columns were expected, {len(fields)} were met", lines.share)
                 else:
                     yield Row(fields[at], place, share=lines.share)
 

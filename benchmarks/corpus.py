@@ -1,0 +1,185 @@
+"""Scans of many short texts: ``python -m benchmarks.corpus [--texts 10000] [--ray]``.
+
+Measured in one run on all-MiniLM-L6-v2, the ways in turns: the plain batched forward (the same batches, tokenized and
+padded, nothing listened to), the scan, and an eager forward that hands over full matrices with the same metrics in
+NumPy. Peak memory is that of the scan at a tenth of the texts and at all of them, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from attention_analyzer.analyzer import AttentionAnalyzer
+from attention_analyzer.corpus.rows import Rows, rows_of
+from attention_analyzer.corpus.worker import WorkSettings, _batches
+from attention_analyzer.text.readers import ReadOptions
+
+MODEL = "all-MiniLM-L6-v2"
+#: Texts that are measured the slow way; its time per token does not depend on their number.
+EAGER_TEXTS = 1000
+WORDS = (
+    "the a one this that old small green quiet heavy river house garden teacher doctor winter letter window engine "
+    "sees finds carries opens follows before after under near without and but because slowly often never again"
+).split()
+
+
+def short_texts(count: int, seed: int = 0) -> list[str]:
+    """Sentences of 5 to 40 words."""
+    draw = random.Random(seed)
+    return [" ".join(draw.choices(WORDS, k=draw.randint(5, 40))).capitalize() + "." for _ in range(count)]
+
+
+def batches(analyzer: AttentionAnalyzer, texts: list[str]) -> Iterator[list[str]]:
+    """The scan's own batches."""
+    for chunk in Rows(rows_of(texts, ReadOptions())).chunks(0):
+        for batch in _batches(analyzer.loaded, chunk.texts, WorkSettings(), []):
+            yield [str(row.text) for _, row in batch]
+
+
+def plain(analyzer: AttentionAnalyzer, texts: list[str]) -> int:
+    """Tokenize, pad, run; how many tokens there were."""
+    tokens = 0
+    with torch.no_grad():
+        for batch in batches(analyzer, texts):
+            inputs = analyzer.tokenizer(batch, padding=True, return_tensors="pt")
+            analyzer.model(**inputs)
+            tokens += int(inputs["attention_mask"].sum())
+    return tokens
+
+
+def eager(analyzer: AttentionAnalyzer, texts: list[str]) -> int:
+    """Full matrices, and the metrics from them in NumPy, text by text so that padding does not count."""
+    tokens = 0
+    analyzer.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        for batch in batches(analyzer, texts):
+            inputs = analyzer.tokenizer(batch, padding=True, return_tensors="pt")
+            matrices = analyzer.model(**inputs, output_attentions=True).attentions
+            lengths = inputs["attention_mask"].sum(-1).tolist()
+            for layer in matrices:
+                array = layer.numpy()
+                for row, length in enumerate(lengths):
+                    by_hand(array[row, :, :length, :length])
+            tokens += sum(lengths)
+    analyzer.model.set_attn_implementation("sdpa")
+    return tokens
+
+
+def by_hand(weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Most of what a scan measures, as one writes it by hand: ``[head]`` each, from ``[head, query, key]``."""
+    size = weights.shape[-1]
+    logs = np.log(weights, out=np.zeros_like(weights), where=weights > 0)
+    entropy = -(weights * logs).sum(-1)
+    place = np.arange(size)
+    apart = np.abs(place[:, None] - place)
+    received = weights.sum(1)
+    shares = received / received.sum(-1, keepdims=True)
+    found = {
+        "max": weights.max(-1).mean(-1),
+        "min": weights.min(-1).mean(-1),
+        "entropy": entropy.mean(-1),
+        "normalized": (entropy / np.log(size)).mean(-1),
+        "effective": np.exp(entropy).mean(-1),
+        "strongest": weights.argmax(-1),
+        "distance": (weights * apart).sum((1, 2)) / size,
+        "window": np.where(apart <= 2, weights, 0).sum((1, 2)) / size,
+        "first": weights[:, :, 0].mean(-1),
+        "last": weights[:, :, -1].mean(-1),
+        "special": weights[:, :, [0, -1]].sum(-1).mean(-1),
+        "received": 1 + (shares * np.log(shares)).sum(-1) / np.log(size),
+        "vertical": np.sort(received, -1)[:, -max(1, size // 20) :].sum(-1) / size,
+    }
+    for offset in range(-8, 9):
+        found[f"offset {offset}"] = np.diagonal(weights, offset, 1, 2).sum(-1) / size
+    return found
+
+
+def timed(what: Callable[[], Any]) -> tuple[Any, float]:
+    started = time.perf_counter()
+    result = what()
+    return result, time.perf_counter() - started
+
+
+def scan(analyzer: AttentionAnalyzer, texts: list[str], **options: Any) -> int:
+    folder = tempfile.mkdtemp()
+    try:
+        return analyzer.scan(texts, Path(folder) / "store", progress=False, **options).manifest.tokens
+    finally:
+        shutil.rmtree(folder)
+
+
+def peak(texts: int) -> float:
+    """Peak memory in GB of a scan of so many texts, which are read from a file."""
+    code = (
+        "import resource, sys, tempfile\nfrom pathlib import Path\n"
+        "from attention_analyzer.analyzer import AttentionAnalyzer\n"
+        "from benchmarks.corpus import MODEL, short_texts\n"
+        "folder = Path(tempfile.mkdtemp())\n"
+        "with (folder / 'texts.txt').open('w') as file:\n"
+        f"    file.writelines(text + chr(10) for text in short_texts({texts}))\n"
+        "AttentionAnalyzer(MODEL, cache=False).scan(folder / 'texts.txt', folder / 'store', progress=False)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__)
+    parser.add_argument("--texts", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=3, help="in turns; the fastest of each counts")
+    parser.add_argument("--ray", action="store_true", help="also one and two Ray workers")
+    parser.add_argument("--no-memory", action="store_true")
+    options = parser.parse_args()
+    analyzer = AttentionAnalyzer(MODEL, cache=False)
+    texts = short_texts(options.texts)
+    for warm in (plain, scan):
+        warm(analyzer, texts[:200])
+    rates: dict[str, float] = {}
+    for _ in range(options.repeats):
+        for name, way in (("plain forward", plain), ("scan", scan)):
+            tokens, seconds = timed(lambda way=way: way(analyzer, texts))
+            rates[name] = max(rates.get(name, 0.0), tokens / seconds)
+            print(f"{name}: {tokens:,} tokens in {seconds:.1f} s", file=sys.stderr, flush=True)
+    tokens, seconds = timed(lambda: eager(analyzer, texts[:EAGER_TEXTS]))
+    rates["eager, matrices, NumPy"] = tokens / seconds
+    found: dict[str, Any] = {
+        "texts": options.texts,
+        "cores": len(os.sched_getaffinity(0)),
+        "tokens per second": {name: round(rate) for name, rate in rates.items()},
+        "share of the plain forward": round(rates["scan"] / rates["plain forward"], 3),
+        "times eager": round(rates["scan"] / rates["eager, matrices, NumPy"], 2),
+    }
+    if not options.no_memory:
+        few = options.texts // 10
+        found["peak GB"] = {str(count): round(peak(count), 3) for count in (few, options.texts)}
+    if options.ray:
+        import ray
+
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+        threads = max(found["cores"] // 2, 1)
+        for workers in (1, 2):
+            settings = {"engine": "ray", "workers": workers}
+            scan(analyzer, texts[:200], **settings)
+            tokens, seconds = timed(lambda settings=settings: scan(analyzer, texts, **settings))
+            found[f"ray, {workers} workers"] = {"tokens per second": round(tokens / seconds), "cores each": threads}
+        ray.shutdown()
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
