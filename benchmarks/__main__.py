@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers, report
+from benchmarks import attribution, peers, report
 from benchmarks.shapes import HEADS, LAYERS, SHAPES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,6 +142,7 @@ def main() -> None:
     }
     found["short"] = worker(do="short_texts", shape="bert", texts=32, repeats=15) | {"texts": 32}
     found |= against_peers([128, 512] if options.quick else [128, 512, 2048, 4096], not options.no_peers)
+    found["attribution"] = attribution.cost(worker, 512 if options.quick else 4096)
     found["startup"] = startup()
     found["gpu"] = worker(do="on_gpu") if found["about"]["cuda"] else None
     (ROOT / "build").mkdir(exist_ok=True)

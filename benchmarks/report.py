@@ -139,6 +139,8 @@ def document(found: Results) -> str:
         "## Beside other tools",
         COMPARED,
         peer_table(found),
+        "## Importance of tokens",
+        attribution_tables(found["attribution"]),
         "## Start-up",
         table(
             ["", "seconds"],
@@ -148,6 +150,36 @@ def document(found: Results) -> str:
         gpu_table(found),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def attribution_tables(found: Results) -> str:
+    """What each method costs by length, and attention flow beside networkx."""
+    sizes = sorted({int(tokens) for cells in found["methods"].values() for tokens in cells})
+    rows = [
+        [f"`{method}`"]
+        + [
+            f"{seconds(cell['seconds'])}, {memory(cell['memory'])}" if cell else NOTHING
+            for cell in cells_of(cells, sizes)
+        ]
+        for method, cells in found["methods"].items()
+    ]
+    flow = found["flow"]
+    about = (
+        "From the text to every token's number, for the text's representation (BERT shape): seconds, then peak memory "
+        "of a process that does nothing else. Attention flow, which grows with the cube of the length, and integrated "
+        "gradients, which run the model and its backward fifty times, are measured on shorter texts only."
+    )
+    compared = (
+        f"Attention flow to {flow['tokens']} tokens on the graph of a 64-token text ({flow['edges']:,} edges): igraph "
+        f"{seconds(flow['igraph'])}, networkx {seconds(flow['networkx'])}, "
+        f"**{flow['networkx'] / flow['igraph']:.0f} times** as long; the flows differ by at most "
+        f"{flow['difference']:.0e}."
+    )
+    return f"{about}\n\n{table(['method', *(f'{size:,} tokens' for size in sizes)], rows)}\n\n{compared}"
+
+
+def cells_of(cells: Results, sizes: list[int]) -> list[Results | None]:
+    return [cells.get(str(size)) for size in sizes]
 
 
 def gpu_table(found: Results) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import attribution as attributions
 from benchmarks import gpu, report, shapes, subjects
 
 
@@ -123,6 +124,11 @@ def environment() -> dict[str, object]:
     }
 
 
+def attribution(method: str, tokens: int) -> dict[str, float]:
+    """One attribution method's time, and the process's peak memory."""
+    return {"seconds": attributions.attribution(method, tokens), "memory": peak()}
+
+
 def on_gpu() -> dict[str, object]:
     """Statistics of all heads at the attention shape of a large model, beside its plain forward."""
     return gpu.measure(report.GPU_LENGTHS, gpu.Shape(), "cuda")
@@ -130,7 +136,18 @@ def on_gpu() -> dict[str, object]:
 
 DO = {
     function.__name__: function
-    for function in (ratio, short_texts, alone, check, record_file, peer_inputs, environment, on_gpu)
+    for function in (
+        ratio,
+        short_texts,
+        alone,
+        check,
+        record_file,
+        peer_inputs,
+        environment,
+        on_gpu,
+        attribution,
+        attributions.flow,
+    )
 }
 
 if __name__ == "__main__":
