@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from attention_analyzer.attribution import AttributionComparison, TokenImportance
     from attention_analyzer.corpus import Corpus
-    from attention_analyzer.heads import HeadImportance, PruningCurve
+    from attention_analyzer.heads import HeadImportance, PruningCurve, Similarity, Specialisation
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations
     from attention_analyzer.metrics.metric import Metric
@@ -293,6 +293,33 @@ class AttentionAnalyzer:
         from attention_analyzer.attribution import compare_attributions
 
         return compare_attributions(self.loaded, text, **options)
+
+    def specialisation(self, texts: Sequence[str | Pair] | Iterable[AnnotatedText], **options: Any) -> Specialisation:
+        """Every metric by depth, and where the weight goes; see :func:`.heads.specialisation.specialisation`.
+
+        Args:
+            texts: texts, or sentences annotated with dependencies, which adds the share that goes along the syntax.
+        """
+        from attention_analyzer.heads import specialisation
+
+        return specialisation(self.loaded, texts, **options)
+
+    def similarity(self, texts: Sequence[str | Pair], **options: Any) -> Similarity:
+        """How alike heads look: clusters, a map, redundant groups, complementary pairs, loners.
+
+        See :func:`.heads.similarity.similarity`.
+
+        Args:
+            texts: at least three.
+            options: ``stack``, ``kind``, ``clusters``, ``redundant``, ``progress`` ….
+
+        Raises:
+            InputError: fewer than three texts.
+            MissingDependencyError: scikit-learn is not installed.
+        """
+        from attention_analyzer.heads import similarity
+
+        return similarity(self.loaded, texts, **options)
 
     def head_importance(
         self, texts: Sequence[str | Pair], method: Literal["gradient", "silence"] = "gradient", **options: Any

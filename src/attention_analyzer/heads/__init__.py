@@ -4,5 +4,16 @@ from __future__ import annotations
 
 from attention_analyzer.heads.importance import HeadImportance, head_importance
 from attention_analyzer.heads.pruning import PruningCurve, pruning_curve
+from attention_analyzer.heads.similarity import Similarity, similarity
+from attention_analyzer.heads.specialisation import Specialisation, specialisation
 
-__all__ = ["HeadImportance", "PruningCurve", "head_importance", "pruning_curve"]
+__all__ = [
+    "HeadImportance",
+    "PruningCurve",
+    "Similarity",
+    "Specialisation",
+    "head_importance",
+    "pruning_curve",
+    "similarity",
+    "specialisation",
+]

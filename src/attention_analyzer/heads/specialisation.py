@@ -1,0 +1,156 @@
+"""How heads change with depth: every metric by layer, and where the weight goes, in one picture of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from attention_analyzer.errors import InputError
+from attention_analyzer.heads.shares import SHARES, OffsetRates, edges_of, shares_of
+from attention_analyzer.metrics import METRICS, Metric
+from attention_analyzer.metrics.table import HEAD_KEYS, head_table
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.patterns.evidence import bootstrap_interval
+from attention_analyzer.record import AttentionRecord
+from attention_analyzer.recording import BATCH, batches, record_texts
+from attention_analyzer.text.annotation import AnnotatedText
+from attention_analyzer.text.tokenization import Pair
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LAYER = ["stack", "kind", "layer"]
+
+
+@dataclass(frozen=True)
+class Specialisation:
+    """A model by depth.
+
+    Attributes:
+        table: one row per layer and metric: ``stack, kind, layer, metric, mean`` over heads and texts, ``spread`` (the
+            standard deviation between heads), ``smallest`` and ``largest`` head, and the 95 % interval over texts of
+            the layer's mean (``low, high``; missing for a single text).
+        heads: one row per head: every metric's mean over texts, and its shares: ``sink``, ``local``, ``distant``, and
+            ``syntax`` with ``syntax_expected`` (what distances alone explain) where texts are annotated; see
+            :mod:`.shares`.
+        annotated: whether the texts were; without annotation no share is called syntax.
+        texts: how many were looked at.
+    """
+
+    table: pd.DataFrame = field(compare=False)
+    heads: pd.DataFrame = field(compare=False)
+    annotated: bool
+    texts: int
+    model_name: str = ""
+
+    @property
+    def profile(self) -> pd.DataFrame:
+        """Mean shares of each layer."""
+        names = [name for name in (*SHARES, "syntax_expected") if name in self.heads]
+        return self.heads.groupby(_LAYER, sort=False)[names].mean().reset_index()
+
+    def plot(self) -> Figure:
+        """Where the weight goes, layer by layer, with every head as a dot."""
+        from attention_analyzer.heads.depth_picture import profile_figure
+
+        return profile_figure(self)
+
+    def plot_metrics(self, metrics: Sequence[str] | None = None) -> Figure:
+        """Metrics by depth: the mean, its interval, the spread between heads, and the heads themselves."""
+        from attention_analyzer.heads.depth_picture import depth_figure
+
+        return depth_figure(self, metrics)
+
+
+def specialisation(
+    loaded: LoadedModel,
+    texts: Sequence[str | Pair] | Iterable[AnnotatedText],
+    *,
+    metrics: Sequence[Metric] | None = None,
+    truncate: bool = False,
+    batch_size: int = BATCH,
+    progress: Callable[[int, int], object] | None = None,
+) -> Specialisation:
+    """Measure every layer on some texts.
+
+    Args:
+        texts: texts; or sentences annotated with dependencies (:func:`.linguistics.read_annotated`), which adds the
+            share of weight that goes along the syntax, and what distances alone explain of it.
+        metrics: all of :data:`.metrics.METRICS` by default.
+        progress: called with how many texts are done and how many there are.
+
+    Raises:
+        InputError: there are no texts, or only some of them are annotated.
+    """
+    given = [] if isinstance(texts, (str, bytes)) else list(texts)
+    annotated = [text for text in given if isinstance(text, AnnotatedText)]
+    if not given or (annotated and len(annotated) < len(given)):
+        raise InputError("A list of texts was expected, or one of annotated sentences; at least one, and no mixture.")
+    if annotated and not any(text.governors for text in annotated):
+        raise InputError("The annotated sentences hold no dependencies; pass their texts instead.")
+    plain: list[str | Pair] = [text.text if isinstance(text, AnnotatedText) else text for text in given]
+    chosen = METRICS if metrics is None else tuple(metrics)
+    rates = OffsetRates()
+    frames: list[pd.DataFrame] = []
+    records: AttentionRecord
+    for batch in batches(plain, batch_size):
+        for records in record_texts(loaded, batch, truncate=truncate, batch_size=batch_size):
+            if progress is not None:
+                progress(len(frames), len(plain))
+            frames.append(_measured(records, chosen, annotated[len(frames)] if annotated else None, rates))
+    sites = {site.name: site for site in records.sites}
+    everything = pd.concat(frames, keys=range(len(frames)), names=["text", None]).reset_index(level="text")
+    heads = everything.drop(columns="text").groupby(list(HEAD_KEYS), sort=False).mean().reset_index()
+    if annotated:
+        heads["syntax_expected"] = np.nan
+        for site in sites.values():
+            if site.kind == "self":
+                rows = (heads[_LAYER] == [site.stack, site.kind, site.layer]).all(axis=1)
+                heads.loc[rows, "syntax_expected"] = rates.expected(site).numpy()
+    else:
+        heads = heads.drop(columns="syntax")
+    names = [metric.name for metric in chosen]
+    return Specialisation(_by_layer(everything, heads, names), heads, bool(annotated), len(frames), loaded.name)
+
+
+def _measured(
+    record: AttentionRecord, metrics: Sequence[Metric], annotated: AnnotatedText | None, rates: OffsetRates
+) -> pd.DataFrame:
+    """Metrics and shares of one text, one row per head."""
+    edges = None if annotated is None else edges_of(annotated, record.tokens)
+    if edges is not None:
+        rates.add_text(record.tokens, edges)
+    shares = []
+    for entry in record.entries:
+        of_main = entry.site.kind == "self" and entry.queries == record.tokens
+        shares.append(shares_of(entry, edges if of_main else None).T.numpy())
+        if edges is not None and of_main:
+            rates.add_site(entry)
+    return head_table(record, metrics).assign(**dict(zip(SHARES, np.concatenate(shares).T, strict=True)))
+
+
+def _by_layer(everything: pd.DataFrame, heads: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    means = everything.groupby(["text", *_LAYER], sort=False)[list(names)].mean()
+    rows = []
+    for place, of_layer in heads.groupby(_LAYER, sort=False):
+        by_text = means.xs(place, level=_LAYER).to_numpy()
+        low, high = bootstrap_interval(by_text)
+        for number, name in enumerate(names):
+            values = of_layer[name]
+            rows.append(
+                dict(zip(_LAYER, place, strict=True))
+                | {
+                    "metric": name,
+                    "mean": values.mean(),
+                    "spread": values.std(ddof=0),
+                    "smallest": values.min(),
+                    "largest": values.max(),
+                    "low": low[number],
+                    "high": high[number],
+                }
+            )
+    return pd.DataFrame(rows)
