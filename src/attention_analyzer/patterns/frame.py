@@ -6,7 +6,7 @@ the tokens are wrong. What a head does by position alone, it does to the moved o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -25,6 +25,11 @@ _SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？")
 def frame_of(queries: Tokens, keys: Tokens, diagonal: int | None) -> Frame:
     """The frame of a site's tokens."""
     groups = {name: flags for name, flags in keys.groups().items() if name == "first" or bool(flags.any())}
+    return Frame(diagonal, groups, labels_of(queries, keys, diagonal))
+
+
+def labels_of(queries: Tokens, keys: Tokens, diagonal: int | None) -> dict[str, tuple[Tensor, Tensor]]:
+    """Which tokens of a text are alike: int64 ``([1, query], [1, key])`` by name; -1 for tokens that are like none."""
     labels: dict[str, tuple[Tensor, Tensor]] = {}
     if diagonal is not None and keys.pieces[diagonal:] == queries.pieces:
         token, sentence = _token_labels(keys), _sentence_labels(keys)
@@ -33,30 +38,36 @@ def frame_of(queries: Tokens, keys: Tokens, diagonal: int | None) -> Frame:
         labels["token_before"] = (token[None, diagonal:], before[None])
         if int(sentence.max()) > 0:  # in a text of one sentence everything is inside it
             labels["sentence"] = (sentence[None, diagonal:], sentence[None])
-    return Frame(diagonal, groups, labels)
+    return labels
 
 
-def batched_frame(
-    queries: Sequence[Tokens], keys: Sequence[Tokens], diagonal: int | None, *, moves: bool = True
-) -> Frame:
+def batched_frame(queries: Sequence[Tokens], keys: Sequence[Tokens], diagonal: int | None) -> Frame:
     """The frames of several texts, with their moved copies, padded to one: padding is in no group and bears no label.
 
     A text that lacks a group or labels which another one has says nothing about their patterns (NaN).
     """
-    frames = [frame_of(*pair, diagonal) for pair in zip(queries, keys, strict=True)]
-    frames = [with_moves(frame) for frame in frames] if moves else frames
+    frames = [with_moves(frame_of(*pair, diagonal)) for pair in zip(queries, keys, strict=True)]
     lengths = max(map(len, queries)), max(map(len, keys))
     names = dict.fromkeys(name for frame in frames for name in frame.groups)
     groups = {name: torch.cat([_padded(each.groups.get(name), lengths[1], False) for each in frames]) for name in names}
-    nothing = (None, None)
-    labels = {
-        name: (
-            torch.cat([_padded(each.labels.get(name, nothing)[0], lengths[0], -1) for each in frames]),
-            torch.cat([_padded(each.labels.get(name, nothing)[1], lengths[1], -1) for each in frames]),
-        )
-        for name in dict.fromkeys(name for frame in frames for name in frame.labels)
-    }
-    return Frame(diagonal, groups, labels, moves=len(MOVES) if moves else 0)
+    return Frame(diagonal, groups, padded_labels([frame.labels for frame in frames], lengths), moves=len(MOVES))
+
+
+def padded_labels(
+    texts: Sequence[Mapping[str, tuple[Tensor, Tensor]]], lengths: tuple[int, int]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """The labels of several texts on axes of these lengths, ``([text, query], [text, key])``."""
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    for row, labels in enumerate(texts):
+        for name, sides in labels.items():
+            if name not in found:
+                found[name] = (
+                    torch.full((len(texts), lengths[0]), -1),
+                    torch.full((len(texts), lengths[1]), -1),
+                )
+            for padded, values in zip(found[name], sides, strict=True):
+                padded[row, : values.shape[1]] = values[0]
+    return found
 
 
 def with_moves(frame: Frame) -> Frame:

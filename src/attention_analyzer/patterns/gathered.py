@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from attention_analyzer.patterns.evidence import Floats, mean_over_texts
+from attention_analyzer.patterns.measure import corrected_for
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.streaming import Measured
 from attention_analyzer.site import Site
 from attention_analyzer.text.tokens import Tokens
 
-#: A label must beat this share of an untrained model's heads.
+#: The control from an untrained model is what this share of its heads stay below.
 BEATEN = 0.95
 #: How many places of a pattern are named.
 _NAMED = 3
@@ -27,8 +29,16 @@ class Part:
     strength: list[Floats] = field(default_factory=list)
     chance: list[Floats] = field(default_factory=list)
     position: list[Floats] = field(default_factory=list)
-    corrected: list[Floats] = field(default_factory=list)
     looked: list[Counter[str]] = field(default_factory=list)
+
+    def corrected(self, untrained: float) -> Floats:
+        """The strengths ``[text, head]``, corrected for the strongest control, an untrained model's level included."""
+        strength, chance, position = (
+            torch.from_numpy(np.concatenate(part)) for part in (self.strength, self.chance, self.position)
+        )
+        control = torch.fmax(torch.fmax(chance, position), torch.full_like(strength, untrained))
+        corrected: Floats = corrected_for(strength, control).numpy()
+        return corrected
 
     def which(self) -> list[str]:
         """Per head the places that most texts named; empty for a pattern that names none."""
@@ -61,7 +71,7 @@ class Evidence:
             strengths = found.strengths
             for index, pattern in enumerate(strengths.patterns):
                 part = self.parts.setdefault((found.site, pattern.name, source), Part())
-                for name in ("strength", "chance", "position", "corrected"):
+                for name in ("strength", "chance", "position"):
                     getattr(part, name).append(getattr(strengths, name)[index].numpy())
                 if pattern.name in strengths.places:
                     for text, places in enumerate(strengths.places[pattern.name].tolist()):

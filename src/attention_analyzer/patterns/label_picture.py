@@ -30,6 +30,7 @@ _COLOURS = {
     "same_sentence": "#9e9ac8",
     "vertical": "#d94881",
     "broad": "#b8a13a",
+    "copying": "#1b8a8f",
     "mixed": "#a4a9b3",
 }
 _OTHER = "#5b6472"

@@ -1,21 +1,21 @@
 """Which heads may bear a pattern's name: strengths over several texts, against controls, over all heads at once.
 
-A head is labelled when its strength, corrected for the stronger of its two controls (evenly spread weights, and the
-same place somewhere else; :attr:`.Strengths.corrected`), is credibly above the pattern's threshold, at a level that is
-kept over all heads × patterns (Benjamini & Hochberg); and, where an untrained model was asked for, when it is above
-nearly all heads of that one.
+A head is labelled when its strength, corrected for the strongest of its controls, is credibly above the pattern's
+threshold, at a level that is kept over all heads × patterns (Benjamini & Hochberg). The controls are evenly spread
+weights, the same pattern in another place (:mod:`.frame`) and, where it was asked for, the same architecture untrained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from attention_analyzer.errors import InputError, SelectionError
+from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config
 from attention_analyzer.patterns.evidence import benjamini_hochberg, bootstrap_interval, mean_over_texts, p_above
@@ -24,6 +24,7 @@ from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.probes import needles, repeated_tokens
 from attention_analyzer.patterns.streaming import measure_prepared, measure_texts, measured
 from attention_analyzer.patterns.table import PATTERNS
+from attention_analyzer.patterns.values_written import measure_copying
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH
 from attention_analyzer.text.tokenization import Pair
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 FEWEST_TEXTS = 3
-TEXTS, REPEATS, NEEDLES = "texts", "repeated random tokens", "needles"
+TEXTS, REPEATS, NEEDLES, VALUES = "texts", "repeated random tokens", "needles", "values of random tokens"
 #: Patterns that natural text shows badly or not purely, and what they are measured on: what the tokens say moves a
 #: previous-token head a little, and few tokens of a text ask for induction.
 PROBED = {
@@ -41,6 +42,7 @@ PROBED = {
     "induction": (REPEATS,),
     "duplicate_token": (REPEATS,),
     "retrieval": (NEEDLES,),
+    "copying": (VALUES,),
 }
 _HEAD = ["stack", "kind", "layer", "head"]
 
@@ -52,10 +54,10 @@ class LabelTable:
     Attributes:
         table: one row per head, pattern and kind of text: ``stack, kind, layer, head, pattern, measured_on, texts,
             strength, low, high`` (95 % interval of the mean over texts), ``chance`` (evenly spread weights),
-            ``position`` (the position-matched control), ``corrected`` (the strength, for the stronger control),
-            ``threshold``, ``untrained`` (the strength that 95 % of an untrained model's heads stay below), ``p``, ``q``
-            (p adjusted over all rows), ``which`` (the offset, or the tokens of a stripe, in most texts) and ``label``
-            (whether the head bears the name).
+            ``position`` (the position-matched control), ``untrained`` (what 95 % of an untrained model's heads stay
+            below), ``corrected`` (the strength, for the strongest control), ``threshold``, ``p``, ``q`` (p adjusted
+            over all rows), ``which`` (the offset, or the tokens of a stripe, in most texts) and ``label`` (whether the
+            head bears the name).
         level: the expected share of false labels that is accepted.
         model_name: what was looked at.
     """
@@ -118,8 +120,8 @@ def label_heads(
         level: the expected share of false labels that is accepted.
         thresholds: other thresholds than the patterns' own, by name.
         probes: whether the patterns of :data:`PROBED` are measured on random tokens as well (a model with one stack and
-            a tokenizer; retrieval for decoders only). Without, induction and duplicate tokens are looked for in the
-            texts, where they show less.
+            a tokenizer; retrieval and copying for decoders only). Without, induction and duplicate tokens are looked
+            for in the texts, where they show less.
         untrained: compare with the same architecture with random weights as well.
         truncate: cut what the model has no positions for.
         seed: of the probes and of the untrained weights.
@@ -183,6 +185,10 @@ def _looked_at(
     found = needles(loaded, seed=seed) if on_needles and loaded.architecture == "decoder" else None
     if found is not None:
         evidence.add(measure_prepared(loaded, found[0], on_needles, found[1]), NEEDLES)
+    if any(VALUES in PROBED[pattern.name] for pattern in probed):
+        # A model whose heads' output cannot be read one by one has no rows about it.
+        with suppress(UnsupportedModelError):
+            evidence.add(measure_copying(loaded, seed=seed), VALUES)
     return evidence
 
 
@@ -202,7 +208,8 @@ def _table(
     frames = []
     for site, name, source in sorted(evidence.parts, key=lambda part: (places[part[0]], order[part[1]])):
         part = evidence.parts[site, name, source]
-        strength, corrected = np.concatenate(part.strength), np.concatenate(part.corrected)
+        untrained = beaten.get((name, source), np.nan)
+        strength, corrected = np.concatenate(part.strength), part.corrected(untrained)
         low, high = bootstrap_interval(strength)
         frames.append(
             pd.DataFrame(
@@ -212,12 +219,12 @@ def _table(
                 | {"chance": mean_over_texts(np.concatenate(part.chance))}
                 | {"position": mean_over_texts(np.concatenate(part.position))}
                 | {"corrected": mean_over_texts(corrected), "threshold": thresholds[name]}
-                | {"untrained": beaten.get((name, source), np.nan), "p": p_above(corrected, thresholds[name])}
+                | {"untrained": untrained, "p": p_above(corrected, thresholds[name])}
                 | {"which": part.which() or "", "site": places[site]}
             )
         )
     table = pd.concat(frames, ignore_index=True)
     table = table.sort_values(["site", "head"], kind="stable", ignore_index=True).drop(columns="site")
     table["q"] = benjamini_hochberg(table["p"].to_numpy())
-    table["label"] = (table["q"] <= level) & ~(table["strength"] <= table["untrained"])
+    table["label"] = table["q"] <= level
     return table

@@ -9,7 +9,7 @@ WIDTH = 2
 
 
 class LocalWindow(Pattern):
-    """Mean weight on the tokens at most two away, the token itself included.
+    """Mean weight on the tokens at most two away, the token itself included (as in Beltagy et al. 2020: local windows).
 
     Its position-matched control is the weight on the ring just outside, three to five tokens away.
     """

@@ -40,13 +40,8 @@ class Strengths:
 
     @property
     def corrected(self) -> Tensor:
-        """``(strength - control) / (1 - control)``: 0 is what the stronger control gives, 1 the most there can be.
-
-        (As Cohen's κ.) The strength itself where there is no control; 0 where a control alone gives 1.
-        """
-        control = torch.fmax(self.chance, self.position)
-        share = torch.where(control < 1 - 1e-6, (self.strength - control) / (1 - control), 0)
-        return torch.where(control.isnan(), self.strength, share)
+        """The strength, corrected for the stronger of the two controls; see :func:`corrected_for`."""
+        return corrected_for(self.strength, torch.fmax(self.chance, self.position))
 
     def of_text(self, text: int) -> Strengths:
         """One text of a batch."""
@@ -59,6 +54,15 @@ class Strengths:
         strength, chance, position = (part[:, None] for part in (self.strength, self.chance, self.position))
         places = {name: found[None] for name, found in self.places.items()}
         return Strengths(self.patterns, strength, chance, position, places)
+
+
+def corrected_for(strength: Tensor, control: Tensor) -> Tensor:
+    """``(strength - control) / (1 - control)``: 0 is what the control gives, 1 the most there can be (as Cohen's κ).
+
+    The strength itself where there is no control (NaN); 0 where the control alone gives 1.
+    """
+    share = torch.where(control < 1 - 1e-6, (strength - control) / (1 - control), 0)
+    return torch.where(control.isnan(), strength, share)
 
 
 def measure_record(record: AttentionRecord, patterns: Sequence[Pattern] = PATTERNS) -> list[tuple[Site, Strengths]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,5 +29,9 @@ class Mixed(Pattern):
         return Mixed(others) if others else None
 
     def strength(self, results: Statistics) -> Tensor:
-        found = torch.stack([other.strength(results) for other in self.others])
+        return self.left_over([other.strength(results) for other in self.others])
+
+    def left_over(self, strengths: Sequence[Tensor]) -> Tensor:
+        """``[batch, head]`` where the strengths of the others are known already."""
+        found = torch.stack(list(strengths))
         return 1 - found.nan_to_num(0).amax(0).masked_fill(found.isnan().all(0), torch.nan)

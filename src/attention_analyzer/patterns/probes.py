@@ -37,7 +37,7 @@ def repeated_tokens(loaded: LoadedModel, examples: int = EXAMPLES, seed: int = 0
     rows = []
     for _ in range(examples):
         stretches = [draw.choice(vocabulary, draw.integers(_SHORTEST, _LONGEST + 1)) for _ in range(_STRETCHES)]
-        rows.append(np.concatenate([stretches[number] for number in _order(draw)])[: _room(loaded)])
+        rows.append(np.concatenate([stretches[number] for number in _order(draw)])[: room(loaded)])
     return prepared_ids(loaded, rows)
 
 
@@ -52,7 +52,7 @@ def needles(
     """
     draw = np.random.default_rng(seed)
     vocabulary = plain_ids(loaded)
-    size = min(length, _room(loaded))
+    size = min(length, room(loaded))
     if size < SHORTEST_HAYSTACK or len(vocabulary) < _NEEDLE:
         return None
     rows, buried = [], []
@@ -87,15 +87,27 @@ def plain_ids(loaded: LoadedModel) -> Ids:
 def prepared_ids(loaded: LoadedModel, rows: Sequence[Ids]) -> Prepared:
     """A padded batch of these ids, each between the special tokens that the tokenizer puts around a text."""
     tokenizer = loaded.need_tokenizer()
-    around = tokenize(tokenizer, ["a"]).tokens[0]
-    first = around.is_special.index(False)
-    last = len(around) - around.is_special[::-1].index(False)
-    whole = [torch.tensor([*around.ids[:first], *row.tolist(), *around.ids[last:]]) for row in rows]
+    before, after = _around(loaded)
+    whole = [torch.tensor([*before, *row.tolist(), *after]) for row in rows]
     inputs = {
         "input_ids": torch.nn.utils.rnn.pad_sequence(whole, True, tokenizer.pad_token_id or 0),
         "attention_mask": torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in whole], True, 0),
     }
     return Prepared(loaded.to_device(inputs), tuple(tokens_of_ids(tokenizer, row.tolist()) for row in whole))
+
+
+def _around(loaded: LoadedModel) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The special tokens before and after a text; none where the tokenizer reads no word that it writes."""
+    tokenizer = loaded.need_tokenizer()
+    for number in plain_ids(loaded):
+        word = tokenizer.decode([int(number)]).strip()
+        if not word:
+            continue
+        tokens = tokenize(tokenizer, [word]).tokens[0]
+        plain = [index for index, special in enumerate(tokens.is_special) if not special]
+        if plain:
+            return tokens.ids[: plain[0]], tokens.ids[plain[-1] + 1 :]
+    return (), ()
 
 
 def _order(draw: np.random.Generator) -> list[int]:
@@ -106,7 +118,7 @@ def _order(draw: np.random.Generator) -> list[int]:
             return order
 
 
-def _room(loaded: LoadedModel) -> int:
+def room(loaded: LoadedModel) -> int:
     """Tokens that fit beside the special ones."""
     return (loaded.max_length or HAYSTACK + 4) - 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attention_analyzer.patterns.broad import Broad
+from attention_analyzer.patterns.copying import Copying
 from attention_analyzer.patterns.duplicate_token import DuplicateToken
 from attention_analyzer.patterns.first_token import FirstToken
 from attention_analyzer.patterns.fixed_offset import FixedOffset
@@ -38,8 +39,8 @@ _NAMED: tuple[Pattern, ...] = (
     Broad(),
 )
 #: Every pattern, the most specific first: where several fit a head, the first names it. What a head does where the text
-#: asks for it (induction) comes before where it rests otherwise (the first token).
-PATTERNS: tuple[Pattern, ...] = (*_NAMED, Mixed(_NAMED))
+#: asks for it (induction) comes before where it rests otherwise (the first token), and what it writes after both.
+PATTERNS: tuple[Pattern, ...] = (*_NAMED, Copying(), Mixed(_NAMED))
 
 
 def pattern_named(name: str) -> Pattern:
