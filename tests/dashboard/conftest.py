@@ -22,10 +22,13 @@ with guarded():
 
 @pytest.fixture(autouse=True)
 def own_machine() -> Iterator[None]:
-    before = config.get_option("server.address")
-    config.set_option("server.address", "localhost")
+    settings = {"server.address": "localhost", "runner.magicEnabled": False}
+    before = {name: config.get_option(name) for name in settings}
+    for name, value in settings.items():
+        config.set_option(name, value)
     yield
-    config.set_option("server.address", before)
+    for name, value in before.items():
+        config.set_option(name, value)
 
 
 @pytest.fixture

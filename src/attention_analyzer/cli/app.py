@@ -33,6 +33,8 @@ def app(
         "server.port": str(port),
         "server.headless": str(not browser).lower(),
         "server.maxUploadSize": environment.get("ATTENTION_ANALYZER_LARGEST_UPLOAD", "50"),
+        "server.fileWatcherType": "none",
+        "runner.magicEnabled": "false",
         "browser.gatherUsageStats": "false",
         "client.showErrorDetails": "none",
         "client.toolbarMode": "minimal",

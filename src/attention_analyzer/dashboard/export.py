@@ -6,7 +6,7 @@ Everything is made when its button is pressed, not when the page is drawn.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -34,9 +34,10 @@ def offer_file(label: str, content: bytes | Callable[[], bytes], name: str, mime
     st.download_button(label, content, name, mime, key=f"file-{name}", on_click="ignore", icon=":material/download:")
 
 
-def offer_script(lines: list[str], name: str = "attention") -> None:
-    """The Python that makes what is on the page, to copy or save."""
-    code = "\n".join(["from attention_analyzer import AttentionAnalyzer", "", *lines, ""])
+def offer_script(lines: list[str], name: str = "attention", *, analyzer: bool = True) -> None:
+    """The Python that makes what is on the page, to copy or save; it begins with the import of the analyzer."""
+    start = ["from attention_analyzer import AttentionAnalyzer", ""] if analyzer else []
+    code = "\n".join([*start, *lines, ""])
     st.caption("The same in Python")
     st.code(code, language="python")
     offer_file("Script", code.encode(), f"{name}.py", "text/x-python")
@@ -73,3 +74,20 @@ def _buttons(title: str, name: str, kinds: dict[str, str], make: Callable[[str],
             on_click="ignore",
             width="stretch",
         )
+
+
+def show_figure(figure: Callable[[], Figure], key: Hashable, words: str = "") -> None:
+    """Draw a figure on the page, once for the same key; in lines, so that it stays sharp.
+
+    Args:
+        words: what it shows, for those who cannot see it.
+    """
+    drawing, width = _drawn(key, figure)
+    st.image(drawing, width=width, alt=words or None)
+
+
+@st.cache_data(max_entries=100, show_spinner="Drawing …")
+def _drawn(key: Hashable, _figure: Callable[[], Figure]) -> tuple[str, int]:  # noqa: ARG001 (Streamlit remembers by it)
+    """The drawing, and its width in pixels of a screen."""
+    figure = _figure()
+    return figure_bytes(figure, "SVG").decode(), round(figure.get_figwidth() * 110)

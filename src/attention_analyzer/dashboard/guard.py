@@ -35,4 +35,9 @@ def guarded() -> Iterator[None]:
 
 def plain(message: str) -> str:
     """A message as plain text: without the folders of this machine, and nothing in it that Markdown would interpret."""
-    return re.sub(r"([\\`*_{}\[\]<>$#|~:&!])", r"\\\1", _PATH.sub(r"…/\1", message))
+    return re.sub(r"([\\`*_{}\[\]<>$#|~:&!])", r"\\\1", without_folders(message))
+
+
+def without_folders(message: str) -> str:
+    """A message that names files of this machine by their last part alone."""
+    return _PATH.sub(r"…/\1", message)

@@ -30,20 +30,30 @@ class Job:
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = self.total = 0
-        self.note = ""
+        self._said: tuple[float | None, str] | None = None
         self.over = False
         self.cancelled = False
         self._work = work
         self._waiting: set[str] = set()
         self._started: float | None = None
 
-    def progress(self, done: int, total: int, note: str = "") -> None:
-        """Called by the work.
+    def progress(self, done: int, total: int) -> None:
+        """Called by the work, with how much is done of how much.
 
         Raises:
             CancelledError: nobody waits for the result; the work should end.
         """
-        self.done, self.total, self.note = done, total, note
+        self.done, self.total = done, total
+        if self.cancelled:
+            raise CancelledError
+
+    def report(self, share: float | None, words: str) -> None:
+        """The same of work that says in its own words how far it is; the share is None where nobody knows.
+
+        Raises:
+            CancelledError: nobody waits for the result; the work should end.
+        """
+        self._said = (share, words)
         if self.cancelled:
             raise CancelledError
 
@@ -81,10 +91,13 @@ class Job:
         """A share in [0, 1], and the same in words."""
         if self._started is None:
             return 0.0, f"{self.title}: waiting for other work to end"
+        if self._said is not None:
+            share, words = self._said
+            return min(1.0, share or 0.0), f"{self.title}: {words}"
         if not self.total:
             return 0.0, f"{self.title} …"
         left = self.seconds_left()
-        words = f"{self.title}: {self.done:,} of {self.total:,}" + (f" {self.note}" if self.note else "")
+        words = f"{self.title}: {self.done:,} of {self.total:,}"
         return min(1.0, self.done / self.total), words + ("" if left is None else f", about {duration(left)} left")
 
 

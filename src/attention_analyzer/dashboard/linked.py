@@ -57,7 +57,7 @@ def _token_box(column: Any, label: str, key: str, tokens: Tokens) -> int | None:
 def shown_token(pieces: Sequence[str], position: int) -> str:
     """A token with its number, which tells equal ones apart."""
     piece = pieces[position]
-    return f"{position} {piece if piece.strip() else repr(piece)[1:-1] or '(empty)'}"
+    return f"{position} {piece.strip() or repr(piece)[1:-1] or '(empty)'}"
 
 
 def linked_view(

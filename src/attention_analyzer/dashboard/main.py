@@ -13,6 +13,11 @@ from PIL import Image
 PAGES = (
     ("explore", "Explore", ":material/visibility:"),
     ("generate", "Generate", ":material/edit_note:"),
+    ("heads", "Heads", ":material/grid_view:"),
+    ("tokens", "Tokens", ":material/format_color_text:"),
+    ("files", "Files", ":material/folder_open:"),
+    ("language", "Language", ":material/account_tree:"),
+    ("training", "Training", ":material/timeline:"),
 )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from attention_analyzer.analyzer import AttentionAnalyzer
+    from attention_analyzer.interventions import WhatIf
     from attention_analyzer.record import AttentionRecord
 
 Given = str | tuple[str, str]
@@ -58,7 +59,10 @@ def asking(name: str) -> Iterator[AttentionAnalyzer]:
 
 
 def own_analyzer(name: str) -> AttentionAnalyzer:
-    """An analyzer for long work in another thread: the shared weights and a tokenizer of its own."""
+    """An analyzer for long work in another thread: the shared weights and a tokenizer of its own.
+
+    A page calls :func:`analyzer_of` first, so that the model is there and nothing is drawn from that thread.
+    """
     with asking(name) as shared:
         loaded = replace(shared.loaded, tokenizer=copy.deepcopy(shared.loaded.tokenizer))
         return type(shared).of(loaded, cache=False)
@@ -82,3 +86,18 @@ def record_of(name: str, given: Given, truncate: bool = False) -> AttentionRecor
 def heads_of(name: str, given: Given, truncate: bool = False) -> pd.DataFrame:
     """The head table of a record."""
     return record_of(name, given, truncate).heads()
+
+
+@st.cache_data(max_entries=200, show_spinner="Looking for patterns …")
+def patterns_of(name: str, given: Given, truncate: bool = False) -> pd.DataFrame:
+    """The strengths of all patterns in a record."""
+    return record_of(name, given, truncate).patterns()
+
+
+@st.cache_resource(max_entries=200, show_spinner="Asking the model again …")
+def changed(
+    name: str, given: Given, edges: tuple[str, ...], heads: tuple[str, ...], target: str | None, truncate: bool = False
+) -> WhatIf:
+    """What knocked-out edges and silenced heads do to the prediction."""
+    with asking(name) as analyzer:
+        return analyzer.what_if(given, knock_out=edges, silence=heads, target=target, truncate=truncate)

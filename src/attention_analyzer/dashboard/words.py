@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from attention_analyzer.dashboard.guard import plain
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from attention_analyzer.dashboard.choices import Place
     from attention_analyzer.record import AttentionRecord
 
@@ -33,6 +36,26 @@ MEANINGS = {
     "received_concentration": "How unevenly the received attention lies on the tokens.",
 }
 
+#: What a head that shows a pattern does, by the pattern's name.
+DOES = {
+    "self": "looks at the token itself",
+    "previous_token": "looks at the previous token",
+    "next_token": "looks at the next token",
+    "fixed_offset": "looks at a fixed distance",
+    "induction": "looks at what followed an earlier copy of the token",
+    "duplicate_token": "looks at earlier copies of the token",
+    "retrieval": "looks up what was asked for",
+    "first_token": "rests on the first token",
+    "separator": "rests on tokens that end or divide texts",
+    "special_token": "rests on special tokens",
+    "punctuation": "looks at punctuation",
+    "local_window": "looks at tokens nearby",
+    "same_sentence": "stays within the sentence",
+    "vertical": "looks at the same few tokens from everywhere",
+    "broad": "looks at everything alike",
+    "mixed": "does several things at once",
+}
+
 
 def spread(row: Mapping[str, float]) -> str:
     """How wide a head looks."""
@@ -44,7 +67,7 @@ def spread(row: Mapping[str, float]) -> str:
 def reach(row: Mapping[str, float]) -> str:
     """How far a head looks."""
     distance = row["distance"]
-    if distance != distance:  # noqa: PLR0124 (NaN is not itself: cross-attention has no distance)
+    if math.isnan(distance):
         return "Its keys are another sequence, so distance has no meaning here."
     near = row["local_weight"]
     return f"On average it looks **{distance:.1f}** tokens away; {near:.0%} of its weight stays within two tokens."
@@ -74,3 +97,24 @@ def weight(record: AttentionRecord, place: Place, query: int, key: int) -> str:
     order = "the most" if rank == 1 else f"number {rank} of {len(row)}"
     names = plain(entry.queries.pieces[query].strip() or "␣"), plain(entry.keys.pieces[key].strip() or "␣")
     return f"“{names[0]}” looks at “{names[1]}” with weight **{value:.3f}**, {order} among all that it looks at."
+
+
+def labels(place: Place, rows: pd.DataFrame) -> list[str]:
+    """What a head does by name, from its rows of ``record.patterns()``; the nearest name where none is earned."""
+    ranked = rows.sort_values("corrected", ascending=False)
+    shown = ranked[ranked["shows"]]
+    if len(shown):
+        return [f"{place} {_label(row)}" for _, row in shown.iterrows()]
+    if not len(ranked):
+        return [f"{place}: this text is too short to tell what it does."]
+    nearest = ranked.iloc[0]
+    needed = f"{nearest['threshold']:.2f} beyond the control would be needed"
+    return [f"{place} shows no pattern clearly in this text. Nearest: it {_label(nearest)}, where {needed}."]
+
+
+def _label(row: pd.Series) -> str:
+    does = DOES.get(row["pattern"], str(row["pattern"]).replace("_", " "))
+    which = f" ({plain(row['which'])})" if row["which"] else ""
+    controls = [row[name] for name in ("chance", "position") if not math.isnan(row[name])]
+    control = f", control {max(controls):.2f}" if controls else ""
+    return f"{does}{which}: **{row['strength']:.2f}**{control}"

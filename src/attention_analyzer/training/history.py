@@ -153,7 +153,7 @@ class History:
         if step not in self.pattern_steps:
             kept = ", ".join(f"{each:,}" for each in self.pattern_steps) or "none"
             raise SelectionError(f"No patterns were kept at step {step:,}; steps with patterns: {kept}.")
-        place = (step, *self._site(layer, head, stack, kind), layer, head)
+        place = [step, *self._site(layer, head, stack, kind), layer, head]
         row = self.table[(self.table[list(KEYS)] == place).all(axis=1)].iloc[0]
         return np.frombuffer(row["pattern"], np.float16).reshape(int(row["pattern_queries"]), -1).astype(np.float32)
 

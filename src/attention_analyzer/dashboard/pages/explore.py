@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import streamlit as st
 
 from attention_analyzer.dashboard.choices import Place, head_boxes, model_box, reading, texts_box
 from attention_analyzer.dashboard.export import offer_figure, offer_file, offer_script, offer_table
 from attention_analyzer.dashboard.guard import plain
 from attention_analyzer.dashboard.linked import linked_view, token_boxes
-from attention_analyzer.dashboard.sharing import Given, heads_of
-from attention_analyzer.dashboard.words import MEANINGS, goals, reach, spread, weight
+from attention_analyzer.dashboard.sharing import Given, heads_of, patterns_of
+from attention_analyzer.dashboard.what_if import what_if_panel, what_if_script
+from attention_analyzer.dashboard.words import MEANINGS, goals, labels, reach, spread, weight
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from attention_analyzer.interventions import WhatIf
     from attention_analyzer.record import AttentionRecord
 
 #: How many models are shown side by side.
@@ -42,18 +43,20 @@ def show() -> None:
             with column:
                 _view(model, records[model][0], place, (query, key), detail=model == name, alone=len(models) == 1)
     table = heads_of(name, given, cut)
-    row = table[
-        (table["stack"] == place.stack)
-        & (table["kind"] == place.kind)
-        & (table["layer"] == place.layer)
-        & (table["head"] == place.head)
-    ].iloc[0]
+    row = _of_head(table, place).iloc[0]
     st.subheader(f"{place} in words")
+    if query is not None and key is not None:
+        st.markdown(f"- {weight(record, place, query, key)}")
+    for sentence in labels(place, _of_head(patterns_of(name, given, cut), place)):
+        st.markdown(f"- {sentence}")
     numbers = {str(name): float(row[name]) for name in MEANINGS}
     for sentence in (spread(numbers), reach(numbers), goals(numbers)):
         st.markdown(f"- {sentence}")
-    if query is not None and key is not None:
-        st.markdown(f"- {weight(record, place, query, key)}")
+    st.caption(
+        "Strengths are shares of the attention in this one text, from 0 to 1; a control is what evenly spread "
+        "attention or the position alone would give. One text is no proof: the Heads page names heads from several."
+    )
+    found = what_if_panel(name, given, record, place, query, key, cut)
     with st.expander("All heads in numbers"):
         st.dataframe(
             table,
@@ -61,7 +64,13 @@ def show() -> None:
             column_config={name: st.column_config.NumberColumn(help=text) for name, text in MEANINGS.items()},
         )
     with st.expander("Export"):
-        _export(name, given, record, cut, table, place)
+        _export(name, given, record, cut, table, place, found)
+
+
+def _of_head(table: pd.DataFrame, place: Place) -> pd.DataFrame:
+    """The rows of one head."""
+    wanted = {"stack": place.stack, "kind": place.kind, "layer": place.layer, "head": place.head}
+    return table[(table[list(wanted)] == pd.Series(wanted)).all(axis=1)]
 
 
 def _in_detail(models: tuple[str, ...]) -> str:
@@ -98,19 +107,33 @@ def _view(
     linked_view(record, here, query, key, name=f"view-{model}", height=680 if alone else 560, on_choose=choose)
 
 
-def _export(name: str, given: Given, record: AttentionRecord, cut: bool, table: pd.DataFrame, place: Place) -> None:
+def _export(
+    name: str,
+    given: Given,
+    record: AttentionRecord,
+    cut: bool,
+    table: pd.DataFrame,
+    place: Place,
+    found: WhatIf | None,
+) -> None:
     where = f"layer={place.layer}, head={place.head}, stack={place.stack!r}, kind={place.kind!r}"
     offer_table(table, "heads", "All heads")
+    offer_table(patterns_of(name, given, cut), "patterns", "All patterns")
     offer_figure(
         lambda: record.figure(place.layer, place.head, stack=place.stack, kind=place.kind), str(place), f"{place}"
     )
+    if found is not None:
+        offer_table(found.table, "changes", "What changed")
+        offer_figure(found.plot, "what-if", "What changed")
     offer_file("Page (HTML)", lambda: record.html().encode(), "attention.html", "text/html")
     offer_script(
         [
             f"analyzer = AttentionAnalyzer({name!r})",
             f"record = analyzer.record({given!r}{', truncate=True' if cut else ''})",
             'record.heads().to_csv("heads.csv", index=False)',
+            'record.patterns().to_csv("patterns.csv", index=False)',
             f'record.figure({where}).savefig("{place}.svg")',
             'record.to_html("attention.html")',
+            *what_if_script(found),
         ]
     )

@@ -1,0 +1,214 @@
+"""Files: a whole corpus read by every head, in the background; tables, examples and a search afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from attention_analyzer.dashboard.choices import HEAD, LAYER, model_box, within
+from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
+from attention_analyzer.dashboard.folders import Folder
+from attention_analyzer.dashboard.guard import plain, without_folders
+from attention_analyzer.dashboard.jobs import Job, jobs, wait_for
+from attention_analyzer.dashboard.kept import keep, restore
+from attention_analyzer.dashboard.sharing import analyzer_of, own_analyzer
+from attention_analyzer.dashboard.uploads import Upload, columns_of, upload_box
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from attention_analyzer.corpus import Corpus, Progress
+
+KINDS = ("txt", "csv", "tsv", "jsonl", "parquet", "conllu")
+COLUMN, UNIT, SCAN, MEASURE, FROM, TO = "column", "unit", "scan", "measure", "from", "to"
+_UNITS = {"line": "a line", "paragraph": "a paragraph", "file": "a file"}
+#: Shown first.
+_FIRST_MEASURE = "entropy"
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A finished scan, and what is needed to say how it was made."""
+
+    corpus: Corpus
+    model: str
+    names: tuple[str, ...]
+    options: dict[str, Any]
+    folder: Folder = field(repr=False)
+
+
+def show() -> None:
+    st.header("What do the heads do in a whole corpus?")
+    models = model_box()
+    upload = upload_box(
+        "Files, one or many",
+        KINDS,
+        several=True,
+        key="corpus",
+        help_text="Text files, tables (CSV, TSV, JSON lines, Parquet) and treebanks (CoNLL-U). They are read as a "
+        "stream and removed when the result is no longer kept.",
+    )
+    name = models[0] if models else ""
+    if upload is None or not name:
+        _earlier()
+        return
+    options = _options(upload)
+    parts = (name, analyzer_of(name).fingerprint, upload.digest, *sorted(options.items()))
+    key = hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
+
+    def scan(job: Job) -> Scanned:
+        folder = Folder("scan")
+
+        def report(progress: Progress) -> None:
+            job.report(progress.share, str(progress))
+
+        corpus = own_analyzer(name).scan(upload.paths, folder.path / "scan", progress=report, **options)
+        return Scanned(corpus, name, upload.names, options, folder)
+
+    found = wait_for(("files", key), "Reading", scan, button=f"Read {_counted(len(upload.names), 'file')}")
+    if found is not None:
+        st.query_params[SCAN] = key
+        _results(found)
+
+
+def _earlier() -> None:
+    """The result that the address names, as after a reload; else what to do."""
+    key = st.query_params.get(SCAN)
+    job = jobs().get(("files", key)) if key else None
+    if job is not None and job.over and job.error is None:
+        st.caption("The result of before; files that are added now are read anew.")
+        _results(job.result)
+    elif job is not None:
+        wait_for(("files", key), "Reading", _nothing)
+    else:
+        st.info("Choose a model and drop files here: plain text, tables with a column of texts, or treebanks.")
+
+
+def _options(upload: Upload) -> dict[str, Any]:
+    """Which column holds the text, and what of a plain file is one text."""
+    options: dict[str, Any] = {}
+    columns = list(dict.fromkeys(name for path in upload.paths for name in columns_of(path)))
+    if columns:
+        restore(COLUMN)
+        if st.session_state.get(COLUMN) not in (None, *columns):
+            st.session_state[COLUMN] = None
+        column = st.selectbox(
+            "Column with the text", columns, None, key=COLUMN, placeholder="text, content, sentence, or the only one"
+        )
+        keep(COLUMN, column)
+        options |= {"column": column} if column else {}
+    if any(path.suffix.lower() == ".txt" for path in upload.paths):
+        restore(UNIT, "line")
+        unit = st.segmented_control(
+            "One text is", list(_UNITS), format_func=lambda unit: _UNITS[unit], key=UNIT, required=True
+        )
+        keep(UNIT, unit)
+        options |= {"unit": unit} if unit and unit != "line" else {}
+    return options
+
+
+def _results(found: Scanned) -> None:
+    corpus, done = found.corpus, found.corpus.manifest
+    st.success(
+        plain(
+            f"{_counted(done.texts, 'text')}, {done.tokens:,} tokens, read by {found.model}"
+            + (f"; {_counted(done.problems, 'row')} left out." if done.problems else "; no row was left out.")
+        ),
+        icon=":material/check:",
+    )
+    problems = _without_folders(corpus.problems())
+    if len(problems):
+        with st.expander(f"Rows left out ({done.problems:,})", expanded=True):
+            st.dataframe(problems, hide_index=True)
+    if not done.texts:
+        return
+    measures = list(corpus.heads()["measure"].unique())
+    restore(MEASURE, _FIRST_MEASURE)
+    within(MEASURE, measures)
+    measure = st.selectbox("Measure", measures, key=MEASURE, bind="query-params") or measures[0]
+    keep(MEASURE, measure)
+    table = corpus.heads(measure)
+    left, right = st.columns([2, 3])
+    with left:
+        show_figure(lambda: _map(table, measure), ("files", id(found), measure), f"{measure} of every head")
+    right.dataframe(table, hide_index=True, height=320)
+    st.subheader("Where a head is strongest")
+    first = corpus.sites[0]
+    layers = {site.layer: site.heads for site in corpus.sites if (site.stack, site.kind) == (first.stack, first.kind)}
+    columns = st.columns(3)
+    within(LAYER, list(layers))
+    layer = columns[0].selectbox("Layer", list(layers), key=LAYER, bind="query-params") or 0
+    keep(LAYER, layer)
+    within(HEAD, list(range(layers[layer])))
+    head = columns[1].selectbox("Head", range(layers[layer]), key=HEAD, bind="query-params") or 0
+    keep(HEAD, head)
+    by = columns[2].selectbox("By", ["pairs", *measures], help="Token pairs, or texts where a measure is largest.")
+    examples = _without_folders(corpus.examples(layer, head, by or "pairs", stack=first.stack, kind=first.kind))
+    st.dataframe(examples, hide_index=True)
+    searched = _search(corpus)
+    with st.expander("Export"):
+        offer_table(corpus.heads(), "corpus-heads", "Heads, all measures")
+        offer_table(examples, "examples", f"Examples of L{layer}H{head}")
+        if searched is not None:
+            offer_table(searched, "search", "Search")
+        if len(problems):
+            offer_table(problems, "problems", "Rows left out")
+        offer_figure(lambda: _map(table, measure), "corpus-map")
+        where = f"stack={first.stack!r}, kind={first.kind!r}"
+        asked = "".join(f", {name}={value!r}" for name, value in found.options.items())
+        offer_script(
+            [
+                f"analyzer = AttentionAnalyzer({found.model!r})",
+                f'corpus = analyzer.scan({list(found.names)!r}, "scan"{asked})',
+                'corpus.heads().to_csv("corpus-heads.csv", index=False)',
+                f"examples = corpus.examples({layer}, {head}, {by or 'pairs'!r}, {where})",
+                'examples.to_csv("examples.csv", index=False)',
+            ],
+            "corpus",
+        )
+
+
+def _search(corpus: Corpus) -> pd.DataFrame | None:
+    """Where do heads look from X to Y?"""
+    if not corpus.manifest.linked:
+        return None
+    st.subheader("Where does a head look from X to Y?")
+    left, right = st.columns(2)
+    restore(FROM)
+    restore(TO)
+    terms = "A word; piece:##ing; pos:VERB or relation:nsubj in treebanks; special; any"
+    start = left.text_input("From", key=FROM, bind="query-params", placeholder="she", help=terms)
+    goal = right.text_input("To", key=TO, bind="query-params", placeholder="any", help=f"{terms}; governor; dependent")
+    keep(FROM, start)
+    keep(TO, goal)
+    if not start or not goal:
+        return None
+    table = corpus.search(start, goal)
+    st.dataframe(table, hide_index=True, height=260)
+    return table
+
+
+def _map(table: pd.DataFrame, measure: str) -> Figure:
+    from attention_analyzer.view.figures import grid_figure
+
+    first = table.iloc[0]
+    own = table[(table["stack"] == first["stack"]) & (table["kind"] == first["kind"])]
+    grid = own.pivot_table(index="layer", columns="head", values="mean", dropna=False)
+    return grid_figure(grid.to_numpy(), title=measure.replace("_", " "), layers=[int(layer) for layer in grid.index])
+
+
+def _without_folders(table: pd.DataFrame) -> pd.DataFrame:
+    """Places as the visitor's own files, not where they lie here."""
+    return table.assign(place=[without_folders(place).removeprefix("…/") for place in table["place"]])
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {name}" + ("" if number == 1 else "s")
+
+
+def _nothing(job: Job) -> None:
+    """Never called: the job is under way."""

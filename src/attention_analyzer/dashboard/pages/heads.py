@@ -1,0 +1,137 @@
+"""Heads: what each does over several texts, and how much the model needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from attention_analyzer.dashboard.choices import model_box
+from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
+from attention_analyzer.dashboard.guard import plain
+from attention_analyzer.dashboard.jobs import Job, wait_for
+from attention_analyzer.dashboard.kept import keep, restore, text_box
+from attention_analyzer.dashboard.settings import Settings
+from attention_analyzer.dashboard.sharing import analyzer_of, own_analyzer
+
+TEXTS, QUESTION = "texts", "question"
+EXAMPLES = """The cat that chased the mice across the garden sleeps on the warm stones now.
+When the rain began, the children ran home and shut every window in the house.
+She gave her brother the letter, and he read it aloud to their mother.
+The old clock on the tower struck nine before the market had opened its gates.
+Nobody in the village knew who had painted the door of the empty mill blue.
+If you follow the river to the bridge, you will find the inn on the left side.
+The captain, who had sailed these waters for years, trusted neither maps nor stars.
+They bought bread, cheese and apples, and they ate them under the old oak tree."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One analysis of heads.
+
+    Attributes:
+        title: the question in a person's words; ``explanation``: how it is answered.
+        method: of the analyzer; ``options``: its further arguments.
+        table: which of the result's tables is shown.
+        fewest: how many texts it needs.
+        reports: whether it says how far it is.
+    """
+
+    title: str
+    explanation: str
+    method: str
+    options: tuple[tuple[str, Any], ...] = ()
+    table: str = "table"
+    fewest: int = 3
+    reports: bool = False
+
+
+QUESTIONS = (
+    Question(
+        "What does each head do?",
+        "A head bears a pattern's name where its strength is credibly above a threshold and above a control that knows "
+        "positions only, over all texts and corrected for the number of heads. Induction and copies are measured on "
+        "random tokens made for it.",
+        "patterns",
+        table="heads",
+    ),
+    Question(
+        "Which heads matter?",
+        "How much the loss depends on each head, by its gradient: the mean of |output × gradient|, per layer of length "
+        "one, with its 95 % interval over the texts. This is an effect on the loss, not a description.",
+        "head_importance",
+        fewest=1,
+        reports=True,
+    ),
+    Question(
+        "Which can be silenced?",
+        "Every head is silenced in turn, and the loss is measured again: above zero the head helps, below zero the "
+        "model does better without it.",
+        "head_importance",
+        (("method", "silence"),),
+        fewest=1,
+        reports=True,
+    ),
+    Question(
+        "How many can go?",
+        "Heads are silenced in the order of their importance, found on every second text and measured on the others, "
+        "beside random orders.",
+        "pruning_curve",
+        fewest=4,
+        reports=True,
+    ),
+)
+
+
+def show() -> None:
+    st.header("What do the heads do?")
+    models = model_box()
+    longest = Settings.here().longest_text
+    given = text_box(
+        "Texts, one a line", EXAMPLES, TEXTS, max_chars=longest, height=210, help="The more, the surer the answer."
+    )
+    texts = [line.strip() for line in given.splitlines() if line.strip()]
+    titles = [question.title for question in QUESTIONS]
+    restore(QUESTION, titles[0])
+    title = st.pills("Question", titles, key=QUESTION, bind="query-params", required=True)
+    keep(QUESTION, title)
+    question = next((each for each in QUESTIONS if each.title == title), QUESTIONS[0])
+    st.caption(question.explanation)
+    if not models or len(texts) < question.fewest:
+        st.info(f"Choose a model and give at least {question.fewest} texts, one a line; there are {len(texts)}.")
+        return
+    name = models[0]
+    key = ("heads", analyzer_of(name).fingerprint, tuple(texts), question.title)
+
+    def work(job: Job) -> Any:
+        more = {"progress": job.progress} if question.reports else {}
+        return getattr(own_analyzer(name), question.method)(texts, **dict(question.options), **more)
+
+    found = wait_for(key, question.title, work, button="Measure")
+    if found is None:
+        return
+    show_figure(found.plot, key, question.title)
+    st.dataframe(getattr(found, question.table), hide_index=True)
+    if question.table != "table":
+        with st.expander("The evidence: every head and pattern"):
+            st.dataframe(found.table, hide_index=True)
+    with st.expander("Export"):
+        offer_table(getattr(found, question.table), "heads", "Table")
+        if question.table != "table":
+            offer_table(found.table, "evidence", "Evidence")
+        offer_figure(found.plot, "heads")
+        asked = "".join(f", {option}={value!r}" for option, value in question.options)
+        offer_script(
+            [
+                f"analyzer = AttentionAnalyzer({name!r})",
+                "texts = [",
+                *[f"    {text!r}," for text in texts],
+                "]",
+                f"found = analyzer.{question.method}(texts{asked})",
+                f'found.{question.table}.to_csv("heads.csv", index=False)',
+                'found.plot().savefig("heads.svg")',
+            ],
+            "heads",
+        )
+    st.caption(plain(f"{name}, {len(texts)} texts."))
