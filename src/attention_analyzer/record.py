@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from attention_analyzer.analyzer import AttentionAnalyzer
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.metrics.metric import Metric
-    from attention_analyzer.patterns.pattern import Pattern
     from attention_analyzer.models.loaded import LoadedModel
     from attention_analyzer.patterns.pattern import Pattern
     from attention_analyzer.view.widget import AttentionWidget
@@ -208,10 +207,31 @@ class AttentionRecord:
         entry = self.entry(layer, stack=stack, kind=kind)
         return entry.reduce([ReceivedWeight()])[ReceivedWeight()][0]
 
-    def figure(self, layer: int, head: int | None = None, **options: Any) -> Figure:
-        """A figure of one head's pattern, or of all heads of a layer; see :mod:`attention_analyzer.view.figures`."""
+    def figure(
+        self,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        view: str | Mapping[str, Any] | None = None,
+        other: AttentionRecord | None = None,
+        **options: Any,
+    ) -> Figure:
+        """A figure of one head's pattern, of all heads of a layer, or of what the viewer shows.
+
+        Args:
+            view: a view's name or the state of a page or widget, for the same picture as there; see
+                :func:`.view.screen.views.view_figure`. ``other`` is the second record of the difference view.
+            options: see :mod:`attention_analyzer.view.figures`, for a view the settings of its state.
+        """
+        if view is not None:
+            from attention_analyzer.view.screen.views import view_figure
+
+            settings = options if head is None else {"head": head} | options
+            return view_figure(self, view, other, layer=layer, **settings)
         from attention_analyzer.view.figures import head_figure, layer_figure
 
+        if layer is None:
+            raise InputError("A figure needs a layer, or a view: record.figure(layer=0), record.figure(view='arcs').")
         return layer_figure(self, layer, **options) if head is None else head_figure(self, layer, head, **options)
 
     def to_html(self, path: str | Path, other: AttentionRecord | None = None, **options: Any) -> Path:

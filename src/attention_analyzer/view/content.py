@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def _record_content(
         overview = coarse(entry.weights)
         pictures.append(overview.pictures)
         keys_at = tables.index(entry.keys)
-        sinks[keys_at] |= _sinks(overview)
+        sinks[keys_at] |= sinks_of(overview)
         sites.append(
             {
                 "stack": entry.site.stack,
@@ -123,10 +123,6 @@ def _record_content(
                 **_numbers(entry, overview, writer, queries_and_keys),
             }
         )
-    added = (annotations or Annotations()).content(record, tables)
-    groups = alike_groups(pictures, [(site["queries"], site["keys"]) for site in sites])
-    if groups is not None:
-        added["clusters"].append({"name": "alike in this text", "groups": groups})
     return {
         "model": shown_name(record),
         "fingerprint": record.fingerprint,
@@ -135,9 +131,25 @@ def _record_content(
         "sites": sites,
         "heads": _head_table(record),
         "sinks": [sorted(found) for found in sinks],
-        **pattern_content(record),
-        **added,
+        **record_annotations(record, annotations, pictures),
     }
+
+
+def record_annotations(
+    record: AttentionRecord, annotations: Annotations | None, pictures: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    """What heads and tokens can be shown by: what this text shows itself, and what other analyses have added.
+
+    Args:
+        pictures: of every site, as :func:`.coarse.coarse` makes them.
+    """
+    tables = token_tables(record)
+    added = (annotations or Annotations()).content(record, tables)
+    places = [(tables.index(entry.queries), tables.index(entry.keys)) for entry in record.entries]
+    groups = alike_groups(pictures, places)
+    if groups is not None:
+        added["clusters"].append({"name": "alike in this text", "groups": groups})
+    return {**pattern_content(record), **added}
 
 
 def _numbers(
@@ -156,7 +168,7 @@ def _numbers(
     return {**content, "pictures": picture}
 
 
-def _sinks(overview: Coarse) -> set[int]:
+def sinks_of(overview: Coarse) -> set[int]:
     """Keys on which most of a layer's heads rest, seen by enough queries to say so."""
     keys = overview.received.shape[1]
     share = np.where(overview.seen_share >= SINK_SEEN, overview.received.mean(0), 0.0)

@@ -9,6 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -264,10 +265,8 @@ def _pool(tile: Tensor, tall: int, wide: int) -> Tensor:
 def _figure(size: tuple[float, float]) -> Figure:
     import matplotlib as mpl
     from matplotlib.figure import Figure
-    from matplotlib.font_manager import get_font_names
 
-    installed = set(get_font_names())
-    with mpl.rc_context({"font.family": [name for name in _FONTS if name in installed] or ["sans-serif"]}):
+    with mpl.rc_context({"font.family": list(fonts())}):
         return Figure(figsize=size, layout="constrained", facecolor="white")
 
 
@@ -292,7 +291,6 @@ def _name_tokens(
     below: bool = True,
 ) -> None:
     """Tokens at both axes; every so many of them where there are more than can be read."""
-    fonts = [name for name in _FONTS if name in _installed_fonts()] or ["sans-serif"]
     for tokens, cells, set_ticks, shown, turned in (
         (entry.keys, shape[1], axes.set_xticks, below, 90),
         (entry.queries, shape[0], axes.set_yticks, left, 0),
@@ -305,7 +303,7 @@ def _name_tokens(
         style: dict[str, Any] = {
             "fontsize": size or (8 if cells <= 40 else 6),
             "color": _INK,
-            "fontfamily": fonts,
+            "fontfamily": list(fonts()),
             "parse_math": False,
         }
         set_ticks(positions, labels, rotation=turned, **style)
@@ -320,7 +318,7 @@ def _ticks(tokens: Tokens, cells: int) -> tuple[list[float], list[str]]:
     count = len(tokens)
     step = -(-count // _NAMED)
     numbers = list(range(0, count, step)) if step > 1 else list(range(count))
-    labels = [f"{number}" if step > 1 else _label(tokens.pieces[number]) for number in numbers]
+    labels = [f"{number}" if step > 1 else label_of(tokens.pieces[number]) for number in numbers]
     if step > 1:
         step = _round_step(count / 8)
         numbers = list(range(0, count, step))
@@ -334,7 +332,7 @@ def _round_step(rough: float) -> int:
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
 
 
-def _label(piece: str) -> str:
+def label_of(piece: str) -> str:
     """A token as one line: what would break the line or be invisible is shown by a sign."""
     shown = re.sub(r"[\x00-\x1f\x7f]", lambda match: {"\n": "⏎", "\t": "⇥"}.get(match[0], "·"), piece)
     shown = shown.replace(" ", "␣") if not shown.strip() else shown
@@ -365,7 +363,10 @@ def _pooling(entry: SiteRecord, values: Any) -> str:
     return f"  (each cell: the largest of {tall} × {wide})"
 
 
-def _installed_fonts() -> frozenset[str]:
+@lru_cache(maxsize=1)
+def fonts() -> tuple[str, ...]:
+    """Those of the preferred fonts that are installed."""
     from matplotlib.font_manager import get_font_names
 
-    return frozenset(get_font_names())
+    installed = frozenset(get_font_names())
+    return tuple(name for name in _FONTS if name in installed) or ("sans-serif",)
