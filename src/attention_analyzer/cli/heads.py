@@ -1,0 +1,195 @@
+"""``attn heads``: what heads are to one another and to the model, one view a sub-command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from attention_analyzer.cli.options import Device, Model, Output, Truncate, analyzer_for, read_text, working
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+heads = typer.Typer(
+    help="How alike heads are, how much they are needed, how they change with depth.", no_args_is_help=True
+)
+
+Texts = Annotated[str, typer.Argument(metavar="FILE|TEXT|-", help="Texts, one a line: a file, - or the text itself.")]
+Figure = Annotated[Path | None, typer.Option(help="Draw it: PNG, SVG or PDF.")]
+Stack = Annotated[str | None, typer.Option(help="encoder, decoder …; by default the main text's own attention.")]
+Kind = Annotated[Literal["self", "cross"] | None, typer.Option(help="self or cross.")]
+Method = Annotated[Literal["gradient", "silence"], typer.Option(help="gradient of the loss, or silencing heads.")]
+Mean = Annotated[bool, typer.Option("--mean", help="Silence by the head's mean output instead of by zero.")]
+
+
+@heads.command()
+def similarity(
+    texts: Texts,
+    *,
+    model: Model = None,
+    output: Output = None,
+    figure: Figure = None,
+    stack: Stack = None,
+    kind: Kind = None,
+    clusters: Annotated[int | None, typer.Option(min=2, help="How many; by default the best separated.")] = None,
+    truncate: Truncate = False,
+    device: Device = "auto",
+) -> None:
+    """Which heads look alike, which stand alone, which complete each other (at least three texts)."""
+    from attention_analyzer.cli.tables import print_table
+
+    _check(output, figure)
+    lines = read_lines(texts)
+    analyzer = analyzer_for(model, device)
+    with counting("Comparing heads", "texts") as progress:
+        found = analyzer.similarity(
+            lines, stack=stack, kind=kind, clusters=clusters, truncate=truncate, progress=progress
+        )
+    if not _written(found.table, found, output, figure):
+        columns = ["name", "cluster", "stable", "nearest", "distance", "low", "high"]
+        print_table(found.table[columns], title=f"{analyzer.name}: {found.place}-attention, {found.texts} texts")
+    agreed = f"silhouette {found.clusters.silhouette:.2f}, agreement over drawn texts {found.clusters.stability:.2f}"
+    print(f"Clusters: {found.clusters.labels.max() + 1} ({agreed})")
+    print(f"Redundant: {'; '.join(' '.join(group) for group in found.groups) or 'none'}")
+    print(f"Specialised: {' '.join(found.specialised) or 'none'}")
+    best = found.complementary.head(5)
+    pairs = [f"{row.first}+{row.second} {row.together:.0%}" for row in best.itertuples()]
+    print(f"Complementary: {', '.join(pairs) or 'none'}" + (f" … {len(found.complementary)}" if len(pairs) > 4 else ""))
+
+
+@heads.command()
+def importance(
+    texts: Texts,
+    *,
+    model: Model = None,
+    output: Output = None,
+    figure: Figure = None,
+    method: Method = "gradient",
+    sets: Annotated[
+        list[str] | None, typer.Option("--heads", help="Heads to silence together, such as L4H2-3; repeatable.")
+    ] = None,
+    mean: Mean = False,
+    measure: Annotated[Literal["loss", "logits"], typer.Option(help="What silencing changes.")] = "loss",
+    seed: Annotated[int, typer.Option(help="Of the tokens that a masked language model has to guess.")] = 0,
+    truncate: Truncate = False,
+    device: Device = "auto",
+) -> None:
+    """How much the model needs each head."""
+    from attention_analyzer.cli.tables import print_table
+
+    _check(output, figure)
+    lines = read_lines(texts)
+    analyzer = analyzer_for(model, device)
+    with counting("Trying heads out", "forwards") as progress:
+        found = analyzer.head_importance(
+            lines,
+            method,
+            heads=sets,
+            silence_with="mean" if mean else "zero",
+            measure=measure,
+            seed=seed,
+            truncate=truncate,
+            progress=progress,
+        )
+    if not _written(found.table, found, output, figure):
+        columns = ["heads", "importance", "low", "high", *(["normalized"] if method == "gradient" else [])]
+        table = found.table.sort_values("importance", ascending=False)[columns]
+        print_table(table, title=f"{analyzer.name}: {found.meaning}; {found.texts} texts", digits=4)
+    print(f"Untouched model: {found.measure} {found.plain:.4f}")
+
+
+@heads.command()
+def pruning(
+    texts: Texts,
+    *,
+    model: Model = None,
+    output: Output = None,
+    figure: Figure = None,
+    method: Method = "gradient",
+    mean: Mean = False,
+    truncate: Truncate = False,
+    device: Device = "auto",
+) -> None:
+    """What is left while more and more heads are silent, the least important first (at least four texts)."""
+    from attention_analyzer.cli.tables import print_table
+
+    _check(output, figure)
+    lines = read_lines(texts)
+    analyzer = analyzer_for(model, device)
+    with counting("Silencing heads", "forwards") as progress:
+        found = analyzer.pruning_curve(
+            lines, method, silence_with="mean" if mean else "zero", truncate=truncate, progress=progress
+        )
+    if not _written(found.table, found, output, figure):
+        print_table(found.table, title=f"{analyzer.name}: {found.measure}; {found.texts} texts")
+
+
+@heads.command()
+def depth(
+    texts: Texts,
+    *,
+    model: Model = None,
+    output: Output = None,
+    figure: Figure = None,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Metrics by layer instead of the weight's shares.")
+    ] = False,
+    truncate: Truncate = False,
+    device: Device = "auto",
+) -> None:
+    """How heads change with depth: where the weight goes, or every metric. A .conllu file adds the syntax."""
+    from attention_analyzer.cli.tables import print_table
+    from attention_analyzer.linguistics import read_annotated
+
+    _check(output, figure)
+    given = list(read_annotated(texts)) if Path(texts).suffix == ".conllu" else read_lines(texts)
+    analyzer = analyzer_for(model, device)
+    with counting("Measuring layers", "texts") as progress:
+        found = analyzer.specialisation(given, truncate=truncate, progress=progress)
+    table = found.table if metrics else found.profile
+    drawn = found.plot_metrics if metrics else found.plot
+    if not _written(table, drawn, output, figure):
+        print_table(table, title=f"{analyzer.name}: {found.texts} texts")
+
+
+def read_lines(argument: str) -> list[str]:
+    """The texts meant: a file's or standard input's lines, or the argument itself."""
+    lines = [line.strip() for line in read_text(argument).splitlines()]
+    return [line for line in lines if line]
+
+
+@contextmanager
+def counting(what: str, items: str) -> Iterator[Callable[[int, int], object] | None]:
+    """A spinner that counts; the function is what an analysis calls with how much is done."""
+    with working(what) as status:
+        yield None if status is None else lambda done, total: status.update(f"{what}: {done} of {total} {items}")
+
+
+def _check(output: Path | None, figure: Path | None) -> None:
+    from attention_analyzer.cli.tables import check_format
+    from attention_analyzer.view.figures import check_figure_path
+
+    check_format(output)
+    if figure is not None:
+        check_figure_path(figure)
+
+
+def _written(table: pd.DataFrame, found: Any, output: Path | None, figure: Path | None) -> bool:
+    """Whether the table went to a file instead of the terminal; the figure is drawn in either case."""
+    from attention_analyzer.cli.tables import write_table
+    from attention_analyzer.view.figures import save_figure
+
+    if figure is not None:
+        save_figure(found() if callable(found) else found.plot(), figure)
+        print(f"Drawn in {figure}")
+    if output is None:
+        return False
+    write_table(table, output)
+    print(f"{len(table)} rows written to {output}")
+    return True
