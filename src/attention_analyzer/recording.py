@@ -137,7 +137,7 @@ def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool
         if value.dim() != 2 or value.shape[0] != 1:
             raise InputError(f"{name} has the shape {tuple(value.shape)}, but one text [1, token] was expected.")
     with loaded.evaluating() as model:
-        forward = capture_forward(model, loaded.to_device(dict(tensors)), valid=None, check=check)
+        forward = capture_forward(model, loaded.to_device(dict(tensors)), valid=None, check=check, store=loaded.store)
     named: dict[str, Tokens] = {name: _tokens_of(loaded, value[0]) for name, value in ids.items()}
     entries = []
     for site, weights in forward.sites:
@@ -253,7 +253,8 @@ def run(
 ) -> CapturedForward[Any]:
     """One captured forward of a prepared batch."""
     with loaded.evaluating() as model:
-        return capture_forward(model, prepared.inputs, valid=prepared.valid.to(loaded.device), keep=keep, check=check)
+        valid = prepared.valid.to(loaded.device)
+        return capture_forward(model, prepared.inputs, valid=valid, keep=keep, check=check, store=loaded.store)
 
 
 def _streamed(loaded: LoadedModel, prepared: Prepared, reductions: Sequence[Reduction], check: bool) -> StreamedBatch:

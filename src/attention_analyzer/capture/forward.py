@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -17,6 +17,8 @@ from attention_analyzer.capture.session import Capture, listening, recorded_site
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
+from attention_analyzer.weights.dense import DenseWeights
+from attention_analyzer.weights.lazy import QueryKeyWeights
 
 Kept = TypeVar("Kept")
 _ATTENTION = re.compile(r"atten|attn", re.IGNORECASE)
@@ -55,6 +57,7 @@ def capture_forward(
     keep: Callable[[CallPlace, AttentionWeights], Any] | None = None,
     check: bool = True,
     grad: bool = False,
+    store: torch.device | None = None,
 ) -> CapturedForward[Any]:
     """Run ``model(**inputs)`` and have the attention weights of every site.
 
@@ -67,6 +70,8 @@ def capture_forward(
             weights. Called once per chunk where a module attends in chunks; the last result is kept.
         check: whether outputs are rebuilt from the weights and compared.
         grad: whether the forward may record gradients.
+        store: where the weights' queries and keys are kept, each moved there as soon as it was heard; by default where
+            the model computed them.
 
     Raises:
         UnsupportedModelError: the model has no attention that can be had as ``[head, query, key]``.
@@ -74,7 +79,9 @@ def capture_forward(
     """
     model = getattr(model, "_orig_mod", model)
     for outside in (model not in _interface_only, True):
-        capture: Capture[Any] = Capture(model, keep=keep or _whole, valid=valid, check=check, batch=batch_of(inputs))
+        capture: Capture[Any] = Capture(
+            model, keep=keep or _kept_on(store), valid=valid, check=check, batch=batch_of(inputs)
+        )
         with as_written(model), torch.set_grad_enabled(grad), listening(capture, outside=outside):
             outputs = model(**inputs)
         heard = frozenset(id(place.module) for place in capture.places)
@@ -98,8 +105,37 @@ def as_written(model: nn.Module) -> AbstractContextManager[None]:
     return torch.compiler.set_stance("force_eager") if compiled or hasattr(model, "_orig_mod") else nullcontext()
 
 
-def _whole(place: CallPlace, weights: AttentionWeights) -> AttentionWeights:
-    return weights
+def _kept_on(store: torch.device | None) -> Callable[[CallPlace, AttentionWeights], AttentionWeights]:
+    """Keeps the weights themselves; on another device, masks and biases that sites share are moved once."""
+    moved: dict[int, tuple[Any, Any]] = {}
+
+    def once(shared: Any) -> Any:
+        if shared is None:
+            return None
+        if id(shared) not in moved:
+            # Holding the original keeps its identity from being given to another.
+            moved[id(shared)] = (shared, shared.to(store))
+        return moved[id(shared)][1]
+
+    def keep(place: CallPlace, weights: AttentionWeights) -> AttentionWeights:
+        if store is None:
+            return weights
+        if isinstance(weights, DenseWeights):
+            return weights.to(store)
+        assert isinstance(weights, QueryKeyWeights)
+        source = weights.source
+        return QueryKeyWeights(
+            replace(
+                source,
+                query=source.query.to(store),
+                key=source.key.to(store),
+                visibility=once(source.visibility),
+                bias=once(source.bias),
+                sinks=None if source.sinks is None else source.sinks.to(store),
+            )
+        )
+
+    return keep
 
 
 def batch_of(inputs: Mapping[str, Any]) -> int | None:

@@ -171,10 +171,13 @@ def overhearing(model: nn.Module, listener: Eavesdropper) -> Iterator[Watch]:
     thread = get_ident()
 
     def enter(module: nn.Module, args: Any) -> None:
-        if get_ident() == thread:
-            watch.running.append(module)  # another model's, too: what runs inside it is not this one's
-            if id(module) in watch.names:
-                watch.ran[id(module)] = module
+        if get_ident() != thread:
+            return
+        if id(module) in watch.names:
+            watch.ran[id(module)] = module
+        elif not module._modules and not module._parameters:
+            return  # made on the spot (CodeGen's nn.Softmax): part of what runs around it
+        watch.running.append(module)  # another model's, too: what runs inside it is not this one's
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         if get_ident() == thread and watch.running and watch.running[-1] is module:

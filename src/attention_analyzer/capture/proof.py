@@ -140,7 +140,7 @@ def row_error(weights: AttentionWeights, valid: Tensor | None = None) -> float:
         rows = some_rows(good, weights)
         if not rows:
             continue
-        tile = torch.cat([weights.tile(text, slice(0, weights.heads), slice(row, row + 1)) for row in rows], dim=1)
+        tile = rows_of(weights, text, rows)
         sums = tile.sum(-1)
         if not bool(torch.isfinite(tile).all()) or float(tile.min()) < 0 or float(sums.max()) > 1 + 1e-2:
             raise CaptureError(
@@ -157,6 +157,15 @@ def some_rows(good: Tensor, weights: AttentionWeights) -> list[int]:
     most = max(4, _CELLS_LOOKED_AT // (weights.heads * weights.keys))
     spread = torch.linspace(0, len(rows) - 1, min(most, len(rows))).long()
     return rows[spread.to(rows.device)].tolist()
+
+
+def rows_of(weights: AttentionWeights, text: int, rows: list[int]) -> Tensor:
+    """``[head, row, key]`` of the given rows in ascending order; neighbours are computed together."""
+    starts = [row for before, row in zip([-2, *rows], rows, strict=False) if row != before + 1]
+    stops = [row + 1 for row, after in zip(rows, [*rows[1:], -2], strict=True) if after != row + 1]
+    heads = slice(0, weights.heads)
+    runs = [weights.tile(text, heads, slice(start, stop)) for start, stop in zip(starts, stops, strict=True)]
+    return torch.cat(runs, dim=1)
 
 
 def forms(weights: AttentionWeights) -> tuple[str, ...]:

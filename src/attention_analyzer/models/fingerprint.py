@@ -9,6 +9,8 @@ import torch
 import xxhash
 from torch import nn
 
+from attention_analyzer.models.offload import weights_of
+
 #: Elements of each tensor that are looked at to see whether a model has changed since it was hashed.
 _SAMPLE = 16
 
@@ -17,7 +19,7 @@ def fingerprint(model: nn.Module) -> str:
     """32 hexadecimal digits that change with any weight, buffer, dtype or setting of the model (xxHash, 128 bits)."""
     digest = xxhash.xxh3_128()
     digest.update(json.dumps(_settings(model), sort_keys=True, default=str).encode())
-    for name, tensor in model.state_dict().items():
+    for name, tensor in weights_of(model):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
         digest.update(_bytes(tensor))
     return digest.hexdigest()
@@ -27,10 +29,13 @@ def state_mark(model: nn.Module) -> int:
     """A cheap mark that changes when weights are replaced, stepped by an optimiser or loaded anew.
 
     It reads a few elements of each tensor besides torch's own version counters, because assignments through ``.data``
-    do not count there.
+    do not count there. Weights that are kept on disk are not read: nothing trains them.
     """
-    marks = []
+    marks: list[tuple[Any, ...]] = []
     for tensor in model.state_dict(keep_vars=True).values():
+        if tensor.is_meta:
+            marks.append((id(tensor), tensor.shape))
+            continue
         sample = tensor.detach().reshape(-1)
         step = max(1, sample.numel() // _SAMPLE)
         marks.append((tensor.data_ptr(), tensor._version, bytes(_bytes(sample[::step]))))  # noqa: SLF001

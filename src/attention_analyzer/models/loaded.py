@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from attention_analyzer.errors import InputError, ModelError
 from attention_analyzer.models.fingerprint import fingerprint, state_mark
+from attention_analyzer.models.offload import input_device, on_several_devices
 
 Architecture = Literal["encoder", "decoder", "encoder-decoder"]
 
@@ -25,12 +26,14 @@ class LoadedModel:
         tokenizer: a tokenizer of any kind, or None where there is no text (vision, audio).
         name: what it was asked for as.
         tokenizer_problem: why the checkpoint's tokenizer could not be loaded, where that was so.
+        keep_on: where recorded queries and keys are kept, if not where the model computed them.
     """
 
     model: nn.Module
     tokenizer: Any = None
     name: str = ""
     tokenizer_problem: str = ""
+    keep_on: torch.device | None = None
     _hashed: dict[int, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -40,9 +43,16 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where inputs belong: the device of the first parameter."""
-        first = next(self.model.parameters(), None)
-        return torch.device("cpu") if first is None else first.device
+        """Where inputs belong: the device of the model's first part."""
+        return input_device(self.model)
+
+    @property
+    def store(self) -> torch.device | None:
+        """Where recorded queries and keys are kept; None: where each was computed.
+
+        Those of a model on several devices go to main memory, so that sites can be compared.
+        """
+        return torch.device("cpu") if self.keep_on is None and on_several_devices(self.model) else self.keep_on
 
     @property
     def dtype(self) -> torch.dtype:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,13 @@ from urllib.parse import urlsplit
 import torch
 from torch import nn
 
-from attention_analyzer.errors import AttentionAnalyzerError, InputError, ModelError, ModelNotFoundError
+from attention_analyzer.errors import (
+    AttentionAnalyzerError,
+    InputError,
+    MissingDependencyError,
+    ModelError,
+    ModelNotFoundError,
+)
 from attention_analyzer.models.catalog import available, offline_encoder, offline_folder
 from attention_analyzer.models.loaded import LoadedModel
 
@@ -37,6 +44,7 @@ def load(
     revision: str | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    keep_on: str | torch.device | None = None,
     **options: Any,
 ) -> LoadedModel:
     """Load a model and its tokenizer.
@@ -51,16 +59,20 @@ def load(
         revision: a branch, tag or commit on the hub.
         trust_remote_code: whether code from the checkpoint may run.
         allow_pickle: whether weights may be read from pickle files.
+        keep_on: where recorded queries and keys are kept ("cpu" spares a GPU's memory); by default where the model
+            computed them, and main memory for a model on several devices.
         options: further arguments of ``from_pretrained`` (``attn_implementation``, ``device_map``, …).
 
     Raises:
         ModelNotFoundError: there is no such model here.
+        MissingDependencyError: ``device_map`` needs accelerate.
         ModelError: there is, but it cannot be loaded.
     """
+    store = None if keep_on is None else _device(keep_on)
     if isinstance(model, nn.Module):
-        return LoadedModel(model, _text_part(tokenizer), _name_of(model))
+        return LoadedModel(model, _text_part(tokenizer), _name_of(model), keep_on=store)
     if model is None:
-        return _load_default(device=device, dtype=dtype, **options)
+        return _load_default(device=device, dtype=dtype, keep_on=keep_on, **options)
     name = os.fspath(model)
     if not name.strip():
         raise InputError("The model's name is empty; name a model (attn models lists what can be had here).")
@@ -68,6 +80,8 @@ def load(
     where, settings["local_files_only"] = _locate(name, settings)
     settings = {key: value for key, value in settings.items() if value is not None}
     place = _device(device)
+    if "device_map" in options and find_spec("accelerate") is None:
+        raise MissingDependencyError("accelerate", "training", "A model in several places (device_map)")
     try:
         from transformers import AutoConfig
 
@@ -90,9 +104,9 @@ def load(
         network = network.to(place)
     network.eval()
     if tokenizer is not None:
-        return LoadedModel(network, _text_part(tokenizer), name)
+        return LoadedModel(network, _text_part(tokenizer), name, keep_on=store)
     own, problem = _tokenizer(where, settings)
-    return LoadedModel(network, own, name, problem)
+    return LoadedModel(network, own, name, problem, store)
 
 
 def from_config(

@@ -1,0 +1,56 @@
+"""Models in several places: over devices, in main memory or on disk, as accelerate's ``device_map`` puts them.
+
+Accelerate fetches a module's weights while it runs and leaves empty ones (on torch's ``meta`` device) behind. What a
+model computes is heard in the same way; what looks at its weights asks here for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def input_device(model: nn.Module) -> torch.device:
+    """Where inputs belong: where the model's first part runs."""
+    chosen = getattr(getattr(model, "_hf_hook", None), "execution_device", None)
+    if chosen is not None:
+        return torch.device(chosen)
+    first = next((p for p in model.parameters() if not p.is_meta), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def on_several_devices(model: nn.Module) -> bool:
+    """Whether parts of the model run on different devices."""
+    places = getattr(model, "hf_device_map", None) or {}
+    return len({str(place) for place in places.values()} - {"cpu", "disk"}) > 1
+
+
+def weights_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All weights and buffers that are saved with a model, by name; those kept elsewhere are fetched one at a time."""
+    elsewhere = _elsewhere(model)
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        yield name, _fetched(name, elsewhere) if tensor.is_meta else tensor
+
+
+def _elsewhere(model: nn.Module) -> dict[str, Mapping[str, Tensor]]:
+    """By module path, what accelerate fetches for it."""
+    found: dict[str, Mapping[str, Tensor]] = {}
+    for path, module in model.named_modules():
+        hook = getattr(module, "_hf_hook", None)
+        for one in (hook, *getattr(hook, "hooks", ())):
+            kept: Any = getattr(one, "weights_map", None)
+            if kept is not None:
+                found[path] = kept
+    return found
+
+
+def _fetched(name: str, elsewhere: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+    path = name
+    while path:
+        path = path.rpartition(".")[0]
+        if path in elsewhere:
+            return elsewhere[path][name[len(path) + 1 :] if path else name]
+    raise KeyError(name)
