@@ -124,15 +124,16 @@ class AttributionComparison:
     def summary(self) -> str:
         """What to make of it, in a few sentences."""
         table = self.table[self.table["method"] != "random"]
+        ahead = table["ahead_of_random"]
         named = {
-            "better than random orders on all three measures": table["beats_random"] == len(_BETTER),
-            "on none": table["beats_random"] == 0,
+            f"lowers it more than {INTERVAL:.0%} of random orders do": ahead >= INTERVAL,
+            "lowers it no more than most random orders do": ahead <= 1 / 2,
         }
         how = f"A deleted token: {DELETIONS[self.deletion]}."
         parts = [f"{self.target}: {self.measured} {self.whole:.3f} on the whole text. {how}"]
-        told = [f"{', '.join(table['method'][flags])} {label}" for label, flags in named.items() if flags.any()]
-        if told:
-            parts.append(f"By deletion: {'; '.join(told)}.")
+        for label, flags in named.items():
+            if flags.any():
+                parts.append(f"Deleting by {', '.join(table['method'][flags])} {label}.")
         if pairs := self.disagreements:
             worst = ", ".join(f"{a} and {b} ({rho:.2f})" for a, b, rho in pairs[:3])
             rest = f", and {len(pairs) - 3} more pairs" if len(pairs) > 3 else ""

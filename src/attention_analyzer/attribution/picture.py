@@ -141,7 +141,7 @@ def _curves(axes: Axes, found: AttributionComparison) -> None:
         row = table.loc[importance.method]
         label = (
             f"{importance.method.replace('_', ' ')}: {row['comprehensiveness']:+.2f} / {row['sufficiency']:+.2f}, "
-            f"beats random on {int(row['beats_random'])} of 3"
+            f"ahead of {row['ahead_of_random']:.0%} of random orders"
         )
         colour = _COLOURS.get(importance.method, _OTHER)
         axes.plot(shares, judged.curve, color=colour, linewidth=1.6, marker="o", markersize=2.5, label=label)

@@ -97,8 +97,9 @@ class VocabularyTarget(Target):
     fixed: bool = False
 
     def _logits(self, outputs: Any, layout: Layout) -> Tensor:
-        rows = torch.arange(outputs.logits.shape[0], device=outputs.logits.device)
-        return outputs.logits[rows, layout.place(self.at) if self.moves else self.at]
+        logits: Tensor = outputs.logits
+        rows = torch.arange(len(logits), device=logits.device)
+        return logits[rows, layout.place(self.at).to(logits.device) if self.moves else self.at]
 
     def values(self, outputs: Any, layout: Layout) -> Tensor:
         return self._logits(outputs, layout)[:, self.entry]
@@ -219,6 +220,6 @@ def represented(outputs: Any, layout: Layout, at: int | None) -> Tensor:
     """``[row, channel]``: the last hidden state of a token, or the mean over all that are no padding."""
     hidden = outputs.last_hidden_state
     if at is not None:
-        return hidden[torch.arange(hidden.shape[0], device=hidden.device), layout.place(at)]
+        return hidden[torch.arange(len(hidden), device=hidden.device), layout.place(at).to(hidden.device)]
     valid = layout.valid.to(hidden)[..., None]
     return (hidden * valid).sum(1) / valid.sum(1).clamp(min=1)
