@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TOLERANCE = 2e-5
 #: The way of full matrices is left out where they would fill more than this share of the machine's memory.
 SHARE_OF_MEMORY = 0.6
+#: For longer texts, where a run takes minutes, plain forward and toolkit run once each, in processes of their own.
+LONGEST_IN_TURNS = 8192
 
 
 def worker(**wanted: Any) -> dict[str, Any]:
@@ -56,11 +58,15 @@ def total_memory() -> int:
 def engine(lengths: list[int], shape: str) -> dict[str, Any]:
     found = {}
     for tokens in lengths:
-        cell = worker(do="ratio", shape=shape, tokens=tokens, repeats=repeats_for(tokens))
-        cell["memory"] = {
-            name: worker(do="alone", shape=shape, tokens=tokens, subject=name, repeats=1)["memory"]
+        once = {
+            name: worker(do="alone", shape=shape, tokens=tokens, subject=name, repeats=1)
             for name in ("plain", "toolkit")
         }
+        if tokens > LONGEST_IN_TURNS:
+            cell = {name: found_alone["seconds"] for name, found_alone in once.items()}
+        else:
+            cell = worker(do="ratio", shape=shape, tokens=tokens, repeats=repeats_for(tokens))
+        cell["memory"] = {name: found_alone["memory"] for name, found_alone in once.items()}
         needed = LAYERS * HEADS * tokens * tokens * 4
         if 2 * needed > SHARE_OF_MEMORY * total_memory():
             cell["matrices"] = f"matrices alone: {needed / 1e9:,.0f} GB"
@@ -73,7 +79,7 @@ def engine(lengths: list[int], shape: str) -> dict[str, Any]:
 
 
 def repeats_for(tokens: int) -> int:
-    return 15 if tokens <= 512 else 7 if tokens <= 2048 else 3 if tokens <= 8192 else 1
+    return 15 if tokens <= 512 else 5 if tokens <= 2048 else 3 if tokens <= 4096 else 2
 
 
 def against_peers(sizes: list[int], with_peers: bool) -> dict[str, Any]:
