@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoConfig
 
 from attention_analyzer import AttentionAnalyzer, AttentionRecord
 from attention_analyzer.errors import InputError, SelectionError
@@ -17,8 +18,10 @@ from attention_analyzer.heads import complement, similarity
 from attention_analyzer.heads.clusters import clusters_of, map_of, tight_groups
 from attention_analyzer.heads.complement import coverage
 from attention_analyzer.heads.distance import distance_of, divergence_of_heads
+from attention_analyzer.heads.similarity import _pairs
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.models.loading import load
+from attention_analyzer.models.loading import from_config, load
+from tests.capture.small import FORMS
 
 TEXTS = [
     "The old man looked at the river and the boy went home.",
@@ -88,6 +91,32 @@ def test_halves_complete_each_other() -> None:
     assert float(found.alone[0, 1]) == pytest.approx(0.5)
     assert float(found.expected[0, 1]) == pytest.approx(0.75)
     assert float(found.together[0, 1]) > float(found.together[0, 2]) - 1e-9
+
+
+def test_complementary_pairs_are_called_so_and_no_others() -> None:
+    """Heads 0 and 1 share out the keys between them; the others look everywhere, a little differently in each text."""
+    even = torch.zeros(12, 12)
+    even[:, ::2] = 1 / 6
+    covered, by_text = [], []
+    for seed in range(6):
+        others = random_rows(3, 12, seed).mul(0.3).add(0.7 / 12)
+        entries = record_of(torch.cat([torch.stack([even, even.roll(1, 1)]), others])).entries
+        covered.append(coverage(entries))
+        by_text.append(divergence_of_heads(entries).numpy())
+    pairs = _pairs(np.stack(by_text), covered, list("abcde"), 0.2, 0)
+    assert pairs[pairs["complementary"]][["first", "second"]].to_numpy().tolist() == [["a", "b"]]
+    best = pairs[pairs["complementary"]].iloc[0]
+    assert best["excess_low"] > 0.2
+    assert best["q"] < 0.001
+
+
+def test_three_heads_are_compared_without_complements() -> None:
+    config = AutoConfig.for_model("bert", **FORMS["encoder"][1] | {"vocab_size": 9000, "num_attention_heads": 3,
+                                                                  "num_hidden_layers": 1})  # fmt: skip
+    found = similarity(from_config(config, load("demo-encoder").tokenizer), TEXTS)
+    assert len(found.table) == 3
+    assert not found.pairs["complementary"].any()
+    assert found.pairs["excess"].isna().all()
 
 
 def twins(loaded: LoadedModel, layer: int, original: int, copied: int) -> LoadedModel:

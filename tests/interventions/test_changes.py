@@ -234,6 +234,15 @@ def test_low_precision_keeps_its_dtype() -> None:
     assert float((found.float() - exact).norm() / exact.norm()) < 0.05
 
 
+@pytest.mark.filterwarnings("ignore:_compile flag:DeprecationWarning")  # of torch about itself
+def test_flex_attention() -> None:
+    asked: dict[str, Any] = {"knock_out": "L0H1:*>1", "silence": "L0H2", "replace": {"L1H3": "uniform"}}
+    inputs = inputs_of("sliding window")
+    with torch.compiler.set_stance("force_eager"):  # compiling would take a minute
+        found = main(altered(make("sliding window", "flex_attention"), inputs, **asked))
+    torch.testing.assert_close(found, main(altered(make("sliding window"), inputs, **asked)), rtol=1e-4, atol=1e-5)
+
+
 def test_attention_outside_the_interface_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="looked at but not altered"):
         altered(make("ALiBi"), inputs_of("ALiBi"), silence="L0H1")

@@ -105,7 +105,8 @@ def observe(
 
 
 def same_draws(model: nn.Module, inputs: Mapping[str, Any]) -> Any:
-    """The model's outputs; a model that draws random numbers draws the same ones each time."""
-    with torch.random.fork_rng(devices=[]):
+    """The model's outputs; a model that draws random numbers draws the same ones each time, and the caller's go on."""
+    devices = {value.device for value in inputs.values() if isinstance(value, Tensor) and value.is_cuda}
+    with torch.random.fork_rng(devices=list(devices)):
         torch.manual_seed(0)
         return model(**inputs)
