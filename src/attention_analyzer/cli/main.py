@@ -25,6 +25,8 @@ COMMANDS = (
     ("corpus", "corpus", "corpus"),
     ("heads", "heads", "heads"),
     ("what-if", "what_if", "what_if"),
+    ("compare", "compare", "compare"),
+    ("track", "track", "track"),
     ("app", "app", "app"),
     ("doctor", "doctor", "doctor"),
     ("models", "models", "models"),

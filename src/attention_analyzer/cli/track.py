@@ -1,0 +1,76 @@
+"""``attn track``: how attention grew, from saved checkpoints or a history that was recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attention_analyzer.cli.options import Device, working
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
+    from attention_analyzer.training.history import History
+
+
+def track(
+    checkpoints: Annotated[
+        str,
+        typer.Argument(metavar="CKPT_DIR", help="Folder of checkpoints, a recorded history, or (with -r) a hub id."),
+    ],
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the history, which attn track reads again.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw the history: PNG, SVG or PDF.")] = None,
+    revision: Annotated[
+        list[str] | None, typer.Option("--revision", "-r", help="A revision on the hub whose name ends in its step.")
+    ] = None,
+    against: Annotated[Path | None, typer.Option(help="Another recorded history to compare with.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Say when heads took their roles, and warn of collapsed entropy, dead and duplicate heads."""
+    from attention_analyzer.errors import InputError
+    from attention_analyzer.training.history import History as Recorded
+    from attention_analyzer.view.figures import check_figure_path, save_figure
+
+    if figure is not None:
+        check_figure_path(figure)
+    recorded = _recorded(checkpoints) if revision is None else None
+    if recorded is not None and output is not None:
+        raise InputError(f"{checkpoints} is a history already; -o is for checkpoints that are to be measured.")
+    if recorded is None:
+        from attention_analyzer.training.checkpoints import track_checkpoints
+
+        with working("Measuring checkpoints") as status:
+            recorded = track_checkpoints(
+                checkpoints,
+                output,
+                revisions=revision,
+                progress=None if status is None else lambda done, of: status.update(f"{done} of {of} checkpoints"),
+                device=device,
+            )
+    print(recorded.report())
+    drawn: Callable[[], Figure] = recorded.plot
+    if against is not None:
+        runs = recorded.compare(Recorded.open(against), (Path(checkpoints).name, against.name))
+        print(runs)
+        drawn = runs.plot
+    if output is not None:
+        print(f"History of {len(recorded.steps)} steps in {output}")
+    if figure is not None:
+        save_figure(drawn(), figure)
+        print(f"Drawn in {figure}")
+
+
+def _recorded(path: str) -> History | None:
+    """The history at a path; None where there is none, so that it may be a folder of checkpoints."""
+    from attention_analyzer.models.catalog import BUNDLED
+    from attention_analyzer.training.history import History
+
+    has_one = (Path(path) / "history.json").exists() or (BUNDLED / path / "history.json").exists()
+    return History.open(path) if has_one else None
