@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -144,9 +145,7 @@ class AttributionComparison:
 
     def interval(self, name: str) -> tuple[float, float]:
         """The middle :data:`INTERVAL` of a measure over random orders."""
-        values = torch.tensor([_measures(judged)[name] for judged in self.random], dtype=torch.double)
-        tail = (1 - INTERVAL) / 2
-        return float(values.quantile(tail)), float(values.quantile(1 - tail))
+        return self._intervals[name]
 
     def plot(self) -> Figure:
         """Scores of all methods by token, and the deletion curves with the interval of random orders."""
@@ -157,6 +156,15 @@ class AttributionComparison:
     @property
     def _pairs(self) -> list[tuple[TokenImportance, Faithfulness]]:
         return list(zip(self.importances, self.judged, strict=True))
+
+    @cached_property
+    def _intervals(self) -> dict[str, tuple[float, float]]:
+        tail = (1 - INTERVAL) / 2
+        found = {}
+        for name in _BETTER:
+            values = torch.tensor([_measures(judged)[name] for judged in self.random], dtype=torch.double)
+            found[name] = float(values.quantile(tail)), float(values.quantile(1 - tail))
+        return found
 
     def _ahead(self, judged: Faithfulness) -> float:
         others = torch.tensor([other.comprehensiveness for other in self.random], dtype=torch.double)
