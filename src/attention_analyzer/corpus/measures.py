@@ -11,7 +11,8 @@ from torch import Tensor
 from attention_analyzer.capture.naming import CallPlace
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.metrics import METRICS
-from attention_analyzer.patterns.frame import batched_frame
+from attention_analyzer.patterns.frame import labels_of, padded_labels
+from attention_analyzer.patterns.mixed import Mixed
 from attention_analyzer.patterns.pattern import Frame
 from attention_analyzer.patterns.table import PATTERNS
 from attention_analyzer.recording import Prepared, padded_groups
@@ -34,15 +35,14 @@ class SiteValues:
         values: float32 ``[text, head, measure]``, NaN where a measure has no meaning.
         strongest: int64 ``[text, head, query]``, the key each query looks at most; -1 for padding and blind queries.
         largest: float32 ``[text, head, query]``, the weight on it.
-        queries, keys: per text the tokens of the axes.
+        plain: bool ``([text, query], [text, key])``, tokens that are neither special nor padding.
         of_text: whether both axes show the main text.
     """
 
     values: Tensor
     strongest: Tensor
     largest: Tensor
-    queries: tuple[Tokens, ...]
-    keys: tuple[Tokens, ...]
+    plain: tuple[Tensor, Tensor]
     of_text: bool
 
 
@@ -76,10 +76,18 @@ class BatchMeasurer:
         )
         found = [metric.value(statistics) for metric in METRICS]
         nothing = torch.full_like(found[0], torch.nan)
-        found += [nothing if pattern is None else pattern.strength(statistics) for pattern in patterns]
+        strengths: list[Tensor] = []
+        for pattern in patterns:
+            if pattern is None:
+                strengths.append(nothing)
+            elif isinstance(pattern, Mixed):
+                strengths.append(pattern.left_over(strengths))  # what the others are is known by now
+            else:
+                strengths.append(pattern.strength(statistics))
+        found += strengths
         strongest, largest = _looks(statistics)
         values = torch.stack([each.expand_as(nothing) for each in found], -1).float().cpu()
-        return SiteValues(values, strongest, largest, axes.queries, axes.keys, axes.of_text)
+        return SiteValues(values, strongest, largest, axes.plain, axes.of_text)
 
     def _of(self, stack: str, kind: Kind) -> _SiteAxes:
         queries, keys = self.prepared.axes(stack, kind)
@@ -100,17 +108,22 @@ class _SiteAxes:
     frame: Frame
     valid: Tensor
     key_valid: Tensor
+    plain: tuple[Tensor, Tensor]
 
     @classmethod
     def of(
         cls, queries: tuple[Tokens, ...], keys: tuple[Tokens, ...], kind: Kind, of_text: bool, device: torch.device
     ) -> _SiteAxes:
-        frame = batched_frame(queries, keys, None if kind == "cross" else 0, moves=False)
+        diagonal = None if kind == "cross" else 0
         # Metrics ask for every group, also for those that no text of the batch has.
         groups = padded_groups(keys, device)
-        labels = {name: (left.to(device), right.to(device)) for name, (left, right) in frame.labels.items()}
-        frame = Frame(frame.diagonal, groups, labels)
-        return cls(queries, keys, kind, of_text, frame, _valid(queries, device), _valid(keys, device))
+        of_texts = [labels_of(*pair, diagonal) for pair in zip(queries, keys, strict=True)]
+        labels = padded_labels(of_texts, (max(map(len, queries)), max(map(len, keys))))
+        frame = Frame(diagonal, groups, {name: (q.to(device), k.to(device)) for name, (q, k) in labels.items()})
+        valid, key_valid = _valid(queries, device), _valid(keys, device)
+        plain_keys = key_valid & ~groups["special"]
+        plain = plain_keys if queries is keys else valid & ~padded_groups(queries, device)["special"]
+        return cls(queries, keys, kind, of_text, frame, valid, key_valid, (plain.cpu(), plain_keys.cpu()))
 
 
 def _valid(tokens: Sequence[Tokens], device: torch.device) -> Tensor:

@@ -111,11 +111,13 @@ class _Scanning:
         """
         chunk = {"chunk_texts": CHUNK_TEXTS, "chunk_characters": CHUNK_CHARACTERS, "measures": list(MEASURES)}
         wanted = Manifest(loaded.name, loaded.fingerprint, {**asdict(settings), **chunk})
-        if not store.exists:
-            if any(store.folder.glob("[!.]*")):
-                raise InputError(f"{store.folder} holds other files and no scan; choose an empty or a new folder.")
+        if not store.exists and any(store.folder.glob("[!.]*")):
+            raise InputError(f"{store.folder} holds other files and no scan; choose an empty or a new folder.")
+        manifest = store.manifest() if store.exists else wanted
+        if not manifest.rows:
+            # From now on the folder is a store, even if it is killed before anything is finished.
+            store.commit(wanted, {})
             return cls(store, settings, wanted, None, [], wanted, time.monotonic())
-        manifest = store.manifest()
         _check_same(store, manifest, wanted)
         manifest = replace(manifest, finished=False)
         tables = {name: store.read(name, manifest.chunks) for name in STATE} if manifest.chunks else {}
@@ -125,9 +127,8 @@ class _Scanning:
 
     def add(self, result: ChunkResult) -> None:
         """Take a chunk's result in, and commit if that was long ago."""
-        for name, table in (("texts", result.texts), ("tokens", result.tokens)):
-            if table is not None:
-                self.store.write_part(name, result.number, table)
+        self.store.write_part("texts", result.number, result.texts)
+        self.store.write_part("tokens", result.number, result.tokens)
         if result.summary is not None:
             self.summary = result.summary if self.summary is None else self.summary.merge(result.summary)
         self.problems += result.problems[: max(0, MOST_PROBLEMS - len(self.problems))]

@@ -117,9 +117,12 @@ class Store:
     def part(self, name: str, number: int) -> Path:
         return self.folder / name / f"{number:06d}.parquet"
 
-    def write_part(self, name: str, number: int, table: pa.Table) -> None:
-        """A chunk's texts or tokens. They count when a manifest says that the chunk is done."""
-        _written(self.part(name, number), table)
+    def write_part(self, name: str, number: int, table: pa.Table | None) -> None:
+        """A chunk's texts or tokens, if there are any. They count when a manifest says that the chunk is done."""
+        if table is None:  # what a killed scan may have left there
+            self.part(name, number).unlink(missing_ok=True)
+        else:
+            _written(self.part(name, number), table)
 
     def commit(self, manifest: Manifest, tables: dict[str, pa.Table]) -> None:
         """Let the state tables and the manifest take the place of the ones before.

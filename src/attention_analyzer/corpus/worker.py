@@ -211,21 +211,13 @@ def _strongest_pairs(site: SiteValues) -> tuple[Tensor, Tensor]:
     Returns:
         The weight ``[text, head]``, NaN where there is no such pair, and query and key ``[text, head, 2]``.
     """
-    plain = torch.stack([_plain(each, site.strongest.shape[-1]) for each in site.queries])
-    plain_keys = torch.stack([_plain(each, max(map(len, site.keys))) for each in site.keys])
+    plain, plain_keys = site.plain
     looks = site.strongest.clamp(min=0)
     at_plain = plain_keys[:, None].expand(-1, looks.shape[1], -1).gather(-1, looks)
     counts = plain[:, None] & at_plain & (site.strongest >= 0)
     weight, query = site.largest.masked_fill(~counts, -1).max(-1)
     key = looks.gather(-1, query[..., None])[..., 0]
     return weight.masked_fill(weight < 0, torch.nan), torch.stack([query, key], -1)
-
-
-def _plain(tokens: Tokens, length: int) -> Tensor:
-    """bool ``[position]``: tokens that are neither special nor padding."""
-    flags = torch.zeros(length, dtype=torch.bool)
-    flags[: len(tokens)] = ~torch.tensor(tokens.is_special)
-    return flags
 
 
 def _summary(sites: tuple[Site, ...], found: Sequence[_TextResult], most: int) -> Summary:

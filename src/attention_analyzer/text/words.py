@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 #: A run of letters, marks and digits, with apostrophes or hyphens inside; scripts that write no spaces give one
 #: character a word; anything else that is visible is a word of its own.
@@ -26,6 +27,7 @@ def word_spans(text: str) -> list[Span]:
     return spans
 
 
+@lru_cache(maxsize=1 << 16)
 def is_punctuation(text: str) -> bool:
     """Whether a piece shows nothing but punctuation (Unicode categories P*)."""
     shown = text.strip()
