@@ -17,8 +17,8 @@ CHECKED = (
 MEASURED = (
     "Plain forward and toolkit run in turns in one process, the fastest run of each counts (at 32,768 tokens each runs "
     "once, in a process of its own); both start from the text and include its tokenization. *Eager + matrices* "
-    "computes the same statistics from the full matrices, as one writes them by hand. Peak memory is that of a process that "
-    "does nothing else."
+    "computes the same statistics from the full matrices, as one writes them by hand. Peak memory is that of a process "
+    "that does nothing else."
 )
 COMPARED = (
     "The causal model of the table above; each tool in an environment of its own on top of this one. Time, then peak "
