@@ -260,8 +260,15 @@ def _listed(texts: str | Pair | Sequence[str | Pair]) -> list[str | Pair]:
 
 def _names(one: LoadedModel, two: LoadedModel, fingerprints: tuple[str, str]) -> tuple[str, str]:
     """What the models are called; with a bit of their fingerprints where that is the same for both."""
-    if one.name != two.name:
-        return one.name, two.name
+    first, second = shown_name(one.name), shown_name(two.name)
+    if first != second or one is two:
+        return first, second
     if fingerprints[0] == fingerprints[1]:
-        return (one.name, one.name) if one is two else (one.name, f"{two.name} (the same)")
-    return f"{one.name} ({fingerprints[0][:6]})", f"{two.name} ({fingerprints[1][:6]})"
+        return first, f"{second} (the same)"
+    return f"{first} ({fingerprints[0][:6]})", f"{second} ({fingerprints[1][:6]})"
+
+
+def shown_name(name: str) -> str:
+    """A model's name; of a long path its last two parts."""
+    path = Path(name)
+    return name if len(path.parts) <= 2 else "/".join(path.parts[-2:])

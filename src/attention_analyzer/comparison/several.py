@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from attention_analyzer.comparison.comparison import CHANGES, Comparison, compare
+from attention_analyzer.comparison.comparison import CHANGES, Comparison, compare, shown_name
 from attention_analyzer.comparison.subject import loaded_of
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.metrics import METRICS
@@ -72,7 +72,7 @@ def compare_several(
     if len(loaded) < 2:
         raise InputError(f"At least two models are needed for a comparison, not {len(loaded)}.")
     listed = [texts] if isinstance(texts, (str, tuple)) else list(texts)
-    names = _names([each.name for each in loaded])
+    names = _names([shown_name(each.name) for each in loaded])
     frames = []
     for name, each in zip(names, loaded, strict=True):
         tables = [record_texts(each, [text], truncate=truncate)[0].heads() for text in listed]
