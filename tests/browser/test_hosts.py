@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import struct
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 import torch
 
@@ -246,6 +248,39 @@ def test_long_record_opens_and_answers(opened: Opened, pages: Pages) -> None:
     for view in ("arcs", "text", "space"):
         opened.set(view=view, query=2000)
         opened.drawn(view)
+
+
+def test_payloads_of_earlier_releases_keep_opening(opened: Opened, pages: Pages, tmp_path: Path) -> None:
+    """The page of today around the data of the first release; see tests/view/golden."""
+    golden = Path(__file__).parents[1] / "view" / "golden"
+    data = (golden / "payload-1.bin").read_bytes()
+    start = 32 + struct.unpack_from("<I", data, 12)[0]
+    blocks = json.loads(data[32:start])["blocks"]
+    parts = {"head": data[:start]} | {
+        f"block-{number}": data[start + block["offset"] :][: block["stored"]] for number, block in enumerate(blocks)
+    }
+    page = pages("export", lambda: query_key_record(queries=11)).read_text(encoding="utf-8")
+    page = re.sub(r'<script type="application/octet-stream" id="attention-[^<]*</script>\n', "", page)
+    stored = "".join(
+        f'<script type="application/octet-stream" id="attention-{name}">{base64.b64encode(part).decode()}</script>'
+        for name, part in parts.items()
+    )
+    target = tmp_path / "golden.html"
+    target.write_text(page.replace('<script type="module">', f'{stored}<script type="module">', 1), encoding="utf-8")
+    opened.go(target).drawn("matrix")
+    with np.load(golden / "weights-1.npz") as weights:
+        for site in weights.files:
+            for head, exact in enumerate(weights[site]):
+                shown = opened.page.evaluate(
+                    "(part) => document.getElementById('attention-view').viewer.weights(part)"
+                    ".then(({values}) => [...values])",
+                    {"site": site, "head": head},
+                )
+                assert shown == pytest.approx(exact.ravel().tolist(), rel=0.01, abs=1e-3)
+    opened.set(view="heads", group="pattern", sort="entropy")
+    opened.drawn("heads", "heads")
+    opened.set(view="text", shade="track:mine")
+    opened.drawn("text")
 
 
 def _damaged(path: Path, target: Path, change: Callable[[str], str]) -> Path:

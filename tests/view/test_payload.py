@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from attention_analyzer.view.content import payload
 from attention_analyzer.view.payload import PayloadWriter, read_payload, with_state
 from tests.view.records import query_key_record
 
+GOLDEN = Path(__file__).parent / "golden"
 RNG = np.random.default_rng(3)
 ARRAYS = [
     RNG.integers(0, 256, (2, 3, 5)).astype(np.uint8),
@@ -147,3 +149,12 @@ def test_another_state_keeps_the_blocks(whole: bytes) -> None:
         assert (first.block(number) == second.block(number)).all()
     with pytest.raises(FileFormatError):
         with_state(whole[:-1], {})
+
+
+def test_a_payload_of_an_earlier_release_still_reads() -> None:
+    """Written by the first release of the format and never again."""
+    found = read_payload((GOLDEN / "payload-1.bin").read_bytes())
+    weights = np.load(GOLDEN / "weights-1.npz")
+    site = found.header["records"][0]["sites"][1]
+    assert site["name"] == "decoder.self.1"
+    np.testing.assert_allclose(found.block(site["weights"]["block"]), weights["decoder.self.1"], atol=1e-3)
