@@ -36,8 +36,8 @@ def examine(model_type: str) -> Finding:
             _examine(built.model, built.inputs, finding)
     except NoModelError as error:
         finding.state, finding.reason = "part", str(error)
-    except NotHereError as error:
-        finding.state, finding.reason = "not here", str(error)
+    except (NotHereError, ImportError) as error:
+        finding.state, finding.reason = "not here", " ".join(str(error).split())
     except CannotBuildError as error:
         finding.state, finding.reason = "not built", str(error)
     except UnsupportedModelError as error:

@@ -89,7 +89,9 @@ def nested(config: Any) -> Iterator[Any]:
 
 
 def input_ids(model: nn.Module, made: dict[str, Any], tokens: int = TOKENS) -> Tensor:
-    vocabulary = int(find(model.config, "vocab_size", "n_token", default=100))
+    sizes = [getattr(holder, "vocab_size", None) for holder in nested(model.config)]
+    known = [size for size in sizes if isinstance(size, int) and size > 3]
+    vocabulary = min(known) if known else int(find(model.config, "n_token", default=100))
     forbidden = {
         value
         for holder in nested(model.config)

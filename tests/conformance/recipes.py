@@ -87,6 +87,23 @@ def _hybrid(config: Any) -> None:
 
 
 _SMALL_NET = {"image_size": 64, "width_coefficient": 0.25, "depth_coefficient": 0.2}
+
+
+def _rotary_by_kind(config: Any) -> None:
+    """A rotary base for each kind of layer, and one layer of each."""
+    third = config.head_dim // 6
+    rotary = {"rope_type": "default", "rope_theta": 10000.0}
+    rotary["mrope_section"] = [config.head_dim // 2 - 2 * third, third, third]
+    config.layer_types = ["sliding_attention", "full_attention"]
+    config.rope_parameters = {kind: dict(rotary) for kind in config.layer_types}
+
+
+def _small_align(config: Any) -> None:
+    """The text is projected onto as many channels as the vision tower ends in."""
+    _sets(**_SMALL_NET)(config.vision_config)
+    config.projection_dim = 80
+
+
 _TWO_FRAMES = {"hidden_states": lambda c: noise(48, 1176)}
 
 
@@ -114,9 +131,12 @@ RECIPES: dict[str, Recipe] = {
     ),
     "autoformer": Recipe(
         "a forecaster's window has no default",
-        config=lambda kind: kind(prediction_length=4, context_length=9, lags_sequence=[1, 2], num_time_features=1),
+        config=lambda kind: kind(
+            prediction_length=4, context_length=9, label_length=5, lags_sequence=[1, 2], num_time_features=1
+        ),
         inputs=lambda model, made: series(past=11, ahead=4),
     ),
+    "audio-spectrogram-transformer": Recipe("a long spectrogram", after=_sets(max_length=64)),
     "bamba": Recipe("which layers attend is not said by default", after=_hybrid),
     "clvp": Recipe("takes speech features, too", inputs=_makes(input_features=lambda c: noise(BATCH, 80, 24))),
     "decision_transformer": Recipe(
@@ -175,7 +195,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "step3p7": Recipe("the window has no default", after=_within("text_config", sliding_window=5)),
     "align_vision_model": Recipe("deep", after=_sets(**_SMALL_NET)),
-    "align": Recipe("its vision tower is deep", after=_within("vision_config", **_SMALL_NET)),
+    "align": Recipe("its vision tower is deep", after=_small_align, steps=(13,)),
     "blip-2": Recipe("an image token is needed", after=_sets(image_token_id=500)),
     "blip_2_qformer": Recipe(
         "attends to image features",
@@ -196,7 +216,34 @@ RECIPES: dict[str, Recipe] = {
             is_longer=lambda c: torch.zeros(BATCH, 1, dtype=torch.bool),
         ),
     ),
-    "dbrx": Recipe("a base is needed", after=_within("attn_config", rope_theta=10000.0)),
+    "blt": Recipe(
+        "a large table of hashes; a cache needs what its configuration lacks",
+        after=_sets(encoder_hash_byte_group_vocab=500),
+        inputs=_makes(use_cache=lambda c: False),
+    ),
+    "blt_local_decoder": Recipe(
+        "reads patches, too",
+        inputs=lambda model, made: {
+            "inputs_embeds": noise(BATCH, TOKENS, model.config.hidden_size),
+            "patch_embeds": noise(BATCH, 5, model.config.hidden_size_global),
+        },
+    ),
+    "blt_local_encoder": Recipe(
+        "gathers patches",
+        inputs=_makes(num_patches=lambda c: 3, patch_ids=lambda c: torch.arange(TOKENS).expand(BATCH, -1) // 5),
+    ),
+    "csm": Recipe(
+        "its codec is another type's",
+        model="CsmBackboneModel",
+        inputs=lambda model, made: {"input_ids": numbers(100, BATCH, TOKENS, model.config.num_codebooks)},
+    ),
+    "deepseek_ocr2_vision": Recipe("a large image", steps=(0,)),
+    "dots3_note_audio_encoder": Recipe(
+        "says how long its sounds are", inputs=_makes(chunk_sample_lengths=lambda c: torch.tensor([7680, 7000]))
+    ),
+    "cohere_compass": Recipe("rotary bases are needed", after=lambda config: _rotary_by_kind(config.text_config)),
+    "cohere_compass_text": Recipe("rotary bases are needed", after=_rotary_by_kind),
+    "dbrx": Recipe("a base and a bound are needed", after=_within("attn_config", rope_theta=10000.0, clip_qkv=8.0)),
     "deepseek_ocr2_text": Recipe(
         "which layers have experts is not said", after=_sets(mlp_layer_types=["dense", "sparse"], num_hidden_layers=2)
     ),
@@ -226,7 +273,7 @@ RECIPES: dict[str, Recipe] = {
     "diffusion_gemma_text": Recipe(
         "experts have no number by default", after=_sets(num_experts=4, top_k_experts=2, moe_intermediate_size=16)
     ),
-    "efficientnet": Recipe("deep", after=_sets(**_SMALL_NET)),
+    "efficientnet": Recipe("deep", after=_sets(**_SMALL_NET, hidden_dim=320), steps=(13,)),
     "emu3": Recipe("an image token is needed", after=_sets(vocabulary_map={"<image>": 4})),
     "fun_asr_nano_encoder": Recipe(
         "stacked frames",

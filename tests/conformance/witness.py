@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attention_analyzer.capture.forward import batch_of
 from attention_analyzer.capture.naming import CallPlace
 from attention_analyzer.capture.overhear import overhearing
-from attention_analyzer.capture.proof import run_alone, some_rows, tensors
+from attention_analyzer.capture.proof import rows_of, run_alone, some_rows, tensors
 from attention_analyzer.capture.session import Capture, listening
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
@@ -93,23 +93,26 @@ def _difference(mine: AttentionWeights, seen: AttentionWeights, valid: Tensor | 
         rows = some_rows(_counting(mine, text, valid), mine)
         if not rows:
             continue
-        left, right = (
-            torch.cat([w.tile(text, slice(0, w.heads), slice(row, row + 1)) for row in rows], dim=1)
-            for w in (mine, seen)
-        )
-        if isinstance(mine, QueryKeyWeights) and mine.source.sinks is not None and bool(right.sum(-1).min() > 1 - 1e-4):
-            # The sink's share was taken from the output instead of the weights (Granite).
-            right = right * left.sum(-1, keepdim=True)
-        gap = (left - right).abs().max()
+        left, right = rows_of(mine, text, rows), rows_of(seen, text, rows)
+        gap = (left - _with_sink(mine, left, right)).abs().max()
         worst = max(worst, float(gap)) if bool(torch.isfinite(gap)) else math.inf
     return worst
+
+
+def _with_sink(weights: AttentionWeights, mine: Tensor, theirs: Tensor) -> Tensor:
+    """The witness's rows; cut to ours where the sink's share was taken from the output, not the weights (Granite)."""
+    if not isinstance(weights, QueryKeyWeights) or weights.source.sinks is None:
+        return theirs
+    return theirs * mine.sum(-1, keepdim=True) if bool(theirs.sum(-1).min() > 1 - 1e-4) else theirs
 
 
 def _counting(weights: AttentionWeights, text: int, valid: Tensor | None) -> Tensor:
     counts = weights.visibility.counts(weights.empty().device).amin(1).expand(weights.batch, -1)
     good = counts[text] > 0
     if valid is not None and valid.shape == (weights.batch, weights.queries):
-        good = good & valid[text]
+        return good & valid[text]
+    if valid is not None and valid.shape[0] == weights.batch and not bool(valid[text].all()):
+        return torch.zeros_like(good)  # pooled tokens (BLT's patches): which of them hold padding is not known
     return good
 
 
@@ -148,7 +151,8 @@ def _same_weights(weights: AttentionWeights, array: Tensor) -> bool:
     for text in range(weights.batch):
         good = weights.visibility.counts(array.device).amin(1).expand(weights.batch, -1)[text] > 0
         mine = weights.tile(text, slice(0, weights.heads), slice(0, weights.queries))
-        if float((mine - array[text])[:, good].abs().max()) > TOLERANCE:
+        theirs = _with_sink(weights, mine, array[text])
+        if bool(good.any()) and float((mine - theirs)[:, good].abs().max()) > TOLERANCE:
             return False
     return True
 

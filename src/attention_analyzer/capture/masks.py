@@ -47,9 +47,12 @@ class MaskReader:
             visibility = Visibility(queries, keys, upper=0 if _is_causal_by_flag(call) else None)
         else:
             mask = _dense_mask(call)
-            if call.backend == "eager" and mask.dtype == torch.bool:
-                # Eager attention adds its mask, whatever it is: True adds one and False hides nothing.
+            added = call.backend == "eager" or (call.backend == "flex_attention" and mask is call.mask)
+            if added and mask.dtype == torch.bool:
+                # A mask that is added is added whatever it is: True adds one and False hides nothing.
                 mask = mask.to(call.query.dtype)
+            if added and call.backend == "flex_attention" and mask.dim() == 4:
+                mask = mask[:, :1]  # the library's flex attention adds the first head's mask to all
             visibility, mask_bias = self._remember(
                 mask, (queries, keys), lambda: _read_dense(mask.detach(), queries, keys)
             )
