@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations
     from attention_analyzer.metrics.metric import Metric
+    from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import LabelTable
     from attention_analyzer.text.annotation import AnnotatedText
 
@@ -276,6 +277,17 @@ class AttentionAnalyzer:
         from attention_analyzer.patterns.labels import label_heads
 
         return label_heads(self.loaded, texts, **options)
+
+    def cache_advice(self, texts: Sequence[str | Pair], **options: Any) -> CacheAdvice:
+        """What each head of a decoder needs of the KV cache; see :func:`.patterns.cache_advice.cache_advice`.
+
+        Args:
+            texts: at least three long ones.
+            options: ``first`` and ``last``, the numbers of keys to try; ``share``, the weight to be kept; ``truncate``.
+        """
+        from attention_analyzer.patterns.cache_advice import cache_advice
+
+        return cache_advice(self.loaded, texts, **options)
 
     # Importance of tokens
 

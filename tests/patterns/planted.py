@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -20,6 +21,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from attention_analyzer import AttentionAnalyzer
+from attention_analyzer.patterns.labels import LabelTable
 
 POSITIONS = 96
 SPECIAL = ("<s>", "</s>", "<pad>")
@@ -277,6 +279,23 @@ def texts(count: int = 8, seed: int = 0) -> list[str]:
     return found
 
 
+def random_model(family: str, sharpness: float, seed: int) -> AttentionAnalyzer:
+    """Two layers of seven heads with fresh weights; queries and keys are multiplied to make scores sharp."""
+    sizes = {"vocab_size": V, "hidden_size": 28, "intermediate_size": 31, "num_hidden_layers": 2}
+    if family == "llama":
+        sizes |= {"num_attention_heads": 7, "num_key_value_heads": 7, "head_dim": 4, "max_position_embeddings": 96}
+        config, kind = transformers.LlamaConfig(**sizes), "LlamaForCausalLM"
+    else:
+        config = transformers.BertConfig(**sizes, num_attention_heads=7, max_position_embeddings=96)
+        kind = "BertModel"
+    analyzer = AttentionAnalyzer.from_config(config, tokenizer(family == "llama"), model_class=kind, seed=seed)
+    with torch.no_grad():
+        for name, weight in analyzer.model.named_parameters():
+            if name.endswith(("q_proj.weight", "k_proj.weight", "query.weight", "key.weight")):
+                weight *= sharpness
+    return analyzer
+
+
 @dataclass(frozen=True)
 class Score:
     """Labels against what was planted, over all heads and patterns."""
@@ -294,8 +313,9 @@ class Score:
         return self.found / self.planted
 
 
-def scored(labels: set[tuple[int, int, str]], layers: tuple[tuple[Head, ...], ...]) -> Score:
-    """How well ``(layer, head, pattern)`` labels tell what was planted."""
+def scored(found: LabelTable, layers: tuple[tuple[Head, ...], ...]) -> Score:
+    """How well labels tell what was planted."""
+    labels = set(found.labels[["layer", "head", "pattern"]].itertuples(index=False, name=None))
     heads = {(layer, number): head for layer, row in enumerate(layers) for number, head in enumerate(row)}
     truth = {(*place, name) for place, head in heads.items() for name in head.names}
     known = truth | {(*place, name) for place, head in heads.items() for name in head.also}

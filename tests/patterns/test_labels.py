@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import transformers
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.errors import InputError, SelectionError
@@ -29,10 +28,6 @@ TEXTS = (
 )
 
 
-def labelled(found: LabelTable) -> set[tuple[int, int, str]]:
-    return set(found.labels[["layer", "head", "pattern"]].itertuples(index=False, name=None))
-
-
 @pytest.fixture(scope="module")
 def planted_decoder() -> LabelTable:
     return plan.planted().patterns(plan.texts())
@@ -44,14 +39,14 @@ def demo_decoder() -> LabelTable:
 
 
 def test_planted_heads_of_a_decoder_are_found_and_no_others(planted_decoder: LabelTable) -> None:
-    score = plan.scored(labelled(planted_decoder), plan.DECODER)
+    score = plan.scored(planted_decoder, plan.DECODER)
     assert (score.precision, score.recall) == (1, 1)
 
 
 def test_planted_heads_of_an_encoder_are_found_and_no_others() -> None:
     # A model without a logit says nothing of retrieval and copying.
     found = plan.planted(is_decoder=False).patterns(plan.texts(seed=1))
-    score = plan.scored(labelled(found), plan.ENCODER)
+    score = plan.scored(found, plan.ENCODER)
     assert (score.precision, score.recall) == (1, 1)
     assert not {"retrieval", "copying"} & set(found.table["pattern"])
 
@@ -89,24 +84,8 @@ def test_the_table_is_whole_and_in_range(planted_decoder: LabelTable) -> None:
 @pytest.mark.parametrize(("family", "sharpness"), [("llama", 1), ("llama", 20), ("bert", 1), ("bert", 20)])
 def test_random_weights_earn_no_names(family: str, sharpness: float, seed: int) -> None:
     """Random heads spread evenly or, with sharp scores, look anywhere: both have a name, and no other is earned."""
-    found = random_model(family, sharpness, seed).patterns(plan.texts(5, seed), untrained=sharpness == 1, seed=99)
+    found = plan.random_model(family, sharpness, seed).patterns(plan.texts(5, seed), untrained=sharpness == 1, seed=99)
     assert set(found.labels["pattern"]) <= ({"mixed"} if sharpness > 1 else set())
-
-
-def random_model(family: str, sharpness: float, seed: int) -> AttentionAnalyzer:
-    sizes = {"vocab_size": plan.V, "hidden_size": 28, "intermediate_size": 31, "num_hidden_layers": 2}
-    if family == "llama":
-        sizes |= {"num_attention_heads": 7, "num_key_value_heads": 7, "head_dim": 4, "max_position_embeddings": 96}
-        config, kind = transformers.LlamaConfig(**sizes), "LlamaForCausalLM"
-    else:
-        config = transformers.BertConfig(**sizes, num_attention_heads=7, max_position_embeddings=96)
-        kind = "BertModel"
-    analyzer = AttentionAnalyzer.from_config(config, plan.tokenizer(family == "llama"), model_class=kind, seed=seed)
-    with torch.no_grad():
-        for name, weight in analyzer.model.named_parameters():
-            if name.endswith(("q_proj.weight", "k_proj.weight", "query.weight", "key.weight")):
-                weight *= sharpness
-    return analyzer
 
 
 def test_known_heads_of_the_demo_decoder(demo_decoder: LabelTable) -> None:

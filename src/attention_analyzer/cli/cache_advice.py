@@ -1,0 +1,53 @@
+"""``attn cache-advice``: what each head of a decoder needs of the KV cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text, working
+
+_SHOWN = ["head", "role", "retrieval", "first", "last", "kept", "low", "cut"]
+
+
+def cache_advice(
+    text: Text,
+    *,
+    model: Model = None,
+    output: Output = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw roles and weight kept: PNG, SVG or PDF.")] = None,
+    first: Annotated[list[int] | None, typer.Option(min=1, help="Keys kept at the start; may be repeated.")] = None,
+    last: Annotated[list[int] | None, typer.Option(min=1, help="Keys kept at the end; may be repeated.")] = None,
+    share: Annotated[float, typer.Option(help="Weight that a streaming head's cache must keep.")] = 0.95,
+    truncate: Truncate = False,
+    device: Device = "auto",
+) -> None:
+    """Measure how much weight each head keeps if only the first and last keys stay; each line is a (long) text.
+
+    The terminal shows one row per head, a file (--output) one row per head and cache.
+    """
+    from attention_analyzer.cli.tables import check_format, print_table, write_table
+    from attention_analyzer.view.figures import check_figure_path, save_figure
+
+    check_format(output)
+    if figure is not None:
+        check_figure_path(figure)
+    texts = [line for line in read_text(text).splitlines() if line.strip()]
+    sizes = {name: value for name, value in (("first", first), ("last", last)) if value}
+    analyzer = analyzer_for(model, device)
+    with working("Measuring what caches keep"):
+        found = analyzer.cache_advice(texts, share=share, truncate=truncate, **sizes)
+    if output is not None:
+        write_table(found.table, output)
+        print(f"{len(found.table)} rows written to {output}")
+    else:
+        heads = found.heads
+        names = [f"L{layer}H{head}" for layer, head in zip(heads["layer"], heads["head"], strict=True)]
+        print_table(heads.assign(head=names)[_SHOWN], title=f"{analyzer.name}: {len(texts)} texts")
+        counts = heads["role"].value_counts()
+        print(", ".join(f"{counts.get(role, 0)} {role}" for role in ("streaming", "retrieval", "full")) + " heads.")
+    if figure is not None:
+        save_figure(found.plot(), figure)
+        print(f"Drawn in {figure}")
