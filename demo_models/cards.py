@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+#: Heads of a pattern that a card names.
+NAMED = 4
 CURVE_ROWS = 10
 TEXT_SOURCES = """\
 - 95 English novels from LitBank's `original/` folder (public domain), about 15.5 million tokens;
@@ -165,12 +167,22 @@ only how frequent each piece is:
 | stories | {m["stories_loss"]:.2f} | {m["stories_unigram_loss"]:.2f} | \
 {m["stories_accuracy"]:.1%} | {m["stories_most_frequent_accuracy"]:.1%} |
 
+Of its 36 heads these earn a name on {m["passages"]} held-out passages (`analyzer.patterns`: the mean strength
+over passages, tested against chance and against the same pattern at wrong positions):
+
+| pattern | heads |
+|---|---|
+{_named(m["named_heads"])}
+
+In one text of 512 pieces the best head puts {m["previous_token_early"]:.2f} of its weight on the piece before, over
+the first 100 positions, and {m["previous_token_late"]:.2f} from position 200 on.
+
 ## What it can and cannot do
 
 It fills in function words, punctuation, pronouns and common everyday words from their surroundings. It
-has little knowledge of the world and is no sentence-embedding model. What its heads do has not been
-measured here. More than 512 pieces are refused. The novels carry the prejudices
-of their time.
+has little knowledge of the world and is no sentence-embedding model. Most of its heads spread their
+weight, and its positional heads are clear only early in a text. More than 512 pieces are refused. The
+novels carry the prejudices of their time.
 """
 
 
@@ -243,12 +255,20 @@ def _again(m: dict[str, Any], script: str, arguments: str) -> str:
         f"{line}.\nThis one was made with `--minutes {m['minutes_allowed']:g}` added. What that makes of the learning "
         "rate depends on\nthe machine; only a run without that limit takes the same steps every time."
         # What a person who made a model has to add; publishing anew removes it.
-        + (f" {m['note']}" if "note" in m else "")
+        + (f"\n{m['note']}" if "note" in m else "")
     )
 
 
 def _heads(strongest: list[dict[str, float]]) -> str:
     return ", ".join(f"L{h['layer']}H{h['head']} {h['strength']:.2f}" for h in strongest)
+
+
+def _named(patterns: dict[str, list[dict[str, float]]]) -> str:
+    rows = []
+    for name, heads in sorted(patterns.items(), key=lambda item: -len(item[1])):
+        more = f" and {len(heads) - NAMED} more" if len(heads) > NAMED else ""
+        rows.append(f"| {name.replace('_', ' ')} | {_heads(heads[:NAMED])}{more} |")
+    return "\n".join(rows) or "| none | |"
 
 
 def _loss_curve(path: Path) -> str:

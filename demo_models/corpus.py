@@ -18,6 +18,8 @@ Document = list[str]
 NOVELS, STORIES = SOURCES = ("novels.tar.xz", "tinystories_1000.json")
 HELD_OUT_NOVELS = 5
 HELD_OUT_STORIES = 50
+#: Held-out passages on which heads are looked at.
+PASSAGES_PER_NOVEL, PASSAGES_OF_STORIES = 4, 10
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,15 @@ def read_corpus(folder: Path) -> Corpus:
         novels=_hold_out_evenly(_read_novels(folder / NOVELS), HELD_OUT_NOVELS),
         stories=_hold_out_evenly(_read_stories(folder / STORIES), HELD_OUT_STORIES),
     )
+
+
+def passages(corpus: Corpus) -> list[str]:
+    """Held-out paragraphs of ordinary length: a few of every novel, and the first of some stories."""
+    found = []
+    for document in corpus.novels.held_out:
+        ordinary = [line for line in document if 20 <= len(line.split()) <= 120]
+        found += ordinary[:: max(1, len(ordinary) // PASSAGES_PER_NOVEL)][:PASSAGES_PER_NOVEL]
+    return found + [" ".join(story) for story in corpus.stories.held_out[:PASSAGES_OF_STORIES]]
 
 
 def paragraphs(text: str) -> Document:

@@ -19,7 +19,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedModel, PreTraine
 
 from demo_models import cards, evaluation, publishing
 from demo_models.arguments import parse_arguments
-from demo_models.corpus import read_corpus
+from demo_models.corpus import passages, read_corpus
 from demo_models.masking import IGNORED, framed, masked
 from demo_models.token_stream import TokenStream, streams_of
 from demo_models.tokenization import encoder_tokenizer, tokenizer_texts
@@ -96,6 +96,9 @@ def main() -> None:
     outcome = train(model, loss_of, batches, plan, scratch=scratch)
     folder = publishing.publish(model, tokenizer, plan, outcome, NAME)
     publishing.record(folder, evaluation.measure_encoder(folder, streams))
+    texts = passages(read_corpus(arguments.data))
+    publishing.record(folder, evaluation.named_heads(folder, texts))
+    publishing.record(folder, evaluation.reach_of_previous_token(folder, texts))
     cards.write_card(folder)
 
 

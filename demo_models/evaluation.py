@@ -18,6 +18,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from attention_analyzer.models.loading import load
+from attention_analyzer.patterns.labels import label_heads
 from demo_models import dates, probes
 from demo_models.masking import framed, masked
 from demo_models.token_stream import TokenStream
@@ -25,6 +27,8 @@ from demo_models.token_stream import TokenStream
 Measured = dict[str, Any]
 HELD_OUT_WINDOWS, LONG_WINDOWS = 64, 16
 DATE_EXAMPLES = 1000
+#: Positions before the one and after the other are compared.
+EARLY, LATE = 100, 200
 
 
 def held_out_rows(stream: TokenStream, bos: int, length: int, count: int) -> Tensor:
@@ -155,6 +159,32 @@ def _mean_head_hits(weights: Tensor, truth: Tensor, scored: Tensor) -> list[floa
     best = weights.mean(2).argmax(-1, keepdim=True)
     hits = truth[None].expand(len(best), -1, -1, -1).gather(-1, best)[..., 0]
     return hits[:, scored].float().mean(1).tolist()
+
+
+def named_heads(folder: Path, texts: list[str]) -> Measured:
+    """What heads do on these texts, by the names they earn there against both controls."""
+    labels = label_heads(load(str(folder)), texts)
+    earned = labels.labels.drop_duplicates(["layer", "head", "pattern"])
+    found: dict[str, list[dict[str, float]]] = {}
+    for row in earned.itertuples(index=False):
+        place = {"layer": int(row.layer), "head": int(row.head), "strength": float(row.strength)}
+        found.setdefault(str(row.pattern), []).append(place)
+    for heads in found.values():
+        heads.sort(key=lambda head: -head["strength"])
+    return {"passages": len(texts), "named_heads": found}
+
+
+def reach_of_previous_token(folder: Path, texts: list[str]) -> Measured:
+    """The best head's mean weight on the token before, early and late in a text that fills all positions."""
+    model = AutoModelForMaskedLM.from_pretrained(folder, attn_implementation="eager")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    size = model.config.max_position_embeddings
+    encoded = tokenizer(" ".join(texts), truncation=True, max_length=size, return_tensors="pt")
+    with torch.no_grad():
+        weights = torch.cat(model(**encoded, output_attentions=True).attentions)  # [layer, head, query, key]
+    before = weights.diagonal(-1, 2, 3)
+    early, late = before[..., 1:EARLY].mean(-1), before[..., LATE:-1].mean(-1)
+    return {"previous_token_early": early.max().item(), "previous_token_late": late.max().item()}
 
 
 def _strongest(values: Tensor, count: int = 3) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from demo_models import cards, decoder, encoder, evaluation, history, publishing, tokenization, translator
+from demo_models import cards, corpus, decoder, encoder, evaluation, history, publishing, tokenization, translator
 
 pytestmark = [
     pytest.mark.usefixtures("uncompiled"),
@@ -55,6 +55,10 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(evaluation, "HELD_OUT_WINDOWS", 2)
     monkeypatch.setattr(evaluation, "LONG_WINDOWS", 1)
     monkeypatch.setattr(evaluation, "DATE_EXAMPLES", 3)
+    monkeypatch.setattr(evaluation, "EARLY", 5)
+    monkeypatch.setattr(evaluation, "LATE", 9)
+    monkeypatch.setattr(corpus, "PASSAGES_PER_NOVEL", 1)
+    monkeypatch.setattr(corpus, "PASSAGES_OF_STORIES", 1)
     monkeypatch.setattr(cards, "CURVE_ROWS", 2)
     for script in (encoder, decoder, translator):
         monkeypatch.setattr(script, "PLAN", replace(script.PLAN, rate=((0, 0.0), (1, 1.0), (STEPS, 0.0))))
