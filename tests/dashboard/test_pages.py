@@ -11,6 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from attention_analyzer import AttentionAnalyzer
+from attention_analyzer.comparison import compare
 from attention_analyzer.training import History
 from tests.dashboard.conftest import words
 
@@ -174,3 +175,19 @@ def test_a_shared_dashboard_opens_no_folder(page: Page, monkeypatch: pytest.Monk
     monkeypatch.setenv("ATTENTION_ANALYZER_MODELS", "demo-encoder")
     with pytest.raises(InputError, match="not offered"):
         history_of(str(tmp_path))
+
+
+def test_two_models_are_compared(page: Page) -> None:
+    texts = ["The cat sat on the mat.", "She saw the dog run."]
+    app = finished(
+        page("compare", model=["demo-decoder"], compared="\n".join(texts), others="A dog.\nHe ate the fish.")
+    )
+    analyzer = AttentionAnalyzer("demo-decoder", cache=False)
+    found = compare(analyzer, texts=texts, other_texts=["A dog.", "He ate the fish."])
+    pd.testing.assert_frame_equal(app.dataframe[0].value, found.heads, check_dtype=False, rtol=1e-4, atol=1e-6)
+    assert app.text[0].value == found.report()
+
+
+def test_texts_need_their_counterparts(page: Page) -> None:
+    app = page("compare", model="demo-decoder", compared="One text.\nAnother.", others="Only one.")
+    assert "2 texts and 1 other texts" in app.error[0].value

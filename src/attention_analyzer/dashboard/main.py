@@ -17,6 +17,7 @@ PAGES = (
     ("tokens", "Tokens", ":material/format_color_text:"),
     ("files", "Files", ":material/folder_open:"),
     ("language", "Language", ":material/account_tree:"),
+    ("compare", "Compare", ":material/compare_arrows:"),
     ("training", "Training", ":material/timeline:"),
 )
 

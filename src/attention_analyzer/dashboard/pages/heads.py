@@ -33,7 +33,7 @@ class Question:
     Attributes:
         title: the question in a person's words; ``explanation``: how it is answered.
         method: of the analyzer; ``options``: its further arguments.
-        table: which of the result's tables is shown.
+        table: which of the result's tables is shown; ``evidence``: which one behind it.
         fewest: how many texts it needs.
         reports: whether it says how far it is.
     """
@@ -43,6 +43,7 @@ class Question:
     method: str
     options: tuple[tuple[str, Any], ...] = ()
     table: str = "table"
+    evidence: str = ""
     fewest: int = 3
     reports: bool = False
 
@@ -55,6 +56,24 @@ QUESTIONS = (
         "random tokens made for it.",
         "patterns",
         table="heads",
+        evidence="table",
+    ),
+    Question(
+        "Which look alike?",
+        "Heads are compared by the Jensen–Shannon distance of what they look at, token by token: a map, clusters and "
+        "how stable they are, groups that do the same, and heads like no other. Looking alike is not doing the same: "
+        "values may differ.",
+        "similarity",
+        evidence="pairs",
+        reports=True,
+    ),
+    Question(
+        "What does each layer do?",
+        "Every metric by depth: the mean over heads and texts, the spread between heads, and where the weight goes.",
+        "specialisation",
+        evidence="heads",
+        fewest=2,
+        reports=True,
     ),
     Question(
         "Which heads matter?",
@@ -113,13 +132,13 @@ def show() -> None:
         return
     show_figure(found.plot, key, question.title)
     st.dataframe(getattr(found, question.table), hide_index=True)
-    if question.table != "table":
-        with st.expander("The evidence: every head and pattern"):
-            st.dataframe(found.table, hide_index=True)
+    if question.evidence:
+        with st.expander("The evidence"):
+            st.dataframe(getattr(found, question.evidence), hide_index=True)
     with st.expander("Export"):
         offer_table(getattr(found, question.table), "heads", "Table")
-        if question.table != "table":
-            offer_table(found.table, "evidence", "Evidence")
+        if question.evidence:
+            offer_table(getattr(found, question.evidence), "evidence", "Evidence")
         offer_figure(found.plot, "heads")
         asked = "".join(f", {option}={value!r}" for option, value in question.options)
         offer_script(
