@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from attention_analyzer.attribution import AttributionComparison, TokenImportance
+    from attention_analyzer.comparison import Comparison
     from attention_analyzer.corpus import Corpus
     from attention_analyzer.heads import HeadImportance, PruningCurve, Similarity, Specialisation
     from attention_analyzer.interventions import WhatIf
@@ -375,6 +376,17 @@ class AttentionAnalyzer:
         from attention_analyzer.interventions import what_if
 
         return what_if(self.loaded, text, **options)
+
+    def compare(self, other: Any = None, **options: Any) -> Comparison:
+        """Where another model's attention (or this one's on other texts) differs; see :func:`.comparison.compare`.
+
+        Raises:
+            InputError: no texts, or texts that have no word in common.
+            ModelError: the other model cannot be had.
+        """
+        from attention_analyzer.comparison import compare
+
+        return compare(self, other, **options)
 
     # Language and corpora
 
