@@ -1,0 +1,111 @@
+"""A visitor of a Streamlit server without a browser: the same messages over the same socket, and nothing drawn."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlencode
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Seconds that a run of a page may take.
+PATIENCE = 300
+
+
+@contextmanager
+def server(**environment: str) -> Iterator[str]:
+    """A dashboard of this checkout, listening to this machine; gives ``address:port``."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), f"--server.port={port}"]
+    command += ["--server.headless=true", "--server.address=127.0.0.1"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            _wait(port)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _wait(port: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1):
+                return
+        except OSError:
+            time.sleep(0.02)
+    raise TimeoutError(f"the server did not answer within {PATIENCE} seconds")
+
+
+class Session:
+    """One visitor.
+
+    Attributes:
+        seconds: from asking for the last run of the page until the server had sent all of it.
+        tree: the page, as :mod:`streamlit.testing` shows it.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._open = ExitStack()
+        self._socket: Any = None
+        self._set: dict[str, Any] = {}
+        self.seconds = 0.0
+        self.tree: Any = None
+
+    def __enter__(self) -> Self:
+        from websockets.sync.client import connect
+
+        # A long text's payload is one message.
+        place = f"ws://{self._address}/_stcore/stream"
+        self._socket = self._open.enter_context(connect(place, subprotocols=["streamlit"], max_size=None))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def run(self, **address: str) -> Session:
+        """Open the first page with what its address says, or run it again with what was set."""
+        from streamlit.proto.BackMsg_pb2 import BackMsg
+        from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+        from streamlit.testing.v1.element_tree import parse_tree_from_messages
+
+        ask = BackMsg()
+        ask.rerun_script.query_string = urlencode(address)
+        ask.rerun_script.widget_states.widgets.extend(self._set.values())
+        started = time.perf_counter()
+        self._socket.send(ask.SerializeToString())
+        messages: list[Any] = []
+        while True:
+            message = ForwardMsg.FromString(self._socket.recv(timeout=PATIENCE))
+            messages.append(message)
+            if message.WhichOneof("type") == "script_finished":
+                break
+        self.seconds = time.perf_counter() - started
+        self.tree = parse_tree_from_messages(messages)
+        return self
+
+    def set(self, kind: str, key: str, value: str) -> Session:
+        """Give a text box or a select box of the page a value, for the next run."""
+        from streamlit.proto.WidgetStates_pb2 import WidgetState
+
+        widget = getattr(self.tree, kind)(key=key)
+        self._set[widget.id] = WidgetState(id=widget.id, string_value=value)
+        return self
+
+    def words(self) -> str:
+        """What the page says in running text."""
+        return "\n".join(
+            element.value for kind in ("subheader", "markdown", "error") for element in self.tree.get(kind)
+        )
