@@ -78,7 +78,7 @@ def build(model_type: str) -> Built:
         except ImportError as failure:
             raise NotHereError(" ".join(str(failure).split())[:160]) from failure
         except Exception as failure:  # noqa: BLE001 (any failure of any of 800 types asks for the next step)
-            errors.setdefault(_told(failure), failure)
+            errors.setdefault(told(failure), failure)
     raise CannotBuildError(" · ".join(errors)) from next(iter(errors.values()))
 
 
@@ -151,7 +151,8 @@ def small_backbone(stages: Any) -> Any:
     )
 
 
-def _told(error: BaseException) -> str:
+def told(error: BaseException) -> str:
+    """An error in one line: its class, its first line, and the file and line that raised it."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next

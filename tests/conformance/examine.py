@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from attention_analyzer.capture.proof import Proof, prove, row_error, run_alone, same_bits
 from attention_analyzer.errors import AttentionAnalyzerError, UnsupportedModelError
-from tests.conformance.build import CannotBuildError, NoModelError, NotHereError, build
+from tests.conformance.build import CannotBuildError, NoModelError, NotHereError, build, told
 from tests.conformance.finding import Disagreement, Finding
 from tests.conformance.metrics import metrics_error
 from tests.conformance.steps import with_cache
@@ -46,7 +45,7 @@ def examine(model_type: str) -> Finding:
     except (AttentionAnalyzerError, Disagreement) as error:
         finding.reason = f"{type(error).__name__}: {error}"
     except Exception as error:  # noqa: BLE001 (the sweep goes on)
-        finding.reason = f"{type(error).__name__}: {str(error)[:200]} | {traceback.format_exc(limit=-2)[-300:]}"
+        finding.reason = told(error)
     finding.seconds = round(time.perf_counter() - start, 1)
     return finding
 
@@ -75,6 +74,8 @@ def _examine(model: nn.Module, inputs: dict[str, Any], finding: Finding) -> None
                 _metrics(heard, valid, finding)
             except _DoesNotRun:
                 found = "does not run here"
+            except UnsupportedModelError:
+                raise  # with the reason that a user would see
             except (AttentionAnalyzerError, Disagreement) as error:
                 raise type(error)(f"{backend}, padding {padding}: {error}") from error
             finally:
