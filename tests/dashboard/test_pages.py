@@ -160,9 +160,9 @@ def test_heads_are_measured_over_texts(page: Page) -> None:
 
 
 def test_training_shows_the_chosen_step(page: Page) -> None:
-    app = page("training", step="905", measure="induction", layer="1", head="5")
+    app = page("training", step="3651", measure="induction", layer="1", head="5")
     assert not app.error
-    assert app.select_slider(key="step").value == 905
+    assert app.select_slider(key="step").value == 3651
     assert any(element.value.startswith("Patterns at step") for element in app.subheader)
     assert "History.open('demo-decoder-history')" in app.code[0].value
     assert app.text[0].value == History.open("demo-decoder-history").report()

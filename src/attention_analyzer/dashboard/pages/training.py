@@ -115,9 +115,8 @@ def _timeline(history: History) -> tuple[int, str]:
     restore(STEP, steps[-1])
     if st.session_state.get(STEP) not in steps and STEP in st.session_state:
         st.session_state[STEP] = steps[-1]
-    step = left.select_slider(
-        "Step", steps, key=STEP, bind="query-params", format_func=lambda step: f"{step:,}", help="Drag to scrub."
-    )
+    # Without a format of its own: the address has the option as it is shown.
+    step = left.select_slider("Step", steps, key=STEP, bind="query-params", help="Drag to scrub.")
     keep(STEP, step)
     first = [name for name in _FIRST_MEASURES if name in history.columns]
     measures = [*first, *[name for name in history.columns if name not in first]]
