@@ -60,13 +60,15 @@ def work_with_ray(
     if not joined:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
     try:
-        yield from _results(ray, _started(ray, loaded, settings, workers), chunks)
+        model = ray.put(loaded)  # held until the end: a worker that is started again asks for it again
+        yield from _results(ray, _started(ray, loaded, model, settings, workers), chunks)
     finally:
         if not joined:
             ray.shutdown()
 
 
-def _started(ray: Any, loaded: LoadedModel, settings: WorkSettings, workers: int | None) -> list[Any]:
+def _started(ray: Any, loaded: LoadedModel, model: Any, settings: WorkSettings, workers: int | None) -> list[Any]:
+    """The workers; ``model`` is the reference under which the cluster has the loaded one."""
     has = ray.cluster_resources()
     cores, gpus = int(has.get("CPU", 1)), int(has.get("GPU", 0))
     on_gpu = loaded.device.type == "cuda"
@@ -77,7 +79,6 @@ def _started(ray: Any, loaded: LoadedModel, settings: WorkSettings, workers: int
     actor = ray.remote(Worker).options(
         num_cpus=1 if on_gpu else threads, num_gpus=1 if on_gpu else 0, max_restarts=-1, max_task_retries=LIVES - 1
     )
-    model = ray.put(loaded)
     return [actor.remote(model, settings, threads) for _ in range(count)]
 
 

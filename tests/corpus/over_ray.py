@@ -1,0 +1,54 @@
+"""Scans with two Ray workers, one of which is killed on the way, and by itself; a process of its own for Ray's sake.
+
+Ray takes over signals and leaves handles open, which is its right in a program but not in a run of tests.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import ray
+import torch
+
+from attention_analyzer.analyzer import AttentionAnalyzer
+from attention_analyzer.corpus import Progress, rows
+from attention_analyzer.errors import InputError
+from tests.corpus.conftest import sentences
+from tests.linguistics.test_questions import bert
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)  # as each worker has
+    rows.CHUNK_TEXTS = 5
+    texts = sentences(60)
+    analyzer = AttentionAnalyzer.of(bert(), cache=False)
+    analyzer.scan(texts, folder / "local", progress=False)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    killed: list[int] = []
+    told: list[str] = []
+
+    def kill_one(progress: Progress) -> None:
+        if not killed:
+            below = psutil.Process().children(recursive=True)
+            workers = [each.pid for each in below if "ray::Worker" in " ".join(each.cmdline())]
+            killed.append(workers[0])
+            os.kill(workers[0], signal.SIGKILL)
+            told.append(f"killed one of {len(workers)}")
+
+    analyzer.scan(texts, folder / "ray", engine="ray", workers=2, progress=kill_one)
+    for workers in (3, 0):
+        try:
+            analyzer.scan(texts, folder / "refused", engine="ray", workers=workers, progress=False)
+        except InputError as error:
+            told.append(str(error))
+    # Ray writes to the streams as well.
+    (folder / "told.txt").write_text("\n".join(told), encoding="utf-8")
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
