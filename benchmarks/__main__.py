@@ -1,4 +1,4 @@
-"""Run everything and write the tables: ``python -m benchmarks [--quick] [--no-peers] [--dry]``."""
+"""Run everything and write the tables: ``python -m benchmarks``; an interrupted run goes on where it was."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import attribution, peers, report
+from benchmarks.kept import Kept
 from benchmarks.shapes import HEADS, LAYERS, SHAPES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,11 +24,15 @@ TOLERANCE = 2e-5
 SHARE_OF_MEMORY = 0.6
 #: For longer texts, where a run takes minutes, plain forward and toolkit run once each, in processes of their own.
 LONGEST_IN_TURNS = 8192
+kept = Kept()
 
 
 def worker(**wanted: Any) -> dict[str, Any]:
     """One measurement in a process of its own."""
     settings = {name: value for name, value in wanted.items() if name != "environment"}
+    key = json.dumps(wanted, sort_keys=True)
+    if key in kept.results:
+        return kept.results[key]
     command = [sys.executable, "-m", "benchmarks.worker", json.dumps(settings)]
     started = time.perf_counter()
     done = subprocess.run(
@@ -36,7 +41,10 @@ def worker(**wanted: Any) -> dict[str, Any]:
     if done.returncode:
         raise SystemExit(f"{settings} failed:\n{done.stderr[-2000:]}")
     print(f"{time.perf_counter() - started:6.1f} s  {settings}", file=sys.stderr, flush=True)
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    if settings["do"] != "peer_inputs":  # what it leaves is files
+        kept.put(key, result)
+    return result
 
 
 def machine() -> dict[str, Any]:
@@ -129,10 +137,15 @@ def startup() -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short texts only: does everything run?")
+    parser.add_argument("--longest", type=int, default=32768, help="leave longer texts out")
+    parser.add_argument("--again", action="store_true", help="forget what was measured before on the same source")
     parser.add_argument("--no-peers", action="store_true", help="leave other tools out")
     parser.add_argument("--dry", action="store_true", help="print the document instead of writing it")
     options = parser.parse_args()
-    lengths = [128, 512] if options.quick else [128, 512, 2048, 4096, 8192, 32768]
+    if options.again:
+        kept.results.clear()
+    longest = 512 if options.quick else options.longest
+    lengths = [tokens for tokens in (128, 512, 2048, 4096, 8192, 32768) if tokens <= longest]
     found: dict[str, Any] = {"about": machine(), "shapes": SHAPES}
     found["checks"] = {shape: worker(do="check", shape=shape, tokens=300)["difference"] for shape in SHAPES}
     wrong = {shape: value for shape, value in found["checks"].items() if not value < TOLERANCE}
