@@ -56,7 +56,7 @@ def means(term: str, sentence, record, token: int, asking: int | None = None) ->
         ("pos:NOUN", "special"),
         ("relation:nsubj", "governor"),
         ("pos:NOUN", "dependent"),
-        ("any", "piece:##cher"),
+        ("any", "piece:cher"),
         ("special", "any"),
     ],
 )

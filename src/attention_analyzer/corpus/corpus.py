@@ -174,7 +174,7 @@ class Corpus:
         """Where do heads look from X to Y? One row per head, the one that does it most first.
 
         Args:
-            from_: which tokens look: a word ("she"), ``piece:##ing``, ``pos:VERB``, ``relation:nsubj`` (subtypes
+            from_: which tokens look: a word ("she"), ``piece:ing``, ``pos:VERB``, ``relation:nsubj`` (subtypes
                 included), ``special`` or ``any``.
             to: which tokens they look at: the same, or ``governor`` or ``dependent`` of the looking word.
 
