@@ -37,7 +37,8 @@ def publish_history(
         [_moment(folder, tokenizer, held_out_rows, tokens_per_step) for folder in folders], ignore_index=True
     )
     chosen = chosen_steps(table)
-    shown = [moments / f"step-{step:05d}" for step in chosen.values()] + folders[-1:]
+    # A short training may have one and the same moment in two of these roles.
+    shown = list(dict.fromkeys([*(moments / f"step-{step:05d}" for step in chosen.values()), folders[-1]]))
     with_patterns(table, shown, tokenizer).save(FOLDER)
     for name, step in chosen.items():
         _publish_checkpoint(moments / f"step-{step:05d}", tokenizer, FOLDER / name)
