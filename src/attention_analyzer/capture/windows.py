@@ -11,10 +11,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from attention_analyzer.errors import TooLongError
 from attention_analyzer.weights.bias import Bias, DenseBias
 from attention_analyzer.weights.dense import DenseWeights
 from attention_analyzer.weights.scores import ScoreSource
 from attention_analyzer.weights.visibility import Visibility
+
+#: Bytes that one unfolded array may take. Masks and weights grow with the square of what is unfolded.
+_MOST_BYTES = 8 << 30
 
 
 def unfold_source(source: ScoreSource, batch: int | None) -> ScoreSource:
@@ -53,8 +57,18 @@ def _in_a_row(tensor: Tensor, pieces: int) -> Tensor:
 
 
 def _on_the_diagonal(tensor: Tensor, pieces: int) -> Tensor:
-    """``[batch · piece, head, query, key]`` → ``[batch, head, piece · query, piece · key]``, zero off the diagonal."""
+    """``[batch · piece, head, query, key]`` → ``[batch, head, piece · query, piece · key]``, zero off the diagonal.
+
+    Raises:
+        TooLongError: that array would take too much memory.
+    """
     rows, heads, queries, keys = tensor.shape
+    size = tensor.numel() * pieces * tensor.element_size()
+    if size > _MOST_BYTES:
+        raise TooLongError(
+            f"The model attends in {pieces} windows of {queries} queries and {keys} keys, which side by side would "
+            f"take {size / (1 << 30):.0f} GB a site ({_MOST_BYTES >> 30} at most); give a smaller image or text."
+        )
     result = tensor.new_zeros(rows // pieces, heads, pieces, queries, pieces, keys)
     split = tensor.reshape(rows // pieces, pieces, heads, queries, keys)
     for piece in range(pieces):
