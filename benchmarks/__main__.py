@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=32768, help="leave longer texts out")
     parser.add_argument("--again", action="store_true", help="forget what was measured before on the same source")
     parser.add_argument("--no-peers", action="store_true", help="leave other tools out")
+    parser.add_argument("--no-attribution", action="store_true", help="leave methods of token importance out")
     parser.add_argument("--dry", action="store_true", help="print the document instead of writing it")
     options = parser.parse_args()
     if options.again:
@@ -161,7 +162,8 @@ def main() -> None:
     }
     found["short"] = worker(do="short_texts", shape="bert", texts=32, repeats=15) | {"texts": 32}
     found |= against_peers([128, 512] if options.quick else [128, 512, 2048, 4096], not options.no_peers)
-    found["attribution"] = attribution.cost(worker, 512 if options.quick else 4096)
+    if not options.no_attribution:
+        found["attribution"] = attribution.cost(worker, 512 if options.quick else 4096)
     found["startup"] = startup()
     found["gpu"] = worker(do="on_gpu") if found["about"]["cuda"] else None
     (ROOT / "build").mkdir(exist_ok=True)

@@ -140,8 +140,10 @@ def document(found: Results) -> str:
         "## Beside other tools",
         COMPARED,
         peer_table(found),
-        "## Importance of tokens",
-        attribution_tables(found["attribution"]),
+    ]
+    if "attribution" in found:
+        parts += ["## Importance of tokens", attribution_tables(found["attribution"])]
+    parts += [
         "## Start-up",
         table(
             ["", "seconds"],
