@@ -10,7 +10,7 @@ import transformers
 from torch import Tensor, nn
 
 from attention_analyzer.capture.proof import Proof, prove, row_error, run_alone, same_bits
-from attention_analyzer.errors import AttentionAnalyzerError, UnsupportedModelError
+from attention_analyzer.errors import AttentionAnalyzerError, TooLongError, UnsupportedModelError
 from tests.conformance.build import CannotBuildError, NoModelError, NotHereError, build, told
 from tests.conformance.finding import Disagreement, Finding
 from tests.conformance.metrics import metrics_error
@@ -39,7 +39,7 @@ def examine(model_type: str) -> Finding:
         finding.state, finding.reason = "not here", " ".join(str(error).split())
     except CannotBuildError as error:
         finding.state, finding.reason = "not built", str(error)
-    except UnsupportedModelError as error:
+    except (UnsupportedModelError, TooLongError) as error:
         finding.state = "no attention" if "without any attention" in str(error) else "refused"
         finding.reason = str(error)
     except (AttentionAnalyzerError, Disagreement) as error:
@@ -62,9 +62,9 @@ def _examine(model: nn.Module, inputs: dict[str, Any], finding: Finding) -> None
             if not _switch(model, backend):
                 continue
             try:
+                found, heard = _under(model, backend, padded, valid, eager)
                 if padding == "none":
                     _note(prove(model, padded), finding)
-                found, heard = _under(model, backend, padded, valid, eager)
                 finding.deviation = max(finding.deviation, heard.deviation)
                 exact = exact and heard.exact
                 if found == "agrees":
@@ -74,7 +74,7 @@ def _examine(model: nn.Module, inputs: dict[str, Any], finding: Finding) -> None
                 _metrics(heard, valid, finding)
             except _DoesNotRun:
                 found = "does not run here"
-            except UnsupportedModelError:
+            except (UnsupportedModelError, TooLongError):
                 raise  # with the reason that a user would see
             except (AttentionAnalyzerError, Disagreement) as error:
                 raise type(error)(f"{backend}, padding {padding}: {error}") from error
@@ -142,7 +142,13 @@ def _paddings(model: nn.Module, inputs: dict[str, Any]) -> list[tuple[str, dict[
     found: list[tuple[str, dict[str, Any], Tensor | None]] = [("none", inputs, None)]
     mask = inputs.get("attention_mask")
     ids = inputs.get("input_ids")
-    if isinstance(mask, Tensor) and isinstance(ids, Tensor) and mask.shape == ids.shape and len(inputs) <= 4:
+    if (
+        isinstance(mask, Tensor)
+        and isinstance(ids, Tensor)
+        and mask.shape == ids.shape
+        and len(ids) > 1
+        and len(inputs) <= 4
+    ):
         for side, hidden in (("right", slice(-5, None)), ("left", slice(0, 5))):
             padded = mask.clone()
             padded[1, hidden] = 0

@@ -79,6 +79,7 @@ LADDER = (
     Step(width=2, layers=None, image=1, positions=False),
     Step(width=1, layers=2, image=1, positions=False),
     Step(width=1, layers=None, image=1, positions=False),
+    Step(width=1, layers=2),
 )
 
 
@@ -153,6 +154,10 @@ def _small(
 ) -> Any:
     if isinstance(value, dict):
         return _small_dict(value, step)
+    if name == "image_embedding_size" or (name == "backbone_feature_sizes" and value):
+        return _divided(value, step.image)
+    if isinstance(value, (list, tuple)) and re.fullmatch(r"image_size|img_size", name):
+        return type(value)(_small_image(edge, fields.get("patch_size"), step.image) for edge in value)
     if isinstance(value, (list, tuple)):
         return _small_list(name, value, step, depth, kept, tokens)
     if not isinstance(value, int):
@@ -192,6 +197,13 @@ def _small_image(size: int, patch: Any, factor: int) -> int:
     patch = patch if isinstance(patch, int) else (patch[-1] if isinstance(patch, (list, tuple)) and patch else 16)
     least = 4 * patch
     return size if size <= least or factor == 1 else max(least, size // factor // patch * patch)
+
+
+def _divided(sizes: Any, factor: int) -> Any:
+    """Sizes of feature maps, which follow the image's."""
+    return (
+        type(sizes)(_divided(size, factor) for size in sizes) if isinstance(sizes, (list, tuple)) else sizes // factor
+    )
 
 
 def _small_dict(value: dict[str, Any], step: Step) -> dict[str, Any]:
