@@ -235,6 +235,7 @@ def test_low_precision_keeps_its_dtype() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:_compile flag:DeprecationWarning")  # of torch about itself
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")  # once per process, whoever is first
 def test_flex_attention() -> None:
     asked: dict[str, Any] = {"knock_out": "L0H1:*>1", "silence": "L0H2", "replace": {"L1H3": "uniform"}}
     inputs = inputs_of("sliding window")
