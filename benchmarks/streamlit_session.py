@@ -66,10 +66,11 @@ class Session:
 
     def __enter__(self) -> Self:
         from websockets.sync.client import connect
+        from websockets.typing import Subprotocol
 
         # A long text's payload is one message.
         place = f"ws://{self._address}/_stcore/stream"
-        self._socket = self._open.enter_context(connect(place, subprotocols=["streamlit"], max_size=None))
+        self._socket = self._open.enter_context(connect(place, subprotocols=[Subprotocol("streamlit")], max_size=None))
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Callable
+
+import pytest
 
 # Set before anything reads it; child processes (the `attn` command, servers) inherit it. The folder is this process's
 # own, so tests that run side by side share no cache.
@@ -21,3 +25,20 @@ os.environ |= {
     "XDG_CACHE_HOME": _home,
     "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
 }
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def attn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs the command in this process: exit code, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        from attention_analyzer.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["attn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        return (int(ended.value.code or 0), *capsys.readouterr())
+
+    return run

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 
 #: From the ground up. A room may use its own floor and every floor below it.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "site"}),
+    frozenset({"errors", "progress", "site"}),
     frozenset({"text", "weights"}),
     frozenset({"capture", "models"}),
     frozenset({"record", "storage", "cache", "recording", "matrices"}),

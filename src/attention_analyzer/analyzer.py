@@ -270,7 +270,8 @@ class AttentionAnalyzer:
 
         Args:
             texts: better twenty: the texts are what intervals and tests are over.
-            options: ``patterns``, ``level``, ``thresholds``, ``probes``, ``untrained``, ``truncate``, ``seed``.
+            options: ``patterns``, ``level``, ``thresholds``, ``probes``, ``untrained``, ``truncate``, ``seed``,
+                ``progress``.
 
         Raises:
             InputError: fewer than three texts.

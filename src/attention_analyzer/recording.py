@@ -59,7 +59,7 @@ class Prepared:
     @property
     def valid(self) -> Tensor:
         """bool ``[text, token]`` of the main text; padding is on the right."""
-        return _valid(self.source)
+        return valid_of(self.source)
 
     def axes(self, stack: str, kind: Kind) -> tuple[tuple[Tokens, ...], tuple[Tokens, ...]]:
         """Per text, the tokens of a site's queries and keys."""
@@ -270,8 +270,8 @@ def _streamed(loaded: LoadedModel, prepared: Prepared, reductions: Sequence[Redu
             reductions,
             diagonal=None if place.kind == "cross" else 0,
             groups=groups,
-            valid=_valid(queries),
-            key_valid=_valid(keys),
+            valid=valid_of(queries),
+            key_valid=valid_of(keys),
         )
 
     forward = run(loaded, prepared, keep=keep, check=check)
@@ -289,9 +289,10 @@ def padded_groups(tokens: Sequence[Tokens], device: torch.device) -> dict[str, T
     }
 
 
-def _valid(tokens: Sequence[Tokens]) -> Tensor:
-    length = max(map(len, tokens))
-    return torch.tensor([[index < len(each) for index in range(length)] for each in tokens])
+def valid_of(tokens: Sequence[Tokens]) -> Tensor:
+    """bool ``[text, token]`` of texts padded to the longest: False for padding."""
+    lengths = torch.tensor([len(each) for each in tokens])
+    return torch.arange(int(lengths.max()))[None] < lengths[:, None]
 
 
 def _follow_tokens(prepared: Prepared, forward: CapturedForward[AttentionWeights]) -> bool:

@@ -18,23 +18,6 @@ SENTENCE = "The quick brown fox jumps over the lazy dog."
 MODEL = ["-m", "all-MiniLM-L6-v2"]
 
 
-@pytest.fixture
-def attn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """Runs the command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["attn", *map(str, arguments)])
-        code = 0
-        try:
-            main.main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
 def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
     code = "import sys; sys.argv = ['attn', '--help']\nfrom attention_analyzer.cli.main import main\n"
     code += "try: main()\nexcept SystemExit: pass\n"
@@ -116,6 +99,9 @@ def test_lines_are_averaged(attn, tmp_path: Path) -> None:
         (["figure", "hi", "--head", "3"], 2, "--layer and --head"),
         (["figure", "hi", "--layer", "1", "--head", "77", "-o", "x.png"], 2, "no head 77"),
         (["figure", "hi", "--metric", "beauty"], 2, "no metric 'beauty'"),
+        (["figure", "hi", "--query", "1"], 2, "give --view too"),
+        (["figure", "hi", "--view", "{not json", "-o", "x.png"], 2, "is no JSON"),
+        (["figure", "hi", "--view", "map", "-o", "x.png"], 2, "map"),
         (["generate", "hi"], 1, "cannot write text"),
     ],
 )
@@ -135,7 +121,7 @@ def test_an_unknown_model_is_never_replaced(attn) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
-@pytest.mark.parametrize("which", [[], ["-l", "2"], ["-l", "2", "-h", "5"]])
+@pytest.mark.parametrize("which", [[], ["-l", "2"], ["-l", "2", "-h", "5"], ["--view", "arcs", "-l", "2"]])
 def test_figures(attn, tmp_path: Path, suffix: str, which: list[str]) -> None:
     path = tmp_path / f"figure{suffix}"
     code, out, _ = attn("figure", SENTENCE, *MODEL, *which, "-o", path)
@@ -148,6 +134,18 @@ def test_figures(attn, tmp_path: Path, suffix: str, which: list[str]) -> None:
     if suffix == ".png":
         with Image.open(path) as picture:
             assert min(picture.size) > 300
+
+
+def test_a_view_is_drawn_as_its_state_says(attn, tmp_path: Path) -> None:
+    code, _, err = attn("figure", SENTENCE, *MODEL, "--view", "matrix", "-l", 2, "-h", 5, "--query", 3, "--log",
+                        "-o", tmp_path / "named.svg")  # fmt: skip
+    assert code == 0, err
+    state = json.dumps({"view": "matrix", "site": "encoder.self.2", "head": 5, "query": 3, "scale": "log"})
+    attn("figure", SENTENCE, *MODEL, "--view", state, "-o", tmp_path / "stated.svg")
+    record = AttentionAnalyzer("all-MiniLM-L6-v2").record(SENTENCE)
+    record.figure(view=json.loads(state)).savefig(tmp_path / "called.svg")
+    found = [(tmp_path / f"{name}.svg").read_text().count("<path") for name in ("named", "stated", "called")]
+    assert found[0] == found[1] == found[2] > 10
 
 
 def test_demo_leaves_table_and_figures(attn, tmp_path: Path) -> None:

@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-
-from attention_analyzer.cli import main
-
-
-@pytest.fixture
-def attn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["attn", *map(str, arguments)])
-        code = 0
-        try:
-            main.main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        return (code, *capsys.readouterr())
-
-    return run
-
 
 TEXTS = ["demo-encoder", "demo-encoder", "The cat sat on the mat.", "--other-text", "The cat slept on the mat."]
 

@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from attention_analyzer.cli import main
 from tests.linguistics.treebank import treebank
 
 
 @pytest.fixture
-def attn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["attn", "corpus", *map(str, arguments)])
-        code = 0
-        try:
-            main.main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
+def corpus(attn):
+    return lambda *arguments: attn("corpus", *arguments)
 
 
 @pytest.fixture
-def store(attn, tmp_path: Path) -> Path:
+def store(corpus, tmp_path: Path) -> Path:
     (tmp_path / "bank.conllu").write_text(treebank(12))
     (tmp_path / "more.jsonl").write_text('{"text": "The dog saw a cat."}\n{oops\n')
     folder = tmp_path / "store"
-    code, out, err = attn(
+    code, out, err = corpus(
         "scan", tmp_path / "bank.conllu", tmp_path / "*.jsonl", "-o", folder, "-m", "all-MiniLM-L6-v2"
     )
     assert code == 0, err
@@ -43,27 +31,27 @@ def store(attn, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_scan_and_every_question_to_it(attn, store: Path, tmp_path: Path) -> None:
-    code, out, _ = attn("heads", store, "previous_token", "-n", 3)
+def test_a_scan_and_every_question_to_it(corpus, store: Path, tmp_path: Path) -> None:
+    code, out, _ = corpus("heads", store, "previous_token", "-n", 3)
     assert code == 0
     first = out.splitlines()[2].split()
     assert first[:4] == ["encoder", "self", "0", "2"]  # the encoder's well-known previous-token head
-    code, out, _ = attn("heads", store, "-o", tmp_path / "heads.csv")
+    code, out, _ = corpus("heads", store, "-o", tmp_path / "heads.csv")
     assert (code, len(pd.read_csv(tmp_path / "heads.csv"))) == (0, 72)
-    code, out, _ = attn("examples", store, "-l", 0, "-h", 2, "-n", 4)
+    code, out, _ = corpus("examples", store, "-l", 0, "-h", 2, "-n", 4)
     assert code == 0
     assert out.count("bank.conllu, line") + out.count("more.jsonl, line") == 4
-    code, out, _ = attn("query", store, "SELECT count(*) AS n FROM texts", "-o", tmp_path / "n.json")
+    code, out, _ = corpus("query", store, "SELECT count(*) AS n FROM texts", "-o", tmp_path / "n.json")
     assert json.loads((tmp_path / "n.json").read_text()) == [{"n": 13}]
-    code, out, _ = attn("search", store, "--from", "pos:DET", "--to", "governor", "-n", 2)
+    code, out, _ = corpus("search", store, "--from", "pos:DET", "--to", "governor", "-n", 2)
     assert code == 0
     assert out.splitlines()[0].startswith("pos:DET → governor")
-    code, out, _ = attn("search", store, "--from", "pos:DET", "--to", "governor", "-l", 2, "-h", 8)
+    code, out, _ = corpus("search", store, "--from", "pos:DET", "--to", "governor", "-l", 2, "-h", 8)
     assert code == 0
     assert "bank.conllu, line" in out
 
 
-def test_mistakes_end_with_code_2_and_one_sentence(attn, store: Path, tmp_path: Path) -> None:
+def test_mistakes_end_with_code_2_and_one_sentence(corpus, store: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("heads", store, "entropie"), "no measure 'entropie'"),
         (("heads", tmp_path), "holds no scan"),
@@ -73,7 +61,7 @@ def test_mistakes_end_with_code_2_and_one_sentence(attn, store: Path, tmp_path: 
         (("scan", tmp_path / "gone.txt", "-o", tmp_path / "x", "-m", "demo-encoder"), "no file"),
         (("scan", store.parent / "more.jsonl", "-o", store, "-m", "demo-encoder"), "begun with the model"),
     ):
-        code, _, err = attn(*arguments)
+        code, _, err = corpus(*arguments)
         assert code == 2, arguments
         assert err.startswith("attn: ")
         assert message in err

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
-import pytest
 import torch
 from transformers import BertConfig, BertModel, FNetConfig, FNetModel
 
 from attention_analyzer.capture.proof import Proof
-from attention_analyzer.cli import main
 from attention_analyzer.cli.doctor import findings, verdict
 
 HOLDS = Proof(
@@ -27,41 +24,31 @@ HOLDS = Proof(
 )
 
 
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["attn", "doctor", *arguments])
-    code = 0
-    try:
-        main.main()
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    return code, *capsys.readouterr()
-
-
-def test_the_proof_holds_for_the_bundled_decoder(capsys, monkeypatch) -> None:
-    code, out, _ = run(capsys, monkeypatch, "demo-decoder", "The keys are on the table.")
+def test_the_proof_holds_for_the_bundled_decoder(attn) -> None:
+    code, out, _ = attn("doctor", "demo-decoder", "The keys are on the table.")
     assert code == 0
     for said in ("Environment", "transformers", "sdpa", "grouped queries", "causal", "same bits", "The proof holds"):
         assert said in out
 
 
-def test_a_model_without_attention_is_refused_with_the_reason(capsys, monkeypatch, tmp_path: Path) -> None:
+def test_a_model_without_attention_is_refused_with_the_reason(attn, tmp_path: Path) -> None:
     tokenizer_of(tmp_path)
     FNetModel(FNetConfig(vocab_size=40, hidden_size=8, num_hidden_layers=1, intermediate_size=8)).save_pretrained(
         tmp_path
     )
-    code, _, err = run(capsys, monkeypatch, str(tmp_path), "a b c")
+    code, _, err = attn("doctor", str(tmp_path), "a b c")
     assert code == 1
     assert "without any attention" in err
 
 
-def test_a_checkpoint_that_computes_nan_is_reported(capsys, monkeypatch, tmp_path: Path) -> None:
+def test_a_checkpoint_that_computes_nan_is_reported(attn, tmp_path: Path) -> None:
     tokenizer_of(tmp_path)
     sizes = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 8}
     model = BertModel(BertConfig(vocab_size=40, **sizes))
     with torch.no_grad():
         model.encoder.layer[0].attention.self.query.weight.fill_(torch.nan)
     model.save_pretrained(tmp_path)
-    code, _, err = run(capsys, monkeypatch, str(tmp_path), "a b c")
+    code, _, err = attn("doctor", str(tmp_path), "a b c")
     assert code == 1
     assert "not finite" in err
 

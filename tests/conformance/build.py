@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ class Built:
     """A model that ran, and the inputs it ran with."""
 
     model: nn.Module
-    inputs: dict[str, Any]
+    inputs: Mapping[str, Any]
     step: int
 
 
@@ -98,13 +99,13 @@ def _at_step(config_class: type, model_class: Any, recipe: Recipe, step: Step, n
     return Built(model, _inputs(model, recipe), number)
 
 
-def _inputs(model: nn.Module, recipe: Recipe) -> dict[str, Any]:
+def _inputs(model: nn.Module, recipe: Recipe) -> Mapping[str, Any]:
     """Inputs that the model runs with; of the layouts a sound may have, the first that works."""
     for sideways in (False, True):
         try:
-            inputs = inputs_for(model, sideways)
-            inputs = recipe.inputs(model, inputs) if recipe.inputs else inputs
+            made = inputs_for(model, sideways)
             with torch.no_grad():
+                inputs = recipe.inputs(model, made) if recipe.inputs else made
                 model(**inputs)
         except Exception:
             if sideways or recipe.inputs:
@@ -166,7 +167,7 @@ def enliven(model: nn.Module) -> None:
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if not parameter.is_floating_point():
+            if not parameter.is_floating_point() or not parameter.numel():
                 continue
             if parameter.dim() >= 2:
                 spread = parameter[0].numel() ** -0.5 if "embed" not in name else 0.5

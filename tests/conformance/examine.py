@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def examine(model_type: str) -> Finding:
     return finding
 
 
-def _examine(model: nn.Module, inputs: dict[str, Any], finding: Finding) -> None:
+def _examine(model: nn.Module, inputs: Mapping[str, Any], finding: Finding) -> None:
     exact = True
     paddings = _paddings(model, inputs)
     for padding, padded, valid in paddings:
@@ -93,7 +94,7 @@ class _DoesNotRun(Exception):
 
 
 def _under(
-    model: nn.Module, backend: str, inputs: dict[str, Any], valid: Tensor | None, eager: Any
+    model: nn.Module, backend: str, inputs: Mapping[str, Any], valid: Tensor | None, eager: Any
 ) -> tuple[str, Heard]:
     """Listen under a backend, and say whether eager weights can be a witness of what was heard."""
     try:
@@ -137,9 +138,9 @@ def _note(proof: Proof, finding: Finding) -> None:
     finding.sites = names
 
 
-def _paddings(model: nn.Module, inputs: dict[str, Any]) -> list[tuple[str, dict[str, Any], Tensor | None]]:
+def _paddings(model: nn.Module, inputs: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], Tensor | None]]:
     """The inputs as they are, and with the second text padded on either side where the model takes a mask."""
-    found: list[tuple[str, dict[str, Any], Tensor | None]] = [("none", inputs, None)]
+    found: list[tuple[str, Mapping[str, Any], Tensor | None]] = [("none", inputs, None)]
     mask = inputs.get("attention_mask")
     ids = inputs.get("input_ids")
     if (
@@ -152,7 +153,7 @@ def _paddings(model: nn.Module, inputs: dict[str, Any]) -> list[tuple[str, dict[
         for side, hidden in (("right", slice(-5, None)), ("left", slice(0, 5))):
             padded = mask.clone()
             padded[1, hidden] = 0
-            changed = inputs | {"attention_mask": padded}
+            changed = {**inputs, "attention_mask": padded}
             try:
                 run_alone(model, changed)
             except Exception:  # noqa: BLE001 (a few models only take full masks)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +16,22 @@ TOKENS = 13
 TARGETS = 7
 FRAMES = 48
 SAMPLES = 6400
+
+
+class Renewed(Mapping[str, Any]):
+    """Inputs of which every reading gives copies, for a forward that writes into what it is given (a session)."""
+
+    def __init__(self, **inputs: Any) -> None:
+        self._inputs = inputs
+
+    def __getitem__(self, name: str) -> Any:
+        return copy.deepcopy(self._inputs[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._inputs)
+
+    def __len__(self) -> int:
+        return len(self._inputs)
 
 
 def inputs_for(model: nn.Module, sideways: bool = False) -> dict[str, Any]:

@@ -80,6 +80,7 @@ LADDER = (
     Step(width=1, layers=2, image=1, positions=False),
     Step(width=1, layers=None, image=1, positions=False),
     Step(width=1, layers=2),
+    Step(width=2, heads=True),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from tests.conformance.witness import TOLERANCE, Calls, hear, hear_once
 
 
 @torch.no_grad()
-def with_cache(model: nn.Module, inputs: dict[str, Any]) -> str:
+def with_cache(model: nn.Module, inputs: Mapping[str, Any]) -> str:
     """Whether a prefill and single steps give the rows of the whole; "" where the model keeps no such cache."""
     if set(inputs) - {"attention_mask"} != {"input_ids"} or model.config.is_encoder_decoder:
         return ""

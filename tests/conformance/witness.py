@@ -126,7 +126,7 @@ def handed_over(model: nn.Module, inputs: Mapping[str, Any]) -> int:
         output = run_alone(model, dict(inputs) | {"output_attentions": True})
     except Exception:  # noqa: BLE001 (not every model can be asked)
         return 0
-    arrays = [array for name, values in _named(output) if "attention" in name for array in tensors(values)]
+    arrays = [array for name, values in _named(output) if "attention" in str(name) for array in tensors(values)]
     arrays = [array for array in arrays if array.dim() == 4 and array.is_floating_point()]
     captured = [weights for _, weights in hear(model, inputs, None).calls]
     shapes = {(weights.batch, *weights.shape) for weights in captured}

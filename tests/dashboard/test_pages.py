@@ -168,6 +168,13 @@ def test_training_shows_the_chosen_step(page: Page) -> None:
     assert app.text[0].value == History.open("demo-decoder-history").report()
 
 
+def test_two_trainings_stand_beside_each_other(page: Page) -> None:
+    app = page("training", other="demo-decoder-history")
+    assert not app.error
+    history = History.open("demo-decoder-history")
+    assert app.text[1].value == str(history.compare(history, ("demo-decoder-history", "demo-decoder-history")))
+
+
 def test_a_shared_dashboard_opens_no_folder(page: Page, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from attention_analyzer.dashboard.pages.training import history_of
     from attention_analyzer.errors import InputError

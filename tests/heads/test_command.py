@@ -2,66 +2,55 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from attention_analyzer.cli import main
 from tests.linguistics.treebank import treebank
 
-Run = Callable[..., tuple[int, str, str]]
 MODEL = ("-m", "demo-encoder")
 
 
 @pytest.fixture
-def attn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def heads(attn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     lines = ["The cat sat on the mat.", "She was not afraid.", "", "It was a cold day.", "He went home to eat."]
     (tmp_path / "texts.txt").write_text("\n".join(lines), encoding="utf-8")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["attn", "heads", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        return (int(ended.value.code or 0), *capsys.readouterr())
-
-    return run
+    return lambda *arguments: attn("heads", *arguments)
 
 
-def test_similarity(attn: Run) -> None:
-    code, out, _ = attn("similarity", "texts.txt", *MODEL, "--clusters", "3", "--figure", "s.png")
+def test_similarity(heads) -> None:
+    code, out, _ = heads("similarity", "texts.txt", *MODEL, "--clusters", "3", "--figure", "s.png")
     assert code == 0
     assert Path("s.png").stat().st_size > 10_000
     assert "Clusters: 3 (silhouette" in out
     assert "4 texts" in out
-    code, _, err = attn("similarity", "only one text", *MODEL)
+    code, _, err = heads("similarity", "only one text", *MODEL)
     assert (code, "At least 3 texts" in err) == (2, True)
 
 
-def test_importance(attn: Run) -> None:
-    code, out, _ = attn("importance", "texts.txt", *MODEL, "-o", "i.csv")
+def test_importance(heads) -> None:
+    code, out, _ = heads("importance", "texts.txt", *MODEL, "-o", "i.csv")
     assert (code, "36 rows written" in out) == (0, True)
     assert "Untouched model: loss of hidden tokens (nats)" in out
     assert pd.read_csv("i.csv")["normalized"].between(0, 1).all()
-    code, out, _ = attn("importance", "texts.txt", *MODEL, "--method", "silence", "--heads", "L2H4", "--heads", "L1")
+    code, out, _ = heads("importance", "texts.txt", *MODEL, "--method", "silence", "--heads", "L2H4", "--heads", "L1")
     assert (code, "L2H4" in out) == (0, True)
-    code, _, err = attn("importance", "texts.txt", *MODEL, "--heads", "L2H4")
+    code, _, err = heads("importance", "texts.txt", *MODEL, "--heads", "L2H4")
     assert (code, "method='silence'" in err) == (2, True)
 
 
-def test_pruning(attn: Run) -> None:
-    code, _, _ = attn("pruning", "texts.txt", *MODEL, "-o", "p.csv", "--figure", "p.png")
+def test_pruning(heads) -> None:
+    code, _, _ = heads("pruning", "texts.txt", *MODEL, "-o", "p.csv", "--figure", "p.png")
     assert code == 0
     assert set(pd.read_csv("p.csv")["order"]) == {"by importance", "at random"}
 
 
-def test_depth(attn: Run) -> None:
+def test_depth(heads) -> None:
     Path("some.conllu").write_text(treebank(3), encoding="utf-8")
-    code, out, _ = attn("depth", "some.conllu", *MODEL, "--figure", "d.png")
+    code, out, _ = heads("depth", "some.conllu", *MODEL, "--figure", "d.png")
     assert (code, "syntax_expected" in out) == (0, True)
-    code, out, _ = attn("depth", "texts.txt", *MODEL, "--metrics", "-o", "d.csv")
+    code, out, _ = heads("depth", "texts.txt", *MODEL, "--metrics", "-o", "d.csv")
     assert code == 0
     assert set(pd.read_csv("d.csv")["layer"]) == set(range(6))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from attention_analyzer import AttentionAnalyzer, AttentionRecord
-from attention_analyzer.cli import main
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.interventions import WhatIf
 from tests.capture.small import FORMS, inputs_of, make
@@ -227,28 +225,22 @@ def test_images() -> None:
     assert len(found.positions) == 10
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def attn(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["attn", "what-if", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        return (int(ended.value.code or 0), *capsys.readouterr())
-
+def test_the_command(attn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code, out, _ = attn(TEXT, "-m", "demo-decoder", "-k", "L4H2:last>0", "-s", "L1H5", "-r", "L0=uniform",
+    code, out, _ = attn("what-if", TEXT, "-m", "demo-decoder", "-k", "L4H2:last>0", "-s", "L1H5", "-r", "L0=uniform",
                         "--target", "woman", "-o", "p.csv", "--figure", "f.png")  # fmt: skip
     assert code == 0
     assert "L4H2:last>0 knocked out; L1H5 silenced; L0 looks everywhere alike" in out
     assert "'woman' goes from" in out
     assert (tmp_path / "p.csv").read_text(encoding="utf-8").startswith("position,token,kl")
     assert (tmp_path / "f.png").stat().st_size > 5000
-    code, out, _ = attn(TEXT, "-m", "demo-decoder")
+    code, out, _ = attn("what-if", TEXT, "-m", "demo-decoder")
     assert code == 0
     assert "prediction" in out
-    code, _, err = attn(TEXT, "-m", "demo-decoder", "-s", "L9H0")
+    code, _, err = attn("what-if", TEXT, "-m", "demo-decoder", "-s", "L9H0")
     assert code == 2
     assert "There is no layer 9" in err
-    code, _, err = attn(TEXT, "-m", "demo-decoder", "-r", "L0H1")
+    code, _, err = attn("what-if", TEXT, "-m", "demo-decoder", "-r", "L0H1")
     assert code == 2
     assert "HEADS=uniform" in err
 

@@ -188,26 +188,21 @@ def test_the_picture_shows_every_head(planted_decoder: LabelTable) -> None:
     assert any(text.startswith("previous token") for text in legend)
 
 
-def test_the_command(tmp_path: Path, capsys, monkeypatch) -> None:
-    from attention_analyzer.cli import main
-
-    def attn(*arguments: object) -> str:
-        monkeypatch.setattr("sys.argv", ["attn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capsys.readouterr()
-        assert not ended.value.code, err
+def test_the_command(attn, tmp_path: Path) -> None:
+    def printed(*arguments: object) -> str:
+        code, out, err = attn("patterns", *arguments)
+        assert not code, err
         return out
 
     file = tmp_path / "texts.txt"
     file.write_text("\n\n".join(TEXTS[:4]), encoding="utf-8")
     options = ("-m", "demo-decoder", "--pattern", "induction", "--pattern", "first_token")
-    shown = attn("patterns", file, *options, "--figure", tmp_path / "heads.png")
+    shown = printed(file, *options, "--figure", tmp_path / "heads.png")
     assert "L4H2  induction" in shown
     assert "heads earned a name" in shown
     assert (tmp_path / "heads.png").stat().st_size > 1000
-    assert "L4H2" in attn("patterns", TEXTS[0], "-m", "demo-decoder")
-    attn("patterns", file, *options, "-o", tmp_path / "heads.csv")
+    assert "L4H2" in printed(TEXTS[0], "-m", "demo-decoder")
+    printed(file, *options, "-o", tmp_path / "heads.csv")
     table = pd.read_csv(tmp_path / "heads.csv")
     assert len(table) == 5 * 6 * 2
     assert np.isfinite(table["strength"]).all()

@@ -16,6 +16,7 @@ from attention_analyzer.attribution.question import ask
 from attention_analyzer.attribution.table import attribution_named
 from attention_analyzer.errors import InputError, MissingDependencyError, TooLongError, UnsupportedModelError
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.progress import OnProgress, Steps
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ def compare_attributions(
     seeds: int = SEEDS,
     seed: int = 0,
     truncate: bool = False,
+    progress: OnProgress | None = None,
 ) -> AttributionComparison:
     """Several methods on one text, and how far each can be trusted there.
 
@@ -204,6 +206,7 @@ def compare_attributions(
         deletion: one of :data:`.deletion.DELETIONS`; by default "mask" where the tokenizer has a mask token, else
             "hide".
         seeds: how many random orders; ``seed``: where they start.
+        progress: called with how much is done and how much there is: methods, and texts with deletions.
 
     Raises:
         InputError, TooLongError: the text or an option cannot be used.
@@ -226,6 +229,8 @@ def compare_attributions(
         )
     deleter = Deleter(question, deletion or usual_deletion(question))
     trial = Trial(deleter, tuple(units.members[at] for at in deletable), len(question.tokens))
+    # How long a method takes is not known before; all deletions together count as much as all methods.
+    steps = Steps(2 * len(chosen), progress)
     importances, refused = [], {}
     for method in chosen:
         try:
@@ -234,8 +239,9 @@ def compare_attributions(
             if methods is not None:
                 raise
             refused[method.name] = str(error)
+        steps.advance()
     orders = [_order(found, deletable) for found in importances]
-    judged = trial.judge([*orders, *random_orders(len(deletable), seeds, seed)])
+    judged = trial.judge([*orders, *random_orders(len(deletable), seeds, seed)], steps.within(len(chosen)))
     return AttributionComparison(
         importances=tuple(importances),
         judged=tuple(judged[: len(orders)]),

@@ -12,6 +12,7 @@ from attention_analyzer.attribution.question import Question
 from attention_analyzer.attribution.target import Layout
 from attention_analyzer.errors import InputError
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.progress import OnProgress, Steps
 
 DeletionKind = Literal["mask", "hide", "remove"]
 #: How a token can be deleted.
@@ -67,17 +68,20 @@ class Deleter:
                 "delete tokens by 'hide' or 'mask'."
             )
 
-    def measures(self, kept: Tensor) -> Tensor:
+    def measures(self, kept: Tensor, progress: OnProgress | None = None) -> Tensor:
         """The target's measure of each variant: float64 ``[row]``.
 
         Args:
             kept: bool ``[row, token]``.
+            progress: called with how many rows are done and how many there are.
         """
         found = []
+        steps = Steps(len(kept), progress)
         with self.question.loaded.evaluating() as model, torch.no_grad():
             for part in kept.split(AT_ONCE):
                 inputs, layout = self.variants(part.to(self.question.loaded.device))
                 found.append(self.question.target.measures(model(**inputs), layout).double().cpu())
+                steps.advance(len(part))
         return torch.cat(found)
 
     def variants(self, kept: Tensor) -> tuple[dict[str, Any], Layout]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.attribution.deletion import Deleter
+from attention_analyzer.progress import OnProgress
 
 #: Shares of the text that are deleted, or kept alone (ERASER, §4.2).
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -64,12 +65,12 @@ class Trial:
         size = len(self.members)
         return sorted({round(size * point / (MOST_POINTS - 1)) for point in range(MOST_POINTS)})
 
-    def judge(self, orders: Sequence[Sequence[int]]) -> list[Faithfulness]:
+    def judge(self, orders: Sequence[Sequence[int]], progress: OnProgress | None = None) -> list[Faithfulness]:
         """What deleting by each order does; an order lists units, the most important first."""
         rows = [row for order in orders for row in self._rows(order)]
         # Many orders share a variant: the whole text, the empty one, and short ones by chance.
         different, number = torch.stack(rows).unique(dim=0, return_inverse=True)
-        measured = self.deleter.measures(different)[number]
+        measured = self.deleter.measures(different, progress)[number]
         return [self._told(part) for part in measured.split(len(rows) // len(orders))]
 
     def _rows(self, order: Sequence[int]) -> list[Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -124,22 +126,45 @@ def _sample(source: ScoreSource, valid: Tensor | None) -> list[tuple[int, list[i
 
 
 def merge_chunks(sources: list[ScoreSource]) -> ScoreSource:
-    """Chunks of one sequence that a module attended to in several calls, as one call in which chunks do not mix.
+    """Chunks that a module attended to in several calls, as one call ``[batch, head, ..]`` in which they do not mix.
 
     (Qwen2.5-VL's vision tower calls once for each image or window.)
     """
     first = sources[0]
-    plain = all(s.batch == 1 and s.visibility.is_everything and s.bias is None for s in sources)
-    if not plain:
+    if not all(_is_chunk(source, first) for source in sources):
         raise UnsupportedModelError(
-            "A module attended several times in one forward, with masks; such calls cannot be told apart."
+            "A module attended several times in one forward, with masks or to different batches; such calls cannot be "
+            "told apart."
         )
-    device = first.device
-    segments = tuple(
-        torch.cat([torch.full((1, size(s)), number, device=device) for number, s in enumerate(sources)], dim=1)
-        for size in (lambda s: s.queries, lambda s: s.keys)
-    )
     query = torch.cat([s.query for s in sources], dim=2)
     key = torch.cat([s.key for s in sources], dim=2)
-    visibility = Visibility(query.shape[2], key.shape[2], segments=(segments[0], segments[1]))
-    return ScoreSource(query, key, first.scaling, visibility, softcap=first.softcap, sinks=first.sinks)
+    visibility = Visibility(query.shape[2], key.shape[2], segments=_segments_in_a_row(sources))
+    sinks = first.sinks
+    if sinks is not None and sinks.dim() == 3:  # one a query
+        sinks = torch.cat([s.sinks for s in sources if s.sinks is not None], dim=2)
+    return ScoreSource(query, key, first.scaling, visibility, softcap=first.softcap, sinks=sinks)
+
+
+def _is_chunk(source: ScoreSource, first: ScoreSource) -> bool:
+    """Whether a call differs from the first one in its tokens only, all of which see each other within segments."""
+    return (
+        source.batch == first.batch
+        and source.bias is None
+        and replace(source.visibility, segments=None).is_everything
+        and (source.scaling, source.softcap) == (first.scaling, first.softcap)
+    )
+
+
+def _segments_in_a_row(sources: list[ScoreSource]) -> tuple[Tensor, Tensor]:
+    """Segment numbers ``[batch, query]`` and ``[batch, key]`` of all chunks, none of which is used by two."""
+    of_queries, of_keys, used = [], [], 0
+    for source in sources:
+        device, seen = source.device, source.visibility
+        numbers = seen.segments or tuple(
+            torch.zeros(1, size, dtype=torch.long, device=device) for size in (seen.queries, seen.keys)
+        )
+        of_query, of_key = (number.to(device).expand(source.batch, -1) + used for number in numbers)
+        used = 1 + max(int(of_query.max()), int(of_key.max()))
+        of_queries.append(of_query)
+        of_keys.append(of_key)
+    return torch.cat(of_queries, dim=1), torch.cat(of_keys, dim=1)

@@ -139,7 +139,9 @@ def _kept_on(store: torch.device | None) -> Callable[[CallPlace, AttentionWeight
 
 
 def batch_of(inputs: Mapping[str, Any]) -> int | None:
-    """Texts or images in a forward: the first axis of its main input."""
+    """Texts or images in a forward: the first axis of its main input; a session is of one film."""
+    if "inference_session" in inputs:
+        return 1
     tensors = [value for value in (inputs.get(name) for name in _MAIN_INPUTS) if isinstance(value, Tensor)]
     tensors += [value for value in inputs.values() if isinstance(value, Tensor) and value.dim() > 1]
     return tensors[0].shape[0] if tensors else None

@@ -61,11 +61,15 @@ class MaskReader:
         return visibility, _sum(biases)
 
     def _remember(self, tensor: Tensor, purpose: Any, read: Any) -> Any:
-        key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor._version, purpose)
-        if key not in self._known:
+        # Under inference mode nobody counts changes, so contents are compared.
+        counted = not tensor.is_inference()
+        version = tensor._version if counted else None
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, version, purpose)
+        known = self._known.get(key)
+        if known is None or not (counted or torch.equal(known[0], tensor)):
             # Holding the tensor keeps its address from being given to another one.
-            self._known[key] = (tensor, read())
-        return self._known[key][1]
+            known = self._known[key] = (tensor if counted else tensor.clone(), read())
+        return known[1]
 
 
 def _is_causal_by_flag(call: AttentionCall) -> bool:

@@ -26,6 +26,7 @@ from attention_analyzer.capture.handed import HEAD_COUNTS
 from attention_analyzer.capture.tap import AttentionCall
 
 aten = torch.ops.aten
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 _SOFTMAX = {aten._softmax.default, aten._safe_softmax.default}
 #: Products, and where their two operands begin.
 _PRODUCTS = {aten.bmm.default: 0, aten.mm.default: 0, aten.baddbmm.default: 1, aten.addmm.default: 1}
@@ -84,6 +85,9 @@ class Watch(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if torch.is_inference_mode_enabled() and not self.paused and _is_composite(func):
+            with self:  # its parts are seen one by one, as they are outside of inference mode
+                return func._op_dk(_COMPOSITE, *args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
         if self.paused or not self.running or id(self.running[-1]) not in self.names:
             return result
@@ -158,6 +162,11 @@ class Watch(TorchDispatchMode):
         """Whether a module that runs, or its configuration, says that it has so many heads."""
         holders = [holder for module in self.running for holder in (module, getattr(module, "config", None))]
         return any(getattr(holder, name, None) == count for holder in holders for name in HEAD_COUNTS)
+
+
+def _is_composite(func: Any) -> bool:
+    """Whether an operation is made of others (softmax, matmul), which inference mode hands over in one piece."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE))
 
 
 def _address(tensor: Tensor) -> int:

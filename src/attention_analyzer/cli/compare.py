@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from attention_analyzer.cli.options import Device, Text, Truncate, analyzer_for, read_text, working
+from attention_analyzer.cli.options import Device, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.progress import counting
 
 _SHOWN = ["head", "divergence", "low", "high", "entropy_change", "distance_change", "first_weight_change", "matched"]
 
@@ -42,14 +43,14 @@ def compare(
     if also:
         if other_text is not None or (output is not None and output.suffix.lower() == ".html"):
             raise InputError("Three models and more give a table or a figure; --other-text and pages are for two.")
-        with working("Comparing"):
-            several = compare_several(models, texts=texts, truncate=truncate)
+        with counting("Comparing", "texts") as progress:
+            several = compare_several(models, texts=texts, truncate=truncate, progress=progress)
         _write(output, several.layers, several.plot, None)
         if output is None:
             _print(several.divergence.rename_axis("divergence (nats)").reset_index())
             _print(several.layers[["model", "stack", "kind", "layer", "entropy", "distance", "first_weight"]])
         return
-    with working("Comparing"):
+    with counting("Comparing", "texts") as progress:
         found = compare_models(
             models[0],
             models[-1],
@@ -57,6 +58,7 @@ def compare(
             other_texts=None if other_text is None else _texts(other_text, lines),
             match=match,
             truncate=truncate,
+            progress=progress,
         )
     print(found.report())
     _write(output, found.heads, found.plot, found.to_html)

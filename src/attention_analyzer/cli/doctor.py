@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attention_analyzer.cli.options import Device, analyzer_for, read_text, working
+from attention_analyzer.cli.options import Device, analyzer_for, read_text
+from attention_analyzer.cli.progress import working
 
 if TYPE_CHECKING:
     from attention_analyzer.capture.proof import Proof

@@ -1,13 +1,14 @@
-"""``attn figure``: one head, all heads of a layer, or a layer × head map."""
+"""``attn figure``: one head, all heads of a layer, a layer × head map, or what a page of the viewer shows."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from attention_analyzer.cli.options import Device, Head, Layer, Model, Text, Truncate, analyzer_for, read_text, working
+from attention_analyzer.cli.options import Device, Head, Layer, Model, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.progress import working
 
 
 def figure(
@@ -23,20 +24,30 @@ def figure(
     stack: Annotated[str | None, typer.Option(help="encoder, decoder, vision … where layers are not unique.")] = None,
     kind: Annotated[Literal["self", "cross"] | None, typer.Option(help="self or cross.")] = None,
     log: Annotated[bool | None, typer.Option("--log/--linear", help="Scale of the colours.")] = None,
+    view: Annotated[
+        str | None, typer.Option(help="heads, matrix, arcs, text, products or space; or the state of a page, as JSON.")
+    ] = None,
+    query: Annotated[int | None, typer.Option(help="Of a view: the chosen query, by position.")] = None,
+    key: Annotated[int | None, typer.Option(help="Of a view: the chosen key, by position.")] = None,
     truncate: Truncate = False,
     device: Device = "auto",
 ) -> None:
-    """Draw a head (--layer and --head), a layer (--layer), or a map of all heads by a metric."""
+    """Draw a head (--layer and --head), a layer (--layer), a map of all heads by a metric, or a view (--view)."""
     from attention_analyzer.errors import InputError
     from attention_analyzer.view.figures import check_figure_path, head_figure, layer_figure, map_figure, save_figure
 
     check_figure_path(output)
-    if head is not None and layer is None:
+    state = None if view is None else _state(view, log, query, key)
+    if state is None and (query is not None or key is not None):
+        raise InputError("--query and --key choose tokens of a view; give --view too, for example --view arcs.")
+    if state is None and head is not None and layer is None:
         raise InputError("A head is drawn with --layer and --head; only --head was given.")
     analyzer = analyzer_for(model, device)
     with working("Drawing"):
         record = analyzer.record(read_text(text), truncate=truncate)
-        if layer is None:
+        if state is not None:
+            drawn = record.figure(layer, head, view=state, stack=stack, kind=kind)
+        elif layer is None:
             drawn = map_figure(record, metric, stack=stack, kind=kind)
         elif head is None:
             drawn = layer_figure(record, layer, stack=stack, kind=kind, log=log)
@@ -44,3 +55,19 @@ def figure(
             drawn = head_figure(record, layer, head, stack=stack, kind=kind, log=log)
         save_figure(drawn, output)
     print(f"Written to {output}")
+
+
+def _state(view: str, log: bool | None, query: int | None, key: int | None) -> dict[str, Any]:
+    """The state that was meant: a view's name, or a whole state as a page copies it, with what was chosen here."""
+    from json import JSONDecodeError, loads
+
+    from attention_analyzer.errors import InputError
+
+    state: Any = {"view": view}
+    if view.lstrip().startswith("{"):
+        try:
+            state = loads(view)
+        except JSONDecodeError as error:
+            raise InputError(f"The state given by --view is no JSON: {error}.") from None
+    chosen = {"query": query, "key": key, "scale": None if log is None else ("log" if log else "linear")}
+    return state | {name: value for name, value in chosen.items() if value is not None}

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from attention_analyzer.cli.options import Device, Model, Text, analyzer_for, read_text, working
+from attention_analyzer.cli.options import Device, Model, Text, analyzer_for, read_text
+from attention_analyzer.cli.progress import working
 
 
 def generate(

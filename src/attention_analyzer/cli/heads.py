@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from attention_analyzer.cli.options import Device, Model, Output, Truncate, analyzer_for, read_text, working
+from attention_analyzer.cli.options import Device, Model, Output, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.progress import counting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import pandas as pd
 
 heads = typer.Typer(
@@ -162,13 +159,6 @@ def read_lines(argument: str) -> list[str]:
     """The texts meant: a file's or standard input's lines, or the argument itself."""
     lines = [line.strip() for line in read_text(argument).splitlines()]
     return [line for line in lines if line]
-
-
-@contextmanager
-def counting(what: str, items: str) -> Iterator[Callable[[int, int], object] | None]:
-    """A spinner that counts; the function is what an analysis calls with how much is done."""
-    with working(what) as status:
-        yield None if status is None else lambda done, total: status.update(f"{what}: {done} of {total} {items}")
 
 
 def _check(output: Path | None, figure: Path | None) -> None:

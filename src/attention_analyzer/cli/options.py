@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from attention_analyzer.cli.progress import working
 
 if TYPE_CHECKING:
     from attention_analyzer.analyzer import AttentionAnalyzer
@@ -61,16 +61,3 @@ def analyzer_for(model: str | None, device: str = "auto") -> AttentionAnalyzer:
         if "offline encoder" in str(warning.message):
             print(f"attn: {warning.message}", file=sys.stderr)
     return analyzer
-
-
-@contextmanager
-def working(what: str) -> Iterator[Any]:
-    """A spinner on standard error while something takes a while; nothing where that is no terminal."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    with console.status(f"{what} …") as status:
-        yield status

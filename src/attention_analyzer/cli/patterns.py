@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text, working
+from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.progress import counting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,10 +59,10 @@ def patterns(
             f"--figure and --untrained need at least {FEWEST_TEXTS} texts, one a line; {len(texts)} given."
         )
     analyzer = analyzer_for(model, device)
-    with working("Looking at the heads"):
+    with counting("Looking at the heads", "steps") as progress:
         if several:
             options = {"patterns": chosen, "level": level, "probes": probes, "untrained": untrained}
-            found = analyzer.patterns(texts, truncate=truncate, **options)
+            found = analyzer.patterns(texts, truncate=truncate, progress=progress, **options)
             table = found.table
         else:
             table = analyzer.record(content, truncate=truncate).patterns(chosen)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attention_analyzer.cli.options import Device, Model, Output, analyzer_for, working
+from attention_analyzer.cli.options import Device, Model, Output, analyzer_for
+from attention_analyzer.cli.progress import counting
 
 if TYPE_CHECKING:
     from attention_analyzer.linguistics import Relations
@@ -46,7 +47,7 @@ def relations(
     if figure is not None:
         check_figure_path(figure)
     analyzer = analyzer_for(model, device)
-    with working("Reading sentences") as status:
+    with counting("Reading", "sentences") as progress:
         found = analyzer.relations(
             file,
             tasks=task,
@@ -54,7 +55,7 @@ def relations(
             min_words=min_words,
             max_words=max_words,
             spaced=not as_written,
-            progress=None if status is None else lambda done, total: status.update(f"{done} of {total} sentences"),
+            progress=progress,
         )
         table = found.table(fewest=fewest)
     if output is not None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text, working
+from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.progress import counting, working
 
 if TYPE_CHECKING:
     from attention_analyzer.attribution import AttributionComparison, TokenImportance
@@ -62,8 +63,10 @@ def tokens(
     settings: dict[str, Any] = {"target": target, "unit": unit, "special": special, "truncate": truncate}
     found: AttributionComparison | TokenImportance
     if compare:
-        with working("Comparing the methods"):
-            found = analyzer.compare_attributions(content, methods=method, deletion=deletion, **settings)
+        with counting("Comparing the methods", "steps") as progress:
+            found = analyzer.compare_attributions(
+                content, methods=method, deletion=deletion, progress=progress, **settings
+            )
         _report_comparison(found, output)
     else:
         with working("Scoring the tokens"):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attention_analyzer.cli.options import Device, working
+from attention_analyzer.cli.options import Device
+from attention_analyzer.cli.progress import counting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,12 +47,12 @@ def track(
     if recorded is None:
         from attention_analyzer.training.checkpoints import track_checkpoints
 
-        with working("Measuring checkpoints") as status:
+        with counting("Measuring", "checkpoints") as progress:
             recorded = track_checkpoints(
                 checkpoints,
                 output,
                 revisions=revision,
-                progress=None if status is None else lambda done, of: status.update(f"{done} of {of} checkpoints"),
+                progress=progress,
                 device=device,
             )
     print(recorded.report())

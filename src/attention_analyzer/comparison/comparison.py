@@ -17,6 +17,7 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.metrics import METRICS
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.evidence import bootstrap_interval
+from attention_analyzer.progress import OnProgress, Steps
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import record_texts
 from attention_analyzer.text.alignment import Units, align
@@ -94,6 +95,7 @@ def compare(
     other_texts: str | Pair | Sequence[str | Pair] | None = None,
     match: Literal["auto", "index", "assignment"] = "auto",
     truncate: bool = False,
+    progress: OnProgress | None = None,
 ) -> Comparison:
     """Compare two models on texts, or (with one model) texts with other texts.
 
@@ -103,6 +105,7 @@ def compare(
         other_texts: what the second reads instead, one for each of ``texts``.
         match: how heads are paired; see :func:`.matching.match_heads`. Heads of one model pair with themselves.
         truncate: cut what a model has no positions for.
+        progress: called with how many texts are done and how many there are.
 
     Raises:
         InputError: no texts, other texts of another number, or texts that have no word in common.
@@ -118,6 +121,7 @@ def compare(
     if one is not two and fingerprints[0] != fingerprints[1]:
         matching = match_heads(one, two, match)
     values: list[_OfText] = []
+    steps = Steps(len(pairs), progress)
     kept: tuple[AttentionRecord, AttentionRecord] | None = None
     for text, other in pairs:
         left = record_texts(one, [text], truncate=truncate)[0]
@@ -125,6 +129,7 @@ def compare(
         kept = kept or (left, right)
         matching = matching or match_by_index(left, right)
         values.append(_of_text(left, right, matching, len(values)))
+        steps.advance()
     assert matching is not None and kept is not None
     heads = _heads(matching, values)
     return Comparison(

@@ -14,6 +14,7 @@ from attention_analyzer.comparison.comparison import CHANGES, Comparison, compar
 from attention_analyzer.comparison.subject import loaded_of
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.metrics import METRICS
+from attention_analyzer.progress import OnProgress, Steps
 from attention_analyzer.recording import record_texts
 from attention_analyzer.text.tokenization import Pair
 
@@ -58,12 +59,17 @@ class SeveralModels:
 
 
 def compare_several(
-    models: Sequence[Any], *, texts: str | Pair | Sequence[str | Pair], truncate: bool = False
+    models: Sequence[Any],
+    *,
+    texts: str | Pair | Sequence[str | Pair],
+    truncate: bool = False,
+    progress: OnProgress | None = None,
 ) -> SeveralModels:
     """Compare any number of models on the same texts.
 
     Args:
         models: each as in :func:`.comparison.compare`.
+        progress: called with how many texts were read or compared and how many there are, over all models and pairs.
 
     Raises:
         InputError: fewer than two models, or no texts.
@@ -72,21 +78,26 @@ def compare_several(
     if len(loaded) < 2:
         raise InputError(f"At least two models are needed for a comparison, not {len(loaded)}.")
     listed = [texts] if isinstance(texts, (str, tuple)) else list(texts)
+    if not listed:
+        raise InputError("No texts were given; at least one is needed.")
+    pairs = list(combinations(range(len(loaded)), 2))
+    steps = Steps((len(loaded) + len(pairs)) * len(listed), progress)
     names = _names([shown_name(each.name) for each in loaded])
     frames = []
     for name, each in zip(names, loaded, strict=True):
-        tables = [record_texts(each, [text], truncate=truncate)[0].heads() for text in listed]
-        frames.append(pd.concat(tables).assign(model=name) if tables else pd.DataFrame())
-    if not listed:
-        raise InputError("No texts were given; at least one is needed.")
+        for text in listed:
+            frames.append(record_texts(each, [text], truncate=truncate)[0].heads().assign(model=name))
+            steps.advance()
     keys = ["model", "stack", "kind", "layer"]
     heads = pd.concat(frames).groupby([*keys, "head"], sort=False, as_index=False).mean()
     layers = heads.drop(columns="head").groupby(keys, sort=False, as_index=False).mean()
     last = layers.groupby(["model", "stack", "kind"])["layer"].transform("max")
     layers.insert(4, "depth", (layers["layer"] / last.where(last > 0, 1)).astype(float))
     divergence, matched = np.zeros((len(loaded),) * 2), np.zeros((len(loaded),) * 2, int)
-    for i, j in combinations(range(len(loaded)), 2):
-        found: Comparison = compare(loaded[i], loaded[j], texts=listed, truncate=truncate)
+    for i, j in pairs:
+        found: Comparison = compare(
+            loaded[i], loaded[j], texts=listed, truncate=truncate, progress=steps.within(len(listed))
+        )
         divergence[i, j] = divergence[j, i] = found.divergence
         matched[i, j] = matched[j, i] = int(found.matching.table["matched"].sum())
     for i, name in enumerate(names):

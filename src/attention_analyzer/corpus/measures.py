@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,7 +14,7 @@ from attention_analyzer.patterns.frame import labels_of, padded_labels
 from attention_analyzer.patterns.mixed import Mixed
 from attention_analyzer.patterns.pattern import Frame
 from attention_analyzer.patterns.table import PATTERNS
-from attention_analyzer.recording import Prepared, padded_groups
+from attention_analyzer.recording import Prepared, padded_groups, valid_of
 from attention_analyzer.site import Kind
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
@@ -120,16 +119,10 @@ class _SiteAxes:
         of_texts = [labels_of(*pair, diagonal) for pair in zip(queries, keys, strict=True)]
         labels = padded_labels(of_texts, (max(map(len, queries)), max(map(len, keys))))
         frame = Frame(diagonal, groups, {name: (q.to(device), k.to(device)) for name, (q, k) in labels.items()})
-        valid, key_valid = _valid(queries, device), _valid(keys, device)
+        valid, key_valid = valid_of(queries).to(device), valid_of(keys).to(device)
         plain_keys = key_valid & ~groups["special"]
         plain = plain_keys if queries is keys else valid & ~padded_groups(queries, device)["special"]
         return cls(queries, keys, kind, of_text, frame, valid, key_valid, (plain.cpu(), plain_keys.cpu()))
-
-
-def _valid(tokens: Sequence[Tokens], device: torch.device) -> Tensor:
-    """bool ``[text, token]``, False for padding."""
-    lengths = torch.tensor([len(each) for each in tokens])
-    return (torch.arange(int(lengths.max()))[None] < lengths[:, None]).to(device)
 
 
 def _looks(statistics: Statistics) -> tuple[Tensor, Tensor]:

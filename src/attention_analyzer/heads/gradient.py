@@ -7,8 +7,6 @@ asked for. Nothing else gets a gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -17,12 +15,11 @@ from attention_analyzer.heads.trials import Trial
 from attention_analyzer.interventions.alter import seeing
 from attention_analyzer.interventions.order import same_draws
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.progress import OnProgress, Steps
 from attention_analyzer.site import Site
 
-Progress = Callable[[int, int], object]
 
-
-def gradients(loaded: LoadedModel, trials: list[Trial], progress: Progress | None = None) -> Tensor:
+def gradients(loaded: LoadedModel, trials: list[Trial], progress: OnProgress | None = None) -> Tensor:
     """``[text, head of all sites]``, float64: the loss's derivative by a factor on each head's output.
 
     Raises:
@@ -34,10 +31,10 @@ def gradients(loaded: LoadedModel, trials: list[Trial], progress: Progress | Non
             "use method='silence', which measures how heads change its hidden states, or load it with its head."
         )
     parts = []
-    for number, trial in enumerate(trials):
-        if progress is not None:
-            progress(number, len(trials))
+    steps = Steps(len(trials), progress)
+    for trial in trials:
         parts.append(_gradients(loaded, trial))
+        steps.advance()
     return torch.cat(parts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +20,7 @@ from attention_analyzer.interventions.plan import SilenceWith
 from attention_analyzer.interventions.selection import Head, Selector, head_name, select_heads
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.evidence import bootstrap_interval
+from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import BATCH
 from attention_analyzer.site import Site
 from attention_analyzer.text.tokenization import Pair
@@ -81,7 +82,7 @@ def head_importance(
     seed: int = 0,
     truncate: bool = False,
     batch_size: int = BATCH,
-    progress: Callable[[int, int], object] | None = None,
+    progress: OnProgress | None = None,
 ) -> HeadImportance:
     """Importance of every head, or of sets of heads; the loss is defined by the kind of model, see :mod:`.trials`.
 
@@ -127,7 +128,7 @@ def _by_gradient(
     loaded: LoadedModel,
     trials: list[Trial],
     sites: Sequence[Site],
-    progress: Callable[[int, int], object] | None,
+    progress: OnProgress | None,
 ) -> HeadImportance:
     found = gradients(loaded, trials, progress).abs()
     heads = all_heads(sites)
@@ -147,7 +148,7 @@ def _by_silence(
     names: Sequence[str],
     measure: Measure,
     means: MeanOutputs | None,
-    progress: Callable[[int, int], object] | None,
+    progress: OnProgress | None,
 ) -> HeadImportance:
     measured = measures_while_silent(loaded, trials, [[], *sets], measure=measure, means=means, progress=progress)
     plain, effects = measured[0], (measured[1:] - measured[0]).T

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from attention_analyzer.interventions.plan import SilenceWith
 from attention_analyzer.interventions.selection import Head
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.evidence import bootstrap_interval
+from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import BATCH
 from attention_analyzer.text.tokenization import Pair
 
@@ -70,7 +71,7 @@ def pruning_curve(
     seed: int = 0,
     truncate: bool = False,
     batch_size: int = BATCH,
-    progress: Callable[[int, int], object] | None = None,
+    progress: OnProgress | None = None,
 ) -> PruningCurve:
     """Silence growing shares of all heads in order of importance, and in random orders.
 

@@ -15,13 +15,13 @@ from attention_analyzer.interventions.changes import HeadChange
 from attention_analyzer.interventions.means import MeanOutputs
 from attention_analyzer.interventions.selection import Head
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.progress import OnProgress, Steps
 
 #: ``metric(outputs, inputs) -> [text]``: a number for each text of a batch.
 Metric = Callable[[Any, Mapping[str, Any]], Any]
 #: "loss" (for a model without a head its stand-in), "logits" (KL divergence from the untouched predictions), or a
 #: metric.
 Measure = str | Metric
-Progress = Callable[[int, int], object]
 
 
 def measures_while_silent(
@@ -31,7 +31,7 @@ def measures_while_silent(
     *,
     measure: Measure = "loss",
     means: MeanOutputs | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Tensor:
     """``[set, text]``, float64: the measure of every text while the heads of a set are silent together.
 
@@ -45,15 +45,14 @@ def measures_while_silent(
     """
     check_measure(measure, trials[0])
     plans = [_plan(heads, means) for heads in sets]
-    total = len(plans) * len(trials)
+    steps = Steps(len(plans) * len(trials), progress)
     columns = []
-    for number, trial in enumerate(trials):
+    for trial in trials:
         before = run_altered(loaded, trial.inputs, trial.order, {}) if measure == "logits" else None
         column = []
-        for index, plan in enumerate(plans):
-            if progress is not None:
-                progress(number * len(plans) + index, total)
+        for plan in plans:
             column.append(_measured(run_altered(loaded, trial.inputs, trial.order, plan), before, trial, measure))
+            steps.advance()
         columns.append(torch.stack(column))
     return torch.cat(columns, dim=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from attention_analyzer.heads.complement import FEWEST_HEADS, SMALLEST_GAIN, Cov
 from attention_analyzer.heads.distance import distance_of, divergence_of_heads, entries_by_text
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.evidence import Floats, benjamini_hochberg, bootstrap_interval, p_above
+from attention_analyzer.progress import OnProgress, Steps
 from attention_analyzer.recording import BATCH
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.tokenization import Pair
@@ -100,7 +101,7 @@ def similarity(
     seed: int = 0,
     truncate: bool = False,
     batch_size: int = BATCH,
-    progress: Callable[[int, int], object] | None = None,
+    progress: OnProgress | None = None,
 ) -> Similarity:
     """Compare all heads of one stack and kind of attention with each other.
 
@@ -127,15 +128,15 @@ def similarity(
     covered: list[Coverage] = []
     sites: list[Site] = []
     chosen = entries_by_text(loaded, texts, stack=stack, kind=kind, truncate=truncate, batch_size=batch_size)
-    for number, entries in enumerate(chosen):
-        if progress is not None:
-            progress(number, len(texts))
+    steps = Steps(len(texts), progress)
+    for entries in chosen:
         sites = [entry.site for entry in entries]
         if sum(site.heads for site in sites) < FEWEST_TEXTS:
             raise InputError(f"{loaded.name} has fewer than three heads there, so there is nothing to compare.")
         divergences.append(divergence_of_heads(entries).numpy())
         if sum(site.heads for site in sites) >= FEWEST_HEADS:
             covered.append(coverage(entries))
+        steps.advance()
     by_text = np.stack(divergences)
     heads = [(site.layer, head) for site in sites for head in range(site.heads)]
     names = [f"L{layer}H{head}" for layer, head in heads]

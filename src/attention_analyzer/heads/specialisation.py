@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from attention_analyzer.metrics import METRICS, Metric
 from attention_analyzer.metrics.table import HEAD_KEYS, head_table
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.evidence import bootstrap_interval
+from attention_analyzer.progress import OnProgress, Steps
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH, batches, record_texts
 from attention_analyzer.text.annotation import AnnotatedText
@@ -73,7 +74,7 @@ def specialisation(
     metrics: Sequence[Metric] | None = None,
     truncate: bool = False,
     batch_size: int = BATCH,
-    progress: Callable[[int, int], object] | None = None,
+    progress: OnProgress | None = None,
 ) -> Specialisation:
     """Measure every layer on some texts.
 
@@ -97,11 +98,11 @@ def specialisation(
     rates = OffsetRates()
     frames: list[pd.DataFrame] = []
     records: AttentionRecord
+    steps = Steps(len(plain), progress)
     for batch in batches(plain, batch_size):
         for records in record_texts(loaded, batch, truncate=truncate, batch_size=batch_size):
-            if progress is not None:
-                progress(len(frames), len(plain))
             frames.append(_measured(records, chosen, annotated[len(frames)] if annotated else None, rates))
+            steps.advance()
     sites = {site.name: site for site in records.sites}
     everything = pd.concat(frames, keys=range(len(frames)), names=["text", None]).reset_index(level="text")
     heads = everything.drop(columns="text").groupby(list(HEAD_KEYS), sort=False).mean().reset_index()

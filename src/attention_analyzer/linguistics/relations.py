@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from attention_analyzer.linguistics.questions import Answers, Question, ask
 from attention_analyzer.linguistics.roles import role_questions, syntax_rules
 from attention_analyzer.linguistics.scores import FEWEST, Rules, Scores, offset_rules
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.progress import OnProgress, Steps
 from attention_analyzer.text.annotation import AnnotatedText
 from attention_analyzer.text.conll2012 import read_conll2012
 from attention_analyzer.text.conllu import read_conllu
@@ -78,7 +79,7 @@ def relations(
     spaced: bool = True,
     combine: bool = True,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Relations:
     """What heads know of dependencies, semantic roles and coreference.
 
@@ -113,16 +114,9 @@ def relations(
         wanted = " or ".join(tasks or TASKS)
         raise InputError(f"{len(sentences)} sentences were read, but they have no annotation of {wanted}.")
     probe = CombinationProbe(sentences, seed) if combine and "dependencies" in chosen else None
-    done = 0
-
-    def step(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done, len(sentences))
-
+    steps = Steps(len(sentences), progress)
     every = [question for questions in chosen.values() for question in questions]
-    answers = ask(loaded, sentences, every, show=None if probe is None else probe.show, progress=step)
+    answers = ask(loaded, sentences, every, show=None if probe is None else probe.show, progress=steps.advance)
     scores = {}
     start = 0
     for task, questions in chosen.items():

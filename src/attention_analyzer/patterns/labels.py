@@ -22,9 +22,10 @@ from attention_analyzer.patterns.evidence import benjamini_hochberg, bootstrap_i
 from attention_analyzer.patterns.gathered import Evidence, nearly_largest
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.probes import needles, repeated_tokens
-from attention_analyzer.patterns.streaming import measure_prepared, measure_texts, measured
+from attention_analyzer.patterns.streaming import Measured, measure_prepared, measure_texts, measured
 from attention_analyzer.patterns.table import PATTERNS
 from attention_analyzer.patterns.values_written import measure_copying
+from attention_analyzer.progress import OnProgress, Steps
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH
 from attention_analyzer.text.tokenization import Pair
@@ -110,6 +111,7 @@ def label_heads(
     truncate: bool = False,
     batch_size: int = BATCH,
     seed: int = 0,
+    progress: OnProgress | None = None,
 ) -> LabelTable:
     """Name heads by what they do, with intervals, controls and correction for looking at all of them.
 
@@ -125,6 +127,7 @@ def label_heads(
         untrained: compare with the same architecture with random weights as well.
         truncate: cut what the model has no positions for.
         seed: of the probes and of the untrained weights.
+        progress: called with how many steps are done and how many there are: texts, and kinds of probes.
 
     Raises:
         InputError: fewer than three texts, or records of different models.
@@ -148,8 +151,11 @@ def label_heads(
     if isinstance(texts, str) or texts is None:
         raise InputError(f"A list of at least {FEWEST_TEXTS} texts was expected, not {type(texts).__name__}.")
 
+    kinds = _measured_on(source, patterns, probes)
+    steps = Steps((1 + untrained) * (len(texts) + len(kinds) - 1), progress)
+
     def look(model: LoadedModel) -> Evidence:
-        return _looked_at(model, texts, patterns, probes, truncate, batch_size, seed)
+        return _looked_at(model, texts, kinds, truncate, batch_size, seed, steps)
 
     beaten = nearly_largest(look(untrained_model(source, seed))) if untrained else {}
     return LabelTable(_table(look(source), names, bounds, beaten, level), level, source.name)
@@ -163,33 +169,49 @@ def untrained_model(loaded: LoadedModel, seed: int = 0) -> LoadedModel:
     return replace(fresh, model=fresh.model.to(loaded.dtype), name=f"{loaded.name} (untrained)")
 
 
+def _measured_on(loaded: LoadedModel, patterns: Sequence[Pattern], probes: bool) -> dict[str, list[Pattern]]:
+    """Which patterns are measured on which kind of text, of those that the model can read."""
+    if not probes or loaded.architecture == "encoder-decoder":
+        return {TEXTS: list(patterns)}
+    kinds = [REPEATS, *([NEEDLES] if loaded.architecture == "decoder" else []), VALUES]
+    found = {kind: [p for p in patterns if kind in PROBED.get(p.name, (TEXTS,))] for kind in (TEXTS, *kinds)}
+    return {kind: chosen for kind, chosen in found.items() if chosen or kind == TEXTS}
+
+
 def _looked_at(
     loaded: LoadedModel,
     texts: Sequence[str | Pair],
-    patterns: Sequence[Pattern],
-    probes: bool,
+    kinds: Mapping[str, Sequence[Pattern]],
     truncate: bool,
     batch_size: int,
     seed: int,
+    steps: Steps,
 ) -> Evidence:
-    probed = [p for p in patterns if p.name in PROBED] if probes and loaded.architecture != "encoder-decoder" else []
-    only_probed = {pattern.name for pattern in probed if TEXTS not in PROBED[pattern.name]}
     evidence = Evidence()
-    on_texts = [pattern for pattern in patterns if pattern.name not in only_probed]
-    for batch in measure_texts(loaded, texts, on_texts, truncate=truncate, batch_size=batch_size):
+    for batch in measure_texts(loaded, texts, kinds[TEXTS], truncate=truncate, batch_size=batch_size):
         evidence.add(batch, TEXTS)
-    on_repeats = [pattern for pattern in probed if REPEATS in PROBED[pattern.name]]
-    if on_repeats:
-        evidence.add(measure_prepared(loaded, repeated_tokens(loaded, seed=seed), on_repeats), REPEATS)
-    on_needles = [pattern for pattern in probed if NEEDLES in PROBED[pattern.name]]
-    found = needles(loaded, seed=seed) if on_needles and loaded.architecture == "decoder" else None
-    if found is not None:
-        evidence.add(measure_prepared(loaded, found[0], on_needles, found[1]), NEEDLES)
-    if any(VALUES in PROBED[pattern.name] for pattern in probed):
-        # A model whose heads' output cannot be read one by one has no rows about it.
-        with suppress(UnsupportedModelError):
-            evidence.add(measure_copying(loaded, seed=seed), VALUES)
+        steps.advance(len(batch[0].keys))
+    for kind, patterns in kinds.items():
+        if kind == TEXTS:
+            continue
+        found = _on_random_tokens(loaded, kind, patterns, seed)
+        if found is not None:
+            evidence.add(found, kind)
+        steps.advance()
     return evidence
+
+
+def _on_random_tokens(loaded: LoadedModel, kind: str, patterns: Sequence[Pattern], seed: int) -> list[Measured] | None:
+    """One kind of random tokens; None where the model has no room for them or its heads' output cannot be read."""
+    if kind == REPEATS:
+        return measure_prepared(loaded, repeated_tokens(loaded, seed=seed), patterns)
+    if kind == NEEDLES:
+        found = needles(loaded, seed=seed)
+        return None if found is None else measure_prepared(loaded, found[0], patterns, found[1])
+    # A model whose heads' output cannot be read one by one has no rows about it.
+    with suppress(UnsupportedModelError):
+        return measure_copying(loaded, seed=seed)
+    return None
 
 
 def _table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,7 +15,7 @@ from attention_analyzer.record import AttentionRecord
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
-from attention_analyzer.weights.reductions import Statistics
+from attention_analyzer.weights.reductions import Reduction, Statistics
 from attention_analyzer.weights.scores import ScoreSource
 
 
@@ -141,16 +141,21 @@ def gathered(
     frame: Frame,
     patterns: Sequence[Pattern],
     *,
+    also: Iterable[Reduction] = (),
     valid: Tensor | None = None,
     key_valid: Tensor | None = None,
 ) -> Statistics:
-    """What these patterns need of the weights, for the frame's own and its moved groups and labels."""
+    """What these patterns need of the weights, for the frame's own and its moved groups and labels.
+
+    Args:
+        also: what else is gathered in the same pass.
+    """
     needs = dict.fromkeys(need for pattern in patterns for need in pattern.needs)
     moving = dict.fromkeys(need for pattern in patterns if pattern.moves for need in pattern.needs)
-    wanted = [*needs, *moved_needs(moving, frame.moves)]
+    wanted = dict.fromkeys([*also, *needs, *moved_needs(moving, frame.moves)])
     device = weights.empty().device
     return weights.reduce(
-        wanted,
+        list(wanted),
         diagonal=frame.diagonal,
         groups={name: flags.to(device) for name, flags in frame.groups.items()},
         labels={name: (left.to(device), right.to(device)) for name, (left, right) in frame.labels.items()},

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from attention_analyzer.capture.naming import CallPlace
@@ -16,7 +15,7 @@ from attention_analyzer.patterns.measure import Strengths, measure_batch, measur
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.table import PATTERNS
 from attention_analyzer.record import AttentionRecord
-from attention_analyzer.recording import BATCH, Prepared, batches, prepare, record_texts, run
+from attention_analyzer.recording import BATCH, Prepared, batches, prepare, record_texts, run, valid_of
 from attention_analyzer.site import Site
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.text.tokens import Tokens
@@ -81,7 +80,7 @@ def measure_prepared(
         if at not in frames:
             frame = batched_frame(queries, keys, None if place.kind == "cross" else 0)
             frames[at] = replace(frame, labels={**frame.labels, **(labels or {})})
-        found = measure_batch(weights, frames[at], patterns, valid=_valid(queries), key_valid=_valid(keys))
+        found = measure_batch(weights, frames[at], patterns, valid=valid_of(queries), key_valid=valid_of(keys))
         return found, keys
 
     return [Measured(site, *kept) for site, kept in run(loaded, prepared, keep=keep).sites]
@@ -95,8 +94,3 @@ def measured(record: AttentionRecord, patterns: Sequence[Pattern] = PATTERNS) ->
 
 class _OtherAxesError(UnsupportedModelError):
     """A site's axes are not the padded tokens; where each text's padding went is unknown, so each must run alone."""
-
-
-def _valid(tokens: Sequence[Tokens]) -> Tensor:
-    lengths = torch.tensor([len(each) for each in tokens])
-    return torch.arange(int(lengths.max()))[None] < lengths[:, None]

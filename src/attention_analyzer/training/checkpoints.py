@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import load
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.table import PATTERNS
+from attention_analyzer.progress import OnProgress, Steps
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.training.history import History
 from attention_analyzer.training.moment import Measuring
@@ -34,7 +35,7 @@ def track_checkpoints(
     metrics: Sequence[Metric] = METRICS,
     patterns: Sequence[Pattern] = PATTERNS,
     keep_patterns: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
     **options: Any,
 ) -> History:
     """The history that a tracker would have recorded, from saved checkpoints.
@@ -63,10 +64,10 @@ def track_checkpoints(
     with _folder(store) as folder:
         moments = MomentStore(folder)
         measuring: Measuring | None = None
-        for done, (step, (name, revision)) in enumerate(sorted(places.items())):
-            if progress is not None:
-                progress(done, len(places))
+        steps = Steps(len(places), progress)
+        for step, (name, revision) in sorted(places.items()):
             if step in moments.steps:
+                steps.advance()
                 continue
             loaded = load(name, tokenizer, revision=revision, **options)
             tokenizer = tokenizer or loaded.tokenizer
@@ -77,8 +78,7 @@ def track_checkpoints(
             table = measuring.table(loaded)
             table.insert(0, "step", step)
             moments.write(step, table)
-        if progress is not None:
-            progress(len(places), len(places))
+            steps.advance()
         return History.open(folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,13 @@ from attention_analyzer.capture.naming import CallPlace
 from attention_analyzer.metrics import METRICS, Metric
 from attention_analyzer.metrics.table import evaluate, needs_of
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.patterns.frame import moved_needs, moved_results
-from attention_analyzer.patterns.measure import even_weights
-from attention_analyzer.patterns.pattern import Frame, Pattern
+from attention_analyzer.patterns.measure import even_strengths, gathered, strengths_from
+from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.table import PATTERNS
-from attention_analyzer.recording import run
+from attention_analyzer.recording import run, valid_of
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.training.probes import ON_REPEATS, Probe, probes_for
 from attention_analyzer.weights.base import AttentionWeights
-from attention_analyzer.weights.reductions import Statistics
 
 #: Tokens of the shortest probe text whose whole patterns are kept.
 KEPT_TOKENS = 32
@@ -95,65 +94,32 @@ class Measuring:
     def _columns(self, probe: Probe, place: CallPlace, weights: AttentionWeights) -> dict[str, Any]:
         frame = probe.frame(place.stack, place.kind)
         on_repeats = probe.name == "repeats"
-        fitting = [
+        fitting = tuple(
             each
             for pattern in self.patterns
             if (pattern.name in ON_REPEATS) == on_repeats and (each := pattern.fitting(frame)) is not None
-        ]
+        )
         metrics = () if on_repeats else self.metrics
-        results = self._gather(probe, place, weights, frame, fitting, metrics)
+        queries, keys = probe.prepared.axes(place.stack, place.kind)
+        gather = partial(gathered, valid=valid_of(queries), key_valid=valid_of(keys))
+        # A frame leaves out groups that no token is in, so that no pattern is about them; metrics want them all.
+        nobody = torch.zeros(1, weights.keys, dtype=torch.bool)
+        whole = replace(frame, groups=dict.fromkeys(keys[0].groups(), nobody) | dict(frame.groups))
+        results = gather(weights, whole, fitting, also=needs_of(metrics))
+        if (probe.name, place.path) not in self._even:  # it depends on nothing that training changes
+            self._even[probe.name, place.path] = even_strengths(weights, frame, fitting, gather)
+        found = strengths_from(results, fitting, frame.moves, self._even[probe.name, place.path])
         columns: dict[str, Any] = {name: _mean(value) for name, value in evaluate(results, metrics).items()}
-        chance = self._chance(probe, place, weights, frame, fitting)
-        for pattern in fitting:
-            strength = pattern.strength(results)
-            columns[pattern.name] = _mean(strength)
-            columns[f"{pattern.name}_error"] = _error(strength)
-            control = chance.get(pattern.name, torch.tensor(torch.nan)).expand(weights.heads)
-            position = _position(pattern, results, frame.moves)
-            if position is not None:
-                control = torch.fmax(control, _mean(position))
+        for number, pattern in enumerate(fitting):
+            columns[pattern.name] = _mean(found.strength[number])
+            columns[f"{pattern.name}_error"] = _error(found.strength[number])
+            control = torch.fmax(_mean(found.chance[number]), _mean(found.position[number]))
             if not bool(control.isnan().all()):
                 columns[f"{pattern.name}_control"] = control
         columns = {name: values.numpy() for name, values in columns.items()}
         if not on_repeats and self.kept_text is not None:
             columns |= self._kept(probe, place, weights)
         return columns
-
-    def _gather(
-        self,
-        probe: Probe,
-        place: CallPlace,
-        weights: AttentionWeights,
-        frame: Frame,
-        patterns: Sequence[Pattern],
-        metrics: Sequence[Metric],
-    ) -> Statistics:
-        needs = dict.fromkeys(need for pattern in patterns for need in pattern.needs)
-        moving = dict.fromkeys(need for pattern in patterns if pattern.moves for need in pattern.needs)
-        wanted = [*needs_of(metrics), *needs, *moved_needs(moving, frame.moves)]
-        queries, keys = probe.prepared.axes(place.stack, place.kind)
-        device = weights.empty().device
-        known = {name: torch.zeros(1, weights.keys, dtype=torch.bool) for name in keys[0].groups()} | dict(frame.groups)
-        return weights.reduce(
-            list(dict.fromkeys(wanted)),
-            diagonal=frame.diagonal,
-            groups={name: flags.to(device) for name, flags in known.items()},
-            labels=frame.labels,
-            valid=_valid([len(each) for each in queries]),
-            key_valid=_valid([len(each) for each in keys]),
-        )
-
-    def _chance(
-        self, probe: Probe, place: CallPlace, weights: AttentionWeights, frame: Frame, patterns: Sequence[Pattern]
-    ) -> dict[str, Tensor]:
-        """What evenly spread weights would give; they depend on nothing that training changes."""
-        key = (probe.name, place.path)
-        if key not in self._even:
-            chosen = [pattern for pattern in patterns if pattern.has_chance]
-            unmoved = replace(frame, moves=0)
-            results = self._gather(probe, place, even_weights(weights), unmoved, chosen, ())
-            self._even[key] = {pattern.name: _mean(pattern.strength(results)) for pattern in chosen}
-        return self._even[key]
 
     def _kept(self, probe: Probe, place: CallPlace, weights: AttentionWeights) -> dict[str, Any]:
         """Each head's pattern of the shortest text as float16, cut to :data:`KEPT_TOKENS`."""
@@ -162,14 +128,6 @@ class Measuring:
         tile = weights.tile(self.kept_text, slice(0, weights.heads), slice(0, min(queries, KEPT_TOKENS)))
         shown = tile[..., : min(keys, KEPT_TOKENS)].half().cpu().numpy()
         return {"pattern": [head.tobytes() for head in shown], "pattern_queries": shown.shape[1]}
-
-
-def _position(pattern: Pattern, results: Statistics, moves: int) -> Tensor | None:
-    """The position-matched control, as in :mod:`.patterns.measure`."""
-    if not pattern.moves:
-        return pattern.beside(results)
-    moved = torch.stack([pattern.strength(moved_results(results, number)) for number in range(1, moves + 1)])
-    return moved.nanmean(0)
 
 
 def _mean(values: Tensor) -> Tensor:
@@ -183,7 +141,3 @@ def _error(values: Tensor) -> Tensor:
     known = (~values.isnan()).sum(0)
     squares = (values - values.nanmean(0)).square().nansum(0)
     return (squares / (known - 1).clamp(min=1) / known.clamp(min=1)).sqrt().masked_fill(known < 2, torch.nan).cpu()
-
-
-def _valid(lengths: Sequence[int]) -> Tensor:
-    return torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]

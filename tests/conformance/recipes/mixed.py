@@ -33,6 +33,13 @@ def _after_image(config: Any, places: int) -> torch.Tensor:
     return torch.cat([torch.full((BATCH, places), 500), numbers(400, BATCH, TARGETS)], dim=1)
 
 
+def _features_of_all(config: Any) -> None:
+    """Features of one layer of the image go to each layer of the text; one crop besides the whole image."""
+    size = config.vision_config.image_size
+    sets(deepstack_layer_map=[(1, 0)], spatial_target_layers=[0, 1, 0, 1], downsample_rate="1/2")(config)
+    sets(image_grid_pinpoints=[[size, size]], image_token_index=500)(config)
+
+
 RECIPES: dict[str, Recipe] = {
     "lxmert": Recipe(
         "takes features of image regions",
@@ -62,6 +69,31 @@ RECIPES: dict[str, Recipe] = {
         after=within("text_config", num_experts=4, top_k_experts=2, moe_intermediate_size=16),
     ),
     "emu3": Recipe("an image token is needed", after=sets(vocabulary_map={"<image>": 4})),
+    "granite4_vision": Recipe(
+        "where features of the image go is not said, and it stands within the text",
+        after=_features_of_all,
+        steps=(0,),
+        inputs=makes(
+            pixel_values=lambda c: image(c, 2),
+            image_sizes=lambda c: torch.full((BATCH, 2), c.vision_config.image_size),
+            input_ids=lambda c: _after_image(c, 10),
+            attention_mask=lambda c: torch.ones(BATCH, 10 + TARGETS, dtype=torch.long),
+        ),
+    ),
+    "mllama": Recipe(
+        "an image of tiles belongs to the text",
+        after=lambda config: sets(cross_attention_layers=[1])(config.text_config),
+        inputs=makes(
+            pixel_values=lambda c: noise(BATCH, 1, 4, 3, c.vision_config.image_size, c.vision_config.image_size),
+            aspect_ratio_ids=lambda c: torch.ones(BATCH, 1, dtype=torch.long),
+            aspect_ratio_mask=lambda c: torch.ones(BATCH, 1, 4, dtype=torch.long),
+        ),
+    ),
+    "mllama_text_model": Recipe(
+        "attends to features of an image in some layers",
+        after=sets(cross_attention_layers=[1]),
+        inputs=makes(cross_attention_states=lambda c: noise(BATCH, 9, c.hidden_size)),
+    ),
     "idefics2_perceiver": Recipe(
         "resamples image features",
         inputs=lambda model, made: {
@@ -98,7 +130,19 @@ RECIPES: dict[str, Recipe] = {
             "image_embeds_position_mask": (torch.arange(TOKENS) < 6).expand(BATCH, -1),
         },
     ),
-    "omdet-turbo": Recipe("made for another backbone", after=sets(backbone_kwargs={})),
+    "omdet-turbo": Recipe(
+        "a backbone of the library's own, a task and classes",
+        config=lambda kind: kind(use_timm_backbone=False),
+        after=sets(encoder_in_channels=[24, 48, 96]),
+        steps=(3,),
+        inputs=makes(
+            classes_input_ids=lambda c: numbers(100, 5, TARGETS),
+            classes_attention_mask=lambda c: torch.ones(5, TARGETS, dtype=torch.long),
+            tasks_input_ids=lambda c: numbers(100, BATCH, TOKENS),
+            tasks_attention_mask=lambda c: torch.ones(BATCH, TOKENS, dtype=torch.long),
+            classes_structure=lambda c: torch.tensor([2, 3]),
+        ),
+    ),
     "vilt": Recipe("an image belongs to the text", inputs=makes(pixel_values=image)),
     "siglip2": Recipe("a run of patches", inputs=numbered_patches),
     "udop": Recipe(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class Recipe:
     config: Callable[[type], Any] | None = None
     after: Callable[[Any], None] | None = None
     model: str | None = None
-    inputs: Callable[[nn.Module, dict[str, Any]], dict[str, Any]] | None = None
+    inputs: Callable[[nn.Module, dict[str, Any]], Mapping[str, Any]] | None = None
     steps: tuple[int, ...] | None = None
 
 

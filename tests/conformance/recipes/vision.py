@@ -16,6 +16,7 @@ from tests.conformance.recipes.recipe import (
     noise,
     numbered_patches,
     sets,
+    within,
 )
 
 
@@ -62,6 +63,56 @@ def _stages(config: Any) -> None:
     backbone._out_features = [f"stage{index}" for index in backbone._out_indices]
 
 
+def _one_scale(config: Any) -> None:
+    _stages(config)
+    sets(projector_scale_factors=[1.0], projector_in_channels=[config.d_model], num_feature_levels=1)(config)
+
+
+def _crops(config: Any) -> None:
+    """Crops of 4 × 4 patches, and features of the first and the last layer."""
+    sets(patch_size=64, intermediate_hook_ids=[1, 0])(config)
+    for part in (config.image_model_config, config.patch_model_config, config.fov_model_config):
+        sets(image_size=64, patch_size=16)(part)
+
+
+def _four_crops_wide(config: Any) -> torch.Tensor:
+    return noise(1, 3, 4 * config.patch_size, 4 * config.patch_size)
+
+
+def _line(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
+    return {"pixel_values": noise(BATCH, 3, 96, 512)}
+
+
+def _all_stages() -> Any:
+    from transformers import HGNetV2Config
+
+    return HGNetV2Config(out_features=["stage1", "stage2", "stage3", "stage4"])
+
+
+def _with_blocks(kind: type) -> Any:
+    """A detector of text lines; each convolution is told as kernel, stride and padding."""
+    blocks: dict[str, list[Any]] = {name: [1, 1, 0] for name in ("reduce_channel", "return_channel")}
+    for ratio, size in (("longratio", 7), ("midratio", 5), ("shortratio", 3)):
+        half = size // 2
+        blocks[f"vertical_long_to_small_conv_{ratio}"] = [[size, 1], [1, 1], [half, 0]]
+        blocks[f"horizontal_small_to_long_conv_{ratio}"] = [[1, size], [1, 1], [0, half]]
+        blocks[f"symmetric_conv_long_{ratio}"] = [[size, size], [1, 1], [half, half]]
+    return kind(
+        backbone_config=_all_stages(),
+        intraclass_block_config=blocks,
+        scale_factor_list=[1, 2, 4, 8],
+        kernel_list=[3, 2, 2],
+    )
+
+
+def _one_width(config: Any) -> None:
+    """As wide as its backbone, of which it takes the last layer; one layer attends in windows."""
+    backbone = config.backbone_config
+    sets(hidden_size=backbone.hidden_size, fusion_hidden_sizes=[32, 16, 8, 4])(config)
+    config.convstream_hidden_sizes = [6, 12, 24]
+    sets(_out_indices=[2], _out_features=["stage2"], window_block_indices=[0], window_size=3)(backbone)
+
+
 RECIPES: dict[str, Recipe] = {
     "efficientloftr": Recipe(
         "compares two images", inputs=lambda model, made: {"pixel_values": noise(BATCH, 2, 3, 64, 64)}
@@ -84,7 +135,12 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "align_vision_model": Recipe("deep", after=sets(**SMALL_NET)),
-    "deepseek_ocr2_vision": Recipe("a large image", steps=(0,)),
+    "deepseek_ocr2_vision": Recipe(
+        "its two towers have a width in common",
+        after=within("encoder_config", hidden_size=112, num_attention_heads=7, num_key_value_heads=1),
+        steps=(0,),
+    ),
+    "depth_pro": Recipe("towers for crops of one size", after=_crops, inputs=makes(pixel_values=_four_crops_wide)),
     "inkling_vision": Recipe(
         "channels come last", inputs=lambda model, made: {"pixel_values": noise(BATCH, 2, 40, 40, 3)}
     ),
@@ -108,8 +164,18 @@ RECIPES: dict[str, Recipe] = {
         "patches with their places", inputs=lambda model, made: {"flattened_patches": flattened_patches(model, made)}
     ),
     "lightglue": Recipe("compares two images", inputs=lambda model, made: {"pixel_values": noise(BATCH, 2, 3, 64, 64)}),
+    "inkling2_vision": Recipe(
+        "channels come last, in a run of merged patches",
+        inputs=lambda model, made: {
+            "pixel_values": noise(12, 40, 40, 3),
+            "image_grid_thw": torch.tensor([[1, 2, 2], [1, 4, 2]]),
+        },
+    ),
+    "janus_vqgan": Recipe("groups of channels", after=sets(base_channels=32, num_patches=4), steps=(0,)),
     "llama4_vision_model": Recipe(
-        "its places fit one image", inputs=lambda model, made: {"pixel_values": made["pixel_values"][:1]}
+        "its adapter's widths belong together",
+        after=sets(intermediate_size=384, projector_input_dim=512),
+        steps=(1,),
     ),
     "minicpm_ocr_vision": Recipe("a run of patches", inputs=_strip),
     "minicpmv4_6_vision": Recipe("a run of patches", inputs=_strip),
@@ -118,7 +184,33 @@ RECIPES: dict[str, Recipe] = {
     "muse_glimmer_vision": Recipe("two frames a patch", inputs=makes(pixel_values=lambda c: noise(48, 1176))),
     "muse_spark_vision": Recipe("two frames a patch", inputs=makes(pixel_values=lambda c: noise(48, 1176))),
     "rf_detr": Recipe("stages and their names", after=_stages, steps=(6,), inputs=_square_windows),
-    "lw_detr": Recipe("stages and their names", after=_stages, steps=(6,)),
+    "lw_detr": Recipe("stages and their names, and no scales by default", after=_one_scale, steps=(6,)),
+    "pp_doclayout_v2": Recipe(
+        "thresholds and an order of its classes are needed",
+        after=sets(class_thresholds=[0.0, 0.5], class_order=[4, 7]),
+        steps=(13,),
+    ),
+    "pp_ocrv5_mobile_rec": Recipe(
+        "reads a line", model="PPOCRV5MobileRecForTextRecognition", steps=(13,), inputs=_line
+    ),
+    "pp_ocrv5_server_rec": Recipe(
+        "reads a line", model="PPOCRV5ServerRecForTextRecognition", steps=(13,), inputs=_line
+    ),
+    "pp_ocrv6_small_rec": Recipe("reads a line", model="PPOCRV6SmallRecForTextRecognition", steps=(13,), inputs=_line),
+    "pp_ocrv5_server_det": Recipe("sizes of its blocks are needed", config=_with_blocks, steps=(13,)),
+    "pp_ocrv6_medium_det": Recipe("sizes of its blocks are needed", config=_with_blocks, steps=(13,)),
+    "pp_ocrv6_small_det": Recipe(
+        "channels of all stages",
+        config=lambda kind: kind(backbone_config=_all_stages(), layer_list_out_channels=[128, 512, 1024, 2048]),
+        steps=(13,),
+    ),
+    "slanet": Recipe("few steps", after=sets(max_text_length=4)),
+    "uvdoc": Recipe(
+        "all stages of its backbone",
+        config=lambda kind: kind(backbone_config={"model_type": "uvdoc_backbone", "out_indices": [1, 2, 3, 4, 5, 6]}),
+        steps=(13,),
+    ),
+    "vitmatte": Recipe("lists, and one width", after=_one_width, steps=(0,)),
     "siglip2_vision_model": Recipe("a run of patches", inputs=numbered_patches),
     "superglue": Recipe("compares two images", inputs=lambda model, made: {"pixel_values": noise(BATCH, 2, 3, 64, 64)}),
     "xclip_vision_model": Recipe(

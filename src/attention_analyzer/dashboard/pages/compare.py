@@ -9,6 +9,7 @@ import streamlit as st
 from attention_analyzer.dashboard.choices import model_box
 from attention_analyzer.dashboard.export import offer_figure, offer_file, offer_script, offer_table, show_figure
 from attention_analyzer.dashboard.guard import plain
+from attention_analyzer.dashboard.head_table import head_table
 from attention_analyzer.dashboard.jobs import Job, wait_for
 from attention_analyzer.dashboard.kept import text_box
 from attention_analyzer.dashboard.settings import Settings
@@ -43,13 +44,13 @@ def show() -> None:
     fingerprints = [analyzer_of(name).fingerprint for name in models]
     key = ("compare", *models, *fingerprints, *texts, *others)
 
-    def work(_: Job) -> Any:
+    def work(job: Job) -> Any:
         from attention_analyzer.comparison import compare, compare_several
 
         analyzers = [own_analyzer(name) for name in models]
         if len(models) > 2:
-            return compare_several(analyzers, texts=texts)
-        return compare(*analyzers, texts=texts, other_texts=others or None)
+            return compare_several(analyzers, texts=texts, progress=job.progress)
+        return compare(*analyzers, texts=texts, other_texts=others or None, progress=job.progress)
 
     found = wait_for(key, "Comparing", work)
     if found is None:
@@ -68,7 +69,7 @@ def _two(found: Comparison, models: tuple[str, ...], texts: list[str], others: l
     st.caption("The first text in both; the Difference view shows the second minus the first.")
     attention_view(_payload(key, found), key=f"compare-{hash(key)}", height=620, state={"view": "difference"})
     st.subheader("Heads, the most different first")
-    st.dataframe(found.heads, hide_index=True)
+    head_table(found.heads, "compared")
     with st.expander("Layers"):
         st.dataframe(found.layers, hide_index=True)
     with st.expander("Tokens"):

@@ -12,6 +12,7 @@ from attention_analyzer.dashboard.choices import HEAD, LAYER, model_box, within
 from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
 from attention_analyzer.dashboard.folders import Folder
 from attention_analyzer.dashboard.guard import plain, without_folders
+from attention_analyzer.dashboard.head_table import head_table
 from attention_analyzer.dashboard.jobs import Job, jobs, wait_for
 from attention_analyzer.dashboard.kept import keep, restore
 from attention_analyzer.dashboard.sharing import analyzer_of, own_analyzer
@@ -135,7 +136,8 @@ def _results(found: Scanned) -> None:
     left, right = st.columns([2, 3])
     with left:
         show_figure(lambda: _map(table, measure), ("files", id(found), measure), f"{measure} of every head")
-    right.dataframe(table, hide_index=True, height=320)
+    with right:
+        head_table(table, "corpus", height=320)
     st.subheader("Where a head is strongest")
     first = corpus.sites[0]
     layers = {site.layer: site.heads for site in corpus.sites if (site.stack, site.kind) == (first.stack, first.kind)}
@@ -188,7 +190,11 @@ def _search(corpus: Corpus) -> pd.DataFrame | None:
     if not start or not goal:
         return None
     table = corpus.search(start, goal)
-    st.dataframe(table, hide_index=True, height=260)
+    place = head_table(table, "search", height=260)
+    if place is not None:
+        st.caption(plain(f"Where {place} looks from {start} to {goal}"))
+        places = corpus.matches(start, goal, place.layer, place.head, stack=place.stack)
+        st.dataframe(_without_folders(places) if "place" in places else places, hide_index=True)
     return table
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 from attention_analyzer.dashboard.choices import model_box
 from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
 from attention_analyzer.dashboard.guard import plain
+from attention_analyzer.dashboard.head_table import head_table
 from attention_analyzer.dashboard.jobs import Job, wait_for
 from attention_analyzer.dashboard.kept import keep, restore, text_box
 from attention_analyzer.dashboard.settings import Settings
@@ -35,7 +36,6 @@ class Question:
         method: of the analyzer; ``options``: its further arguments.
         table: which of the result's tables is shown; ``evidence``: which one behind it.
         fewest: how many texts it needs.
-        reports: whether it says how far it is.
     """
 
     title: str
@@ -45,7 +45,6 @@ class Question:
     table: str = "table"
     evidence: str = ""
     fewest: int = 3
-    reports: bool = False
 
 
 QUESTIONS = (
@@ -65,7 +64,6 @@ QUESTIONS = (
         "values may differ.",
         "similarity",
         evidence="pairs",
-        reports=True,
     ),
     Question(
         "What does each layer do?",
@@ -73,7 +71,6 @@ QUESTIONS = (
         "specialisation",
         evidence="heads",
         fewest=2,
-        reports=True,
     ),
     Question(
         "Which heads matter?",
@@ -81,7 +78,6 @@ QUESTIONS = (
         "one, with its 95 % interval over the texts. This is an effect on the loss, not a description.",
         "head_importance",
         fewest=1,
-        reports=True,
     ),
     Question(
         "Which can be silenced?",
@@ -90,7 +86,6 @@ QUESTIONS = (
         "head_importance",
         (("method", "silence"),),
         fewest=1,
-        reports=True,
     ),
     Question(
         "How many can go?",
@@ -98,7 +93,6 @@ QUESTIONS = (
         "beside random orders.",
         "pruning_curve",
         fewest=4,
-        reports=True,
     ),
 )
 
@@ -124,19 +118,22 @@ def show() -> None:
     key = ("heads", analyzer_of(name).fingerprint, tuple(texts), question.title)
 
     def work(job: Job) -> Any:
-        more = {"progress": job.progress} if question.reports else {}
-        return getattr(own_analyzer(name), question.method)(texts, **dict(question.options), **more)
+        return getattr(own_analyzer(name), question.method)(texts, **dict(question.options), progress=job.progress)
 
     found = wait_for(key, question.title, work, button="Measure")
     if found is None:
         return
     show_figure(found.plot, key, question.title)
-    st.dataframe(getattr(found, question.table), hide_index=True)
+    table = getattr(found, question.table)
+    if "head" in table:
+        head_table(table, f"heads-{question.title}")
+    else:
+        st.dataframe(table, hide_index=True)
     if question.evidence:
         with st.expander("The evidence"):
             st.dataframe(getattr(found, question.evidence), hide_index=True)
     with st.expander("Export"):
-        offer_table(getattr(found, question.table), "heads", "Table")
+        offer_table(table, "heads", "Table")
         if question.evidence:
             offer_table(getattr(found, question.evidence), "evidence", "Evidence")
         offer_figure(found.plot, "heads")

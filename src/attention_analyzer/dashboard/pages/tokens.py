@@ -41,9 +41,11 @@ def show() -> None:
         st.info("Choose at least one method.")
         return
 
-    def compare(_: Job) -> AttributionComparison:
+    def compare(job: Job) -> AttributionComparison:
         analyzer = own_analyzer(name)
-        return analyzer.compare_attributions(given, methods=_named(methods), unit=unit, target=target or None)
+        return analyzer.compare_attributions(
+            given, methods=_named(methods), unit=unit, target=target or None, progress=job.progress
+        )
 
     key = ("tokens", analyzer_of(name).fingerprint, given, methods, unit, target)
     found = wait_for(key, "Comparing the methods", compare)

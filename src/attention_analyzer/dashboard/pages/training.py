@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -22,20 +23,23 @@ if TYPE_CHECKING:
     from attention_analyzer.training import History
 
 BUNDLED = "demo-decoder-history"
-HISTORY, STEP, MEASURE = "history", "step", "measure"
+HISTORY, OTHER, STEP, MEASURE = "history", "other", "step", "measure"
 #: Shown first, where it was measured.
 _FIRST_MEASURES = ("induction", "previous_token", "first_token", "entropy")
 
 
 def show() -> None:
     st.header("How did attention grow?")
-    name = _history_box()
+    name = _history_box("History", HISTORY, BUNDLED)
+    other = "" if Settings.here().shared else _history_box("Another run, beside it", OTHER)
     if not name:
         st.info("Choose a history: the bundled one, or a folder that a tracker or attn track wrote.")
         return
     history = history_of(name)
     st.text(_report(name))
     show_figure(history.plot, ("training", name, history.steps[-1]), "Roles, entropy and loss over the steps")
+    if other:
+        _beside(history, name, other)
     st.subheader("One step")
     step, measure = _timeline(history)
     left, right = st.columns([3, 2])
@@ -91,21 +95,33 @@ def _report(name: str) -> str:
     return history_of(name).report()
 
 
-def _history_box() -> str:
-    restore(HISTORY, BUNDLED)
-    typed = st.session_state.get(HISTORY)
+def _history_box(label: str, key: str, default: str | None = None) -> str:
+    restore(key, default)
+    typed = st.session_state.get(key)
     options = list(dict.fromkeys([BUNDLED, *([typed] if typed else [])]))
     shared = Settings.here().shared
     name = st.selectbox(
-        "History",
+        label,
         [BUNDLED] if shared else options,
-        key=HISTORY,
+        None,
+        key=key,
         bind="query-params",
         accept_new_options=not shared,
+        placeholder="The folder of a history",
         help=None if shared else "A folder can be typed in.",
     )
-    keep(HISTORY, name)
+    keep(key, name)
     return name or ""
+
+
+def _beside(history: History, name: str, other: str) -> None:
+    """Two trainings beside each other."""
+    second = history_of(other)
+    runs = history.compare(second, (Path(name).name, Path(other).name))
+    st.subheader("Beside the other run")
+    st.text(str(runs))
+    key = ("runs", name, history.steps[-1], other, second.steps[-1])
+    show_figure(runs.plot, key, "The same numbers of both runs over the steps")
 
 
 def _timeline(history: History) -> tuple[int, str]:
