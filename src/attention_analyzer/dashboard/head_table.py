@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from attention_analyzer.dashboard.choices import Place
-from attention_analyzer.dashboard.navigation import look_at
+from attention_analyzer.dashboard.navigation import link_to
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def head_table(table: pd.DataFrame, name: str, **options: Any) -> Place | None:
-    """Show the table, and for the chosen row a button that leads to its head.
+    """Show the table, and for the chosen row a link to its head.
 
     Args:
         table: with the columns ``layer`` and ``head``, empty in rows that are of no single head, and ``stack`` and
@@ -33,13 +33,7 @@ def head_table(table: pd.DataFrame, name: str, **options: Any) -> Place | None:
     if place is None:
         st.caption("Choose a row, by the box before it, to look at its head in a text.")
     else:
-        st.button(
-            f"Look at {place} in a text",
-            key=f"look-{name}",
-            icon=":material/visibility:",
-            on_click=look_at,
-            args=(place,),
-        )
+        link_to(place)
     return place
 
 

@@ -6,15 +6,13 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from attention_analyzer.dashboard.navigation import follow_wish, pages
+from attention_analyzer.dashboard.navigation import pages
 
 
 def main() -> None:
     """Draw the dashboard once, as Streamlit asks at every interaction."""
     st.set_page_config("Attention Analyzer", _icon(), layout="wide")
-    known = pages()
-    chosen = st.navigation(known)
-    follow_wish(known)
+    chosen = st.navigation(pages())
     with st.sidebar:
         st.caption(
             "A weight says where a head looked, not what the model made of it. Effects are measured where a page says "

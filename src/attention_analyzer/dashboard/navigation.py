@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from attention_analyzer.dashboard.choices import HEAD, LAYER, SITE
-from attention_analyzer.dashboard.kept import keep
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -27,7 +26,6 @@ PAGES = (
     ("compare", "Compare", ":material/compare_arrows:"),
     ("training", "Training", ":material/timeline:"),
 )
-_WANTED = "page-wanted"
 
 
 def pages() -> list[StreamlitPage]:
@@ -38,23 +36,12 @@ def pages() -> list[StreamlitPage]:
     ]
 
 
-def look_at(place: Place) -> None:
-    """The callback of a button that leads to a head on the first page; :func:`follow_wish` goes there."""
-    choose(place)
-    st.session_state[_WANTED] = True
-
-
-def choose(place: Place) -> None:
-    """The boxes of all pages show this head; only to be called before a page draws its boxes."""
-    for key, value in ((SITE, f"{place.stack} {place.kind}"), (LAYER, place.layer), (HEAD, place.head)):
-        st.session_state[key] = value
-        keep(key, value)
-
-
-def follow_wish(known: list[StreamlitPage]) -> None:
-    """Go to the page that a button of the last run asked for."""
-    if st.session_state.pop(_WANTED, False):
-        st.switch_page(known[0])
+def link_to(place: Place) -> None:
+    """A link to a head on the first page."""
+    chosen = {LAYER: str(place.layer), HEAD: str(place.head)}
+    if place.stack:
+        chosen[SITE] = f"{place.stack} {place.kind}"
+    st.page_link(pages()[0], label=f"Look at {place} in a text", icon=":material/visibility:", query_params=chosen)
 
 
 def _page(name: str) -> Callable[[], None]:
