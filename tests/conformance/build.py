@@ -172,7 +172,7 @@ def enliven(model: nn.Module) -> None:
             if parameter.dim() >= 2:
                 spread = parameter[0].numel() ** -0.5 if "embed" not in name else 0.5
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
-            elif "sink" in name:
+            elif "sink" in name or name.endswith("_gate"):  # Mllama's are closed at first
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
 
 

@@ -33,6 +33,11 @@ def _after_image(config: Any, places: int) -> torch.Tensor:
     return torch.cat([torch.full((BATCH, places), 500), numbers(400, BATCH, TARGETS)], dim=1)
 
 
+def _seen_first(config: Any, places: int) -> torch.Tensor:
+    """A text that begins with the places of an image, as its own token."""
+    return torch.cat([torch.full((BATCH, places), config.image_token_id), numbers(400, BATCH, TARGETS)], dim=1)
+
+
 def _features_of_all(config: Any) -> None:
     """Features of one layer of the image go to each layer of the text; one crop besides the whole image."""
     size = config.vision_config.image_size
@@ -87,12 +92,16 @@ RECIPES: dict[str, Recipe] = {
             pixel_values=lambda c: noise(BATCH, 1, 4, 3, c.vision_config.image_size, c.vision_config.image_size),
             aspect_ratio_ids=lambda c: torch.ones(BATCH, 1, dtype=torch.long),
             aspect_ratio_mask=lambda c: torch.ones(BATCH, 1, 4, dtype=torch.long),
+            cross_attention_mask=lambda c: (torch.arange(4) < 3).long().expand(BATCH, TOKENS, 1, -1),
         ),
     ),
     "mllama_text_model": Recipe(
         "attends to features of an image in some layers",
         after=sets(cross_attention_layers=[1]),
-        inputs=makes(cross_attention_states=lambda c: noise(BATCH, 9, c.hidden_size)),
+        inputs=makes(
+            cross_attention_states=lambda c: noise(BATCH, 9, c.hidden_size),
+            cross_attention_mask=lambda c: torch.zeros(BATCH, 1, TOKENS, 9),
+        ),
     ),
     "idefics2_perceiver": Recipe(
         "resamples image features",
@@ -133,7 +142,7 @@ RECIPES: dict[str, Recipe] = {
     "omdet-turbo": Recipe(
         "a backbone of the library's own, a task and classes",
         config=lambda kind: kind(use_timm_backbone=False),
-        after=sets(encoder_in_channels=[24, 48, 96]),
+        after=sets(encoder_in_channels=[24, 48, 96], apply_layernorm_after_vision_backbone=False),
         steps=(3,),
         inputs=makes(
             classes_input_ids=lambda c: numbers(100, 5, TARGETS),
@@ -181,6 +190,17 @@ RECIPES: dict[str, Recipe] = {
         inputs=lambda model, made: {
             "image_features": noise(BATCH, 8, model.image_pooling_2d.q_proj.in_features),
             "pooled_patches_idx": torch.arange(16).view(4, 4),
+        },
+    ),
+    "pi0": Recipe(
+        "moves by what it reads and sees",
+        steps=(0,),
+        inputs=lambda model, made: {
+            "action_embeds": noise(BATCH, TARGETS, model.config.dit_config.hidden_size),
+            "input_ids": _seen_first(model.config.vlm_config, 16),
+            "attention_mask": torch.ones(BATCH, 16 + TARGETS, dtype=torch.long),
+            "pixel_values": image(model.config.vlm_config, 1),
+            "pixel_attention_mask": torch.ones(BATCH, 1, dtype=torch.bool),
         },
     ),
 }

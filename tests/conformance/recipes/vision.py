@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -79,8 +80,9 @@ def _four_crops_wide(config: Any) -> torch.Tensor:
     return noise(1, 3, 4 * config.patch_size, 4 * config.patch_size)
 
 
-def _line(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
-    return {"pixel_values": noise(BATCH, 3, 96, 512)}
+def _line(height: int) -> Callable[[nn.Module, dict[str, Any]], dict[str, Any]]:
+    """Lines of text as high as the backbone makes three rows of."""
+    return makes(pixel_values=lambda c: noise(BATCH, 3, height, 5 * height))
 
 
 def _all_stages() -> Any:
@@ -191,12 +193,14 @@ RECIPES: dict[str, Recipe] = {
         steps=(13,),
     ),
     "pp_ocrv5_mobile_rec": Recipe(
-        "reads a line", model="PPOCRV5MobileRecForTextRecognition", steps=(13,), inputs=_line
+        "reads a line", model="PPOCRV5MobileRecForTextRecognition", steps=(13,), inputs=_line(96)
     ),
     "pp_ocrv5_server_rec": Recipe(
-        "reads a line", model="PPOCRV5ServerRecForTextRecognition", steps=(13,), inputs=_line
+        "reads a line", model="PPOCRV5ServerRecForTextRecognition", steps=(13,), inputs=_line(48)
     ),
-    "pp_ocrv6_small_rec": Recipe("reads a line", model="PPOCRV6SmallRecForTextRecognition", steps=(13,), inputs=_line),
+    "pp_ocrv6_small_rec": Recipe(
+        "reads a line", model="PPOCRV6SmallRecForTextRecognition", steps=(13,), inputs=_line(48)
+    ),
     "pp_ocrv5_server_det": Recipe("sizes of its blocks are needed", config=_with_blocks, steps=(13,)),
     "pp_ocrv6_medium_det": Recipe("sizes of its blocks are needed", config=_with_blocks, steps=(13,)),
     "pp_ocrv6_small_det": Recipe(
@@ -204,7 +208,12 @@ RECIPES: dict[str, Recipe] = {
         config=lambda kind: kind(backbone_config=_all_stages(), layer_list_out_channels=[128, 512, 1024, 2048]),
         steps=(13,),
     ),
-    "slanet": Recipe("few steps", after=sets(max_text_length=4)),
+    "slanet": Recipe(
+        "its head is a model, too", model="SLANetForTableRecognition", after=sets(max_text_length=4), steps=(13,)
+    ),
+    "slanext": Recipe(
+        "its head is a model, too", model="SLANeXtForTableRecognition", after=sets(max_text_length=4), steps=(13,)
+    ),
     "uvdoc": Recipe(
         "all stages of its backbone",
         config=lambda kind: kind(backbone_config={"model_type": "uvdoc_backbone", "out_indices": [1, 2, 3, 4, 5, 6]}),
