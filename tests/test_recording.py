@@ -239,6 +239,25 @@ def test_inputs_of_several_texts_are_refused() -> None:
         record_inputs(llama(), {"input_ids": torch.ones(2, 4, dtype=torch.long)})
 
 
+def test_inputs_of_several_images_are_refused() -> None:
+    config = ViTConfig(
+        hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=16, image_size=12, patch_size=4
+    )
+    loaded = from_config(config, model_class=ViTModel)
+    with pytest.raises(InputError, match="give them one by one"):
+        record_inputs(loaded, {"pixel_values": torch.rand(2, 3, 12, 12)})
+
+
+def test_inputs_may_be_lists_arrays_and_caches() -> None:
+    """What a processor gives, and what a model was given before."""
+    loaded, ids = llama(), [[1, 5, 6, 7, 8]]
+    whole = record_inputs(loaded, {"input_ids": np.array(ids), "use_cache": False})
+    past = loaded.model(input_ids=torch.tensor(ids)[:, :4], use_cache=True).past_key_values
+    step = record_inputs(loaded, {"input_ids": [[8]], "past_key_values": past, "use_cache": True})
+    for layer in range(3):
+        torch.testing.assert_close(step.weights(layer)[:, 0], whole.weights(layer)[:, -1])
+
+
 def test_models_and_modes_are_left_as_they_were() -> None:
     loaded = llama()
     loaded.model.train()

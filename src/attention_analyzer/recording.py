@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -130,7 +131,8 @@ def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool
         InputError: the inputs hold more than one text, image or sound.
     """
     tensors = {
-        name: torch.as_tensor(value) if not isinstance(value, Tensor) else value for name, value in inputs.items()
+        name: torch.as_tensor(value) if isinstance(value, (list, tuple, np.ndarray)) else value
+        for name, value in inputs.items()
     }
     ids: dict[str, Tensor] = {name: tensors[name] for name in ("input_ids", "decoder_input_ids") if name in tensors}
     for name, value in ids.items():
@@ -141,6 +143,11 @@ def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool
     named: dict[str, Tokens] = {name: _tokens_of(loaded, value[0]) for name, value in ids.items()}
     entries = []
     for site, weights in forward.sites:
+        if weights.batch > 1:
+            raise InputError(
+                f"The inputs hold {weights.batch} texts, images or sounds ({site.module} attends in each), but one was "
+                "expected; give them one by one."
+            )
         queries, keys = (
             _named_axis(named, site, size, side) for size, side in zip(weights.shape[1:], (0, 1), strict=True)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
@@ -14,13 +15,14 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from transformers import BertConfig, BertForMaskedLM, FNetConfig, FNetModel, LlamaForCausalLM
 from transformers.modeling_utils import AttentionInterface
 
+from attention_analyzer.capture import forward
 from attention_analyzer.capture.forward import capture_forward
 from attention_analyzer.capture.naming import CallPlace
 from attention_analyzer.capture.proof import prove, run_alone, same_bits
 from attention_analyzer.capture.tap import AttentionCall, tap
 from attention_analyzer.errors import CaptureError, UnsupportedModelError
 from attention_analyzer.weights.base import AttentionWeights
-from tests.capture.small import inputs_of, make
+from tests.capture.small import TOKENS, inputs_of, make, words
 
 GET_INTERFACE = AttentionInterface.get_interface
 
@@ -209,6 +211,18 @@ def test_the_caller_s_gradient_mode_and_random_state_stay() -> None:
     with torch.no_grad():
         capture_forward(model, inputs_of("encoder"), valid=None, grad=True)
         assert not torch.is_grad_enabled()
+
+
+def test_a_cache_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is heard at other modules than before is run again, but what a forward changed is no input more."""
+    model, ids = make("grouped queries"), words(batch=1)
+    with torch.no_grad():
+        past = model(input_ids=ids[:, :-1], use_cache=True).past_key_values
+    monkeypatch.setattr(forward, "_interface_only", WeakKeyDictionary({model: {frozenset[int]()}}))
+    step = {"input_ids": ids[:, -1:], "past_key_values": past, "use_cache": True}
+    found = capture_forward(model, step, valid=None)
+    assert past.get_seq_length() == TOKENS
+    assert {weights.keys for _, weights in found.sites} == {TOKENS}
 
 
 def test_parameters_and_inputs_are_not_written_to() -> None:

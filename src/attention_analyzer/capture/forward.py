@@ -78,7 +78,7 @@ def capture_forward(
         CaptureError: the weights do not reproduce the model's own outputs.
     """
     model = getattr(model, "_orig_mod", model)
-    for outside in (model not in _interface_only, True):
+    for outside in (model not in _interface_only or _remember(inputs), True):
         capture: Capture[Any] = Capture(
             model, keep=keep or _kept_on(store), valid=valid, check=check, batch=batch_of(inputs)
         )
@@ -97,6 +97,12 @@ def capture_forward(
     else:
         sites = [(site, parts[-1]) for site, parts in capture.captured()]
     return CapturedForward(sites, outputs, capture.exact, capture.deviation, tuple(unheard))
+
+
+def _remember(inputs: Mapping[str, Any]) -> bool:
+    """Whether an input is a session or a cache, which a forward writes into, so that there is no second one."""
+    plain = (Tensor, str, bool, int, float, list, tuple, Mapping, type(None))
+    return not all(isinstance(value, plain) for value in inputs.values())
 
 
 def as_written(model: nn.Module) -> AbstractContextManager[None]:
