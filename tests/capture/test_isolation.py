@@ -324,6 +324,15 @@ def test_a_model_without_attention_is_refused() -> None:
         capture_forward(model, {"input_ids": inputs_of("encoder")["input_ids"]}, valid=None)
 
 
+@pytest.mark.parametrize("name", ["LinearAttention", "MemoryAttentionMLP", "RelativeAttentionBias"])
+def test_attention_that_has_no_weights_is_named_but_nothing_beside_it(name: str) -> None:
+    model = make("encoder")
+    part = model.get_submodule("encoder.layer.1.intermediate.dense")
+    part.__class__ = type(name, (nn.Linear,), {})
+    unheard = capture_forward(model, inputs_of("encoder"), valid=None).unheard
+    assert unheard == (("encoder.layer.1.intermediate.dense",) if name == "LinearAttention" else ())
+
+
 def test_heads_of_a_task_do_not_matter() -> None:
     config = BertConfig(vocab_size=61, hidden_size=24, num_attention_heads=6, num_hidden_layers=2, intermediate_size=20)
     model = BertForMaskedLM(config).eval()

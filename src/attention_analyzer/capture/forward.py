@@ -21,7 +21,8 @@ from attention_analyzer.weights.dense import DenseWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
 
 Kept = TypeVar("Kept")
-_ATTENTION = re.compile(r"atten|attn", re.IGNORECASE)
+#: Classes that are called attention, but not what stands beside it (EdgeTAM's MLPs, Phi-4's bias).
+_ATTENTION = re.compile(r"(?=.*(atten|attn))(?!.*(MLP|Bias)$)", re.IGNORECASE)
 #: Inputs that say how many texts or images a forward holds, the main one first.
 _MAIN_INPUTS = ("input_ids", "inputs_embeds", "decoder_input_ids", "input_features", "input_values", "pixel_values")
 
@@ -157,7 +158,7 @@ def _unheard(capture: Capture[Any]) -> dict[str, str]:
     """Path and class of the innermost modules that are called attention, ran, and were not heard at, in or above."""
     assert capture.watch is not None
     ran = [(name, capture.watch.ran[key]) for key, name in capture.watch.names.items() if key in capture.watch.ran]
-    named = {name: type(module).__name__ for name, module in ran if _ATTENTION.search(type(module).__name__)}
+    named = {name: type(module).__name__ for name, module in ran if _ATTENTION.match(type(module).__name__)}
     heard = {place.path for place in capture.places}
     related = {name for name in named if any(_within(path, name) or _within(name, path) for path in heard)}
     return {
