@@ -61,6 +61,7 @@ class Session:
         self._open = ExitStack()
         self._socket: Any = None
         self._set: dict[str, Any] = {}
+        self._known: dict[str, Any] = {}
         self.seconds = 0.0
         self.tree: Any = None
 
@@ -85,11 +86,17 @@ class Session:
         ask = BackMsg()
         ask.rerun_script.query_string = urlencode(address)
         ask.rerun_script.widget_states.widgets.extend(self._set.values())
+        # As a browser does, say which large messages are known; the server names them instead of sending them again.
+        ask.rerun_script.cached_message_hashes.extend(self._known)
         started = time.perf_counter()
         self._socket.send(ask.SerializeToString())
         messages: list[Any] = []
         while True:
             message = ForwardMsg.FromString(self._socket.recv(timeout=PATIENCE))
+            if message.WhichOneof("type") == "ref_hash":
+                message = self._known[message.ref_hash]
+            elif message.metadata.cacheable:
+                self._known[message.hash] = message
             messages.append(message)
             if message.WhichOneof("type") == "script_finished":
                 break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +83,7 @@ class AttentionRecord:
     deviation: float = 0.0
     notes: Mapping[str, Any] = field(default_factory=dict)
     origin: Origin | None = field(default=None, repr=False, compare=False)
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -114,6 +115,16 @@ class AttentionRecord:
     def __repr__(self) -> str:
         sites = f"{len(self.entries)} sites in {', '.join(self.stacks)}"
         return f"<AttentionRecord of {self.model_name or 'given weights'}: {len(self.tokens)} tokens, {sites}>"
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, made when it is first asked for and kept with the record, whose weights never change.
+
+        Args:
+            name: what is made; whoever asks for the same name gets the same object.
+        """
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
     def entry(
         self, layer: int | None = None, *, stack: str | None = None, kind: Kind | None = None, name: str | None = None

@@ -31,8 +31,9 @@ ARRAYS = [
 ]
 
 
-def test_blocks_come_back_as_they_were() -> None:
-    writer = PayloadWriter()
+@pytest.mark.parametrize("deflate", [True, False])
+def test_blocks_come_back_as_they_were(deflate: bool) -> None:
+    writer = PayloadWriter(deflate)
     numbers = [writer.add(array) for array in ARRAYS]
     found = read_payload(writer.finish({"title": "a\ud800b ✓"}))
     for number, array in zip(numbers, ARRAYS, strict=True):

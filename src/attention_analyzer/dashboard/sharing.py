@@ -7,6 +7,7 @@ each other. Long work has a tokenizer of its own and shares only the weights, wh
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -72,7 +73,10 @@ def own_analyzer(name: str) -> AttentionAnalyzer:
 def _loaded(name: str) -> tuple[AttentionAnalyzer, RLock]:
     from attention_analyzer.analyzer import AttentionAnalyzer
 
-    return AttentionAnalyzer(name, cache=False), RLock()
+    found = AttentionAnalyzer(name, cache=False), RLock()
+    # Streamlit looks through all objects after every run of a page: a model's stay, and so need not be looked at again.
+    gc.freeze()
+    return found
 
 
 @st.cache_resource(max_entries=40, show_spinner="Reading the text …")

@@ -64,7 +64,7 @@ def _payload(record: AttentionRecord, key: str, options: dict[str, Any]) -> byte
     place = f"_attention_view_{key}"
     known = st.session_state.get(place)
     if known is None or known[0] is not record or known[1] != options:
-        known = (record, options, payload(record, **options))
+        known = (record, options, payload(record, deflate=False, **options))
         st.session_state[place] = known
     data: bytes = known[2]
     return data

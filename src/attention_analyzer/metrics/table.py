@@ -31,9 +31,14 @@ def evaluate(statistics: Statistics, metrics: Sequence[Metric]) -> dict[str, Ten
 
 def head_table(record: AttentionRecord, metrics: Sequence[Metric] | None = None) -> pd.DataFrame:
     """The table of a record; see :meth:`AttentionRecord.heads`."""
-    chosen = METRICS if metrics is None else tuple(metrics)
-    needs = needs_of(chosen)
-    values = [(entry.site, evaluate(entry.reduce(needs), chosen)) for entry in record.entries]
+    if metrics is None:
+        return record.once("head table", lambda: _head_table(record, METRICS)).copy()
+    return _head_table(record, tuple(metrics))
+
+
+def _head_table(record: AttentionRecord, metrics: Sequence[Metric]) -> pd.DataFrame:
+    needs = needs_of(metrics)
+    values = [(entry.site, evaluate(entry.reduce(needs), metrics)) for entry in record.entries]
     return table_of(values, text=0)
 
 

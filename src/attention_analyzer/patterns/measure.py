@@ -67,6 +67,12 @@ def corrected_for(strength: Tensor, control: Tensor) -> Tensor:
 
 def measure_record(record: AttentionRecord, patterns: Sequence[Pattern] = PATTERNS) -> list[tuple[Site, Strengths]]:
     """Strengths and controls of every site, one pass each, in memory linear in the text."""
+    if patterns is PATTERNS:
+        return list(record.once("pattern strengths", lambda: _measured(record, patterns)))
+    return _measured(record, patterns)
+
+
+def _measured(record: AttentionRecord, patterns: Sequence[Pattern]) -> list[tuple[Site, Strengths]]:
     found = []
     for entry in record.entries:
         frame = frame_of(entry.queries, entry.keys, entry.diagonal)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.streaming import Measured, measured
@@ -22,27 +25,36 @@ def pattern_table(record: AttentionRecord, patterns: Sequence[Pattern] = PATTERN
         ``threshold``; ``shows``, whether the corrected strength reaches it in this text; ``which`` (the offset, or the
         tokens of a stripe). One text is no proof of what a head does: :func:`.labels.label_heads` looks at several.
     """
-    sites = [_site_table(found) for found in measured(record, patterns)]
-    return pd.concat(sites, ignore_index=True)
+    sites = [_columns(found) for found in measured(record, patterns)]
+    table = pd.DataFrame({name: np.concatenate([columns[name] for columns in sites]) for name in sites[0]})
+    return table.dropna(subset="strength", ignore_index=True)
 
 
-def _site_table(found: Measured) -> pd.DataFrame:
+def _columns(found: Measured) -> dict[str, NDArray[Any]]:
+    """A site's rows: head by head, within a head in the order of the patterns."""
     strengths, site = found.strengths.of_text(0), found.site
-    frames = []
-    for index, pattern in enumerate(strengths.patterns):
-        corrected = strengths.corrected[index].numpy()
-        places = strengths.places.get(pattern.name)
-        which = [""] * site.heads if places is None else [said(pattern, row, found.keys[0]) for row in places.tolist()]
-        frames.append(
-            pd.DataFrame(
-                {"stack": site.stack, "kind": site.kind, "layer": site.layer, "head": range(site.heads)}
-                | {"pattern": pattern.name, "strength": strengths.strength[index], "chance": strengths.chance[index]}
-                | {"position": strengths.position[index], "corrected": corrected, "threshold": pattern.threshold}
-                | {"shows": corrected >= pattern.threshold, "which": which}
-            )
-        )
-    known = pd.concat(frames, ignore_index=True).dropna(subset="strength")
-    return known.sort_values("head", kind="stable", ignore_index=True)
+    size = len(strengths.patterns)
+    which = np.full((size, site.heads), "", dtype=object)
+    for number, pattern in enumerate(strengths.patterns):
+        if pattern.name in strengths.places:
+            which[number] = [said(pattern, row, found.keys[0]) for row in strengths.places[pattern.name].tolist()]
+    thresholds = np.array([pattern.threshold for pattern in strengths.patterns])
+    corrected = strengths.corrected.numpy()
+    rows = size * site.heads
+    return {
+        "stack": np.full(rows, site.stack, dtype=object),
+        "kind": np.full(rows, str(site.kind), dtype=object),
+        "layer": np.full(rows, site.layer),
+        "head": np.repeat(np.arange(site.heads), size),
+        "pattern": np.tile(np.array([pattern.name for pattern in strengths.patterns], dtype=object), site.heads),
+        "strength": strengths.strength.numpy().T.ravel(),
+        "chance": strengths.chance.numpy().T.ravel(),
+        "position": strengths.position.numpy().T.ravel(),
+        "corrected": corrected.T.ravel(),
+        "threshold": np.tile(thresholds, site.heads),
+        "shows": (corrected >= thresholds[:, None]).T.ravel(),
+        "which": which.T.ravel(),
+    }
 
 
 def said(pattern: Pattern, places: Sequence[int], keys: Tokens) -> str:

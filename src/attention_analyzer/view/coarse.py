@@ -6,6 +6,7 @@ over the queries. Rows still sum to one, a diagonal stays a diagonal and a sink 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +18,8 @@ from attention_analyzer.weights.base import AttentionWeights
 #: Bins on the longer sides of a picture, and the queries of each bin that are read: cost stays linear in the text.
 BINS = 40
 QUERIES_PER_BIN = 16
+#: Most queries that are read together.
+MOST_ROWS = 128
 
 
 @dataclass(frozen=True)
@@ -46,22 +49,42 @@ def coarse(weights: AttentionWeights) -> Coarse:
     heads, queries, keys = weights.shape
     query_edges = bin_edges(queries, min(BINS, queries))
     key_edges = bin_edges(keys, min(BINS, keys))
+    bin_of_key = _membership(np.repeat(np.arange(len(key_edges) - 1), np.diff(key_edges)), len(key_edges) - 1)
     pictures = torch.zeros(heads, len(query_edges) - 1, len(key_edges) - 1)
     received = torch.zeros(heads, keys)
     seen = torch.zeros(keys)
     read = 0
-    for index, (start, stop) in enumerate(pairwise(query_edges)):
-        count = min(QUERIES_PER_BIN, stop - start)
-        first = int(start + (stop - start - count) // 2)
-        tile = weights[:, first : first + int(count)].float().cpu()
-        sums = torch.nn.functional.pad(tile.mean(1).cumsum(-1), (1, 0))
-        pictures[:, index] = sums[:, key_edges[1:]] - sums[:, key_edges[:-1]]
-        received += tile.sum(1)
-        seen += (tile > 0).any(0).sum(0)
-        read += int(count)
+    for rows, numbers in _runs(query_edges):
+        tile = weights.tile(0, slice(0, heads), rows).float().cpu()
+        bin_of_query = _membership(numbers, len(query_edges) - 1)
+        sums = bin_of_query.T @ tile
+        pictures += sums @ bin_of_key / bin_of_query.sum(0).clamp(min=1)[:, None]
+        received += sums.sum(1)
+        cells = weights.visibility.seen(rows, slice(0, keys), slice(0, 1), torch.device("cpu"))
+        seen += len(numbers) if cells is None else cells[0].any(0).expand(len(numbers), -1).sum(0)
+        read += len(numbers)
     return Coarse(
-        pictures.clamp(min=0).numpy(),
+        pictures.numpy(),
         (received / seen.clamp(min=1)).numpy(),
         (seen / read).numpy(),
         sampled=read < queries,
     )
+
+
+def _runs(edges: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Runs of queries that are read together, and the bin of each query; of a large bin only its middle is read."""
+    first, numbers = 0, np.zeros(0, int)
+    for number, (start, stop) in enumerate(pairwise(edges.tolist())):
+        count = min(QUERIES_PER_BIN, stop - start)
+        begin = start + (stop - start - count) // 2
+        if len(numbers) and (begin != first + len(numbers) or len(numbers) + count > MOST_ROWS):
+            yield slice(first, first + len(numbers)), numbers
+            numbers = np.zeros(0, int)
+        first = first if len(numbers) else begin
+        numbers = np.append(numbers, np.full(count, number))
+    yield slice(first, first + len(numbers)), numbers
+
+
+def _membership(numbers: np.ndarray, bins: int) -> torch.Tensor:
+    """float32 ``[position, bin]``: one where the position is in the bin, so that sums over bins are a product."""
+    return torch.nn.functional.one_hot(torch.from_numpy(numbers), bins).float()

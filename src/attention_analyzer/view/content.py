@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,7 @@ def payload_parts(
     annotations: Annotations | None = None,
     state: Mapping[str, Any] | None = None,
     queries_and_keys: bool | None = None,
+    deflate: bool = True,
     title: str = "",
 ) -> list[bytes]:
     """The payload of a record, in pieces: header first, then every block.
@@ -54,25 +57,32 @@ def payload_parts(
         state: what the page shows first; a state that the page gave out.
         queries_and_keys: True stores queries and keys wherever there are any (the Query–key view needs them), False
             only where weights would be larger; None also where they are small.
+        deflate: whether to compress; False is faster where the bytes stay on this machine.
 
     Raises:
         InputError: a record without tokens, or annotations that do not fit.
     """
-    writer = PayloadWriter()
+    writer = PayloadWriter(deflate)
     records = [record] if other is None else [record, other]
     contents = [
         _record_content(part, writer, queries_and_keys, annotations if part is record else None) for part in records
     ]
-    space = files("attention_analyzer.view") / "static" / "space.js"
     header = {
         "format": FORMAT,
         "title": title or page_title(record, other),
         "records": contents,
         "alignments": [] if other is None else _alignments(record, other),
-        "assets": {"space": writer.add_bytes(space.read_bytes())},
+        "assets": {"space": writer.add_deflated(*_space())},
         "state": dict(state or {}),
     }
     return writer.parts(header)
+
+
+@cache
+def _space() -> tuple[bytes, int]:
+    """The program of the 3D view, deflated, and its size."""
+    program = (files("attention_analyzer.view") / "static" / "space.js").read_bytes()
+    return zlib.compress(program, 9), len(program)
 
 
 def payload(record: AttentionRecord, other: AttentionRecord | None = None, **options: Any) -> bytes:

@@ -91,7 +91,7 @@ def alike_groups(pictures: Sequence[np.ndarray], places: Sequence[tuple[int, int
 
 def picture_distances(pictures: np.ndarray) -> np.ndarray:
     """``[head, head]``: square root of the rows' mean Jensen-Shannon divergence (base 2)."""
-    filled = pictures.clip(1e-9).astype(np.float64)
+    filled = pictures.clip(1e-9).astype(np.float32)
     filled /= filled.sum(-1, keepdims=True)
     entropy = -(filled * np.log2(filled)).sum(-1)
     found = np.zeros((len(filled), len(filled)))

@@ -23,8 +23,10 @@ from attention_analyzer.weights.visibility import Visibility
 CODES_DEFLATE_TO, HALVES_DEFLATE_TO = 0.75, 0.87
 #: Up to this many weights of a site are stored in two bytes, nearly exactly.
 FEW_WEIGHTS = 50_000
-#: Largest error a shown weight may have from half precision, by itself and of the whole, and rows tried per site.
-RELATIVE, ABSOLUTE, ROWS_TRIED = 5e-3, 5e-4, 24
+#: Largest error a shown weight may have from half precision, by itself and of the whole.
+RELATIVE, ABSOLUTE = 5e-3, 5e-4
+#: Runs of rows tried per site, and the rows of each.
+RUNS_TRIED, ROWS_AT_ONCE = 6, 4
 
 
 def can_be_scores(weights: AttentionWeights) -> bool:
@@ -113,7 +115,8 @@ def _halves_are_enough(weights: QueryKeyWeights, query: np.ndarray, key: np.ndar
     halves = [torch.from_numpy(part.astype(np.float16).astype(np.float32)) for part in (query, key)]
     if not all(bool(half.isfinite().all()) for half in halves):
         return False
-    rows = np.unique(np.linspace(0, weights.queries - 1, min(ROWS_TRIED, weights.queries)).astype(int))
+    last = max(weights.queries - ROWS_AT_ONCE, 0)
+    rows = np.unique(np.linspace(0, last, RUNS_TRIED).astype(int))
     source = weights.source
     rounded = ScoreSource(
         query=halves[0][None],
@@ -125,7 +128,7 @@ def _halves_are_enough(weights: QueryKeyWeights, query: np.ndarray, key: np.ndar
         sinks=None if source.sinks is None else source.sinks.float(),
     )
     for row in rows:
-        run = slice(int(row), int(row) + 1)
+        run = slice(int(row), min(int(row) + ROWS_AT_ONCE, weights.queries))
         exact = weights[:, run].float()
         shown = rounded.tile(0, slice(0, weights.heads), run)
         if bool(((shown - exact).abs() > torch.clamp(RELATIVE * exact, min=ABSOLUTE)).any()):

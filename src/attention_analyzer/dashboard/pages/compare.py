@@ -129,7 +129,7 @@ def _payload(key: tuple[str, ...], _found: Comparison) -> bytes:  # noqa: ARG001
     """Both records for the viewer."""
     from attention_analyzer.view.content import payload
 
-    return payload(*_found.records)
+    return payload(*_found.records, deflate=False)
 
 
 def _lines(given: str) -> list[str]:
