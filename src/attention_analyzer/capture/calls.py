@@ -116,7 +116,7 @@ def _sample(source: ScoreSource, valid: Tensor | None) -> list[tuple[int, list[i
     counts = source.visibility.counts(source.device).amin(1).expand(source.batch, -1)
     for text in sorted({0, source.batch - 1}):
         good = counts[text] > 0
-        if valid is not None and valid.shape[1] == good.shape[0]:
+        if valid is not None and valid.shape == counts.shape:
             good = good & valid[text].to(good.device)
         rows = good.nonzero()[:, 0]
         if len(rows):
