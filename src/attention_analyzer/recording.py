@@ -21,7 +21,7 @@ from attention_analyzer.capture.naming import CallPlace
 from attention_analyzer.errors import InputError, ModelError, TooLongError, UnsupportedModelError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.record import AttentionRecord, SiteRecord
-from attention_analyzer.site import Kind, Site
+from attention_analyzer.site import Kind, Site, tower_of
 from attention_analyzer.text.tokenization import Pair, tokenize, tokens_of_ids
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
@@ -64,7 +64,7 @@ class Prepared:
 
     def axes(self, stack: str, kind: Kind) -> tuple[tuple[Tokens, ...], tuple[Tokens, ...]]:
         """Per text, the tokens of a site's queries and keys."""
-        if self.target is None or (stack != "decoder" and kind == "self"):
+        if self.target is None or (tower_of(stack) != "decoder" and kind == "self"):
             return self.source, self.source
         return self.target, self.target if kind == "self" else self.source
 
@@ -336,12 +336,12 @@ def _assemble(loaded: LoadedModel, entries: list[SiteRecord], forward: CapturedF
 
 def _named_axis(named: Mapping[str, Tokens], site: Site, size: int, side: int) -> Tokens:
     """Tokens of one axis in a record of processor inputs."""
-    in_decoder = site.stack == "decoder" and (side == 0 or site.kind == "self")
+    in_decoder = site.tower == "decoder" and (side == 0 or site.kind == "self")
     order = ("decoder_input_ids", "input_ids") if in_decoder else ("input_ids",)
     for name in order:
-        if name in named and len(named[name]) == size and site.stack in ("encoder", "decoder"):
+        if name in named and len(named[name]) == size and site.tower in ("encoder", "decoder"):
             return named[name]
-    return Tokens.grid(size) if site.stack == "vision" else Tokens.positions(size)
+    return Tokens.grid(size) if site.tower == "vision" else Tokens.positions(size)
 
 
 def _tokens_of(loaded: LoadedModel, ids: Tensor) -> Tokens:

@@ -50,11 +50,12 @@ class CannotBuildError(Exception):
 
 @dataclass
 class Built:
-    """A model that ran, and the inputs it ran with."""
+    """A model that ran, the inputs it ran with, and the attention implementation that others are compared with."""
 
     model: nn.Module
     inputs: Mapping[str, Any]
     step: int
+    backend: str = "eager"
 
 
 def build(model_type: str) -> Built:
@@ -90,13 +91,13 @@ def _at_step(config_class: type, model_class: Any, recipe: Recipe, step: Step, n
     if recipe.after:
         recipe.after(config)
     with torch.device("meta"):
-        size = sum(p.numel() for p in model_class._from_config(config, attn_implementation="eager").parameters())
+        size = sum(p.numel() for p in model_class._from_config(config, attn_implementation=recipe.backend).parameters())
     if size > MOST_PARAMETERS:
         raise CannotBuildError(f"{size / 1e6:.0f} million parameters")
     torch.manual_seed(1)
-    model = model_class._from_config(config, attn_implementation="eager").eval()
+    model = model_class._from_config(config, attn_implementation=recipe.backend).eval()
     enliven(model)
-    return Built(model, _inputs(model, recipe), number)
+    return Built(model, _inputs(model, recipe), number, recipe.backend)
 
 
 def _inputs(model: nn.Module, recipe: Recipe) -> Mapping[str, Any]:
@@ -170,7 +171,8 @@ def enliven(model: nn.Module) -> None:
             if not parameter.is_floating_point() or not parameter.numel():
                 continue
             if parameter.dim() >= 2:
-                spread = parameter[0].numel() ** -0.5 if "embed" not in name else 0.5
+                table = "embed" in name and "time_mlp" not in name  # layers, though they embed the time
+                spread = 0.5 if table else parameter[0].numel() ** -0.5
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
             elif "sink" in name or name.endswith("_gate"):  # Mllama's are closed at first
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))

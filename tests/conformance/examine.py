@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attention_analyzer.capture.proof import Proof, prove, row_error, run_alone, same_bits
 from attention_analyzer.errors import AttentionAnalyzerError, TooLongError, UnsupportedModelError
-from tests.conformance.build import CannotBuildError, NoModelError, NotHereError, build, told
+from tests.conformance.build import Built, CannotBuildError, NoModelError, NotHereError, build, told
 from tests.conformance.finding import Disagreement, Finding
 from tests.conformance.metrics import metrics_error
 from tests.conformance.steps import with_cache
@@ -32,8 +34,10 @@ def examine(model_type: str) -> Finding:
         built = build(model_type)
         finding.model, finding.step = type(built.model).__name__, built.step
         # Flex attention is compiled anew for every type, which takes half a minute; as written it does the same.
-        with torch.compiler.set_stance("force_eager"):
-            _examine(built.model, built.inputs, finding)
+        # And where there is no eager attention, torch's own is to show the witness its softmax.
+        plain = sdpa_kernel(SDPBackend.MATH) if built.backend == "sdpa" else nullcontext()
+        with torch.compiler.set_stance("force_eager"), plain:
+            _examine(built, finding)
     except NoModelError as error:
         finding.state, finding.reason = "part", str(error)
     except (NotHereError, ImportError) as error:
@@ -51,25 +55,27 @@ def examine(model_type: str) -> Finding:
     return finding
 
 
-def _examine(model: nn.Module, inputs: Mapping[str, Any], finding: Finding) -> None:
+def _examine(built: Built, finding: Finding) -> None:
+    model, inputs, plain = built.model, built.inputs, built.backend
+    _switch(model, plain, plain)  # parts that the model makes for itself (RAG's generator), too
     exact = True
     paddings = _paddings(model, inputs)
     for padding, padded, valid in paddings:
         witness = overheard(model, padded, valid)
-        eager = run_alone(model, padded)
-        for backend in BACKENDS:
+        alone = run_alone(model, padded)
+        for backend in BACKENDS[BACKENDS.index(plain) :]:
             if backend == "flex_attention" and padding != paddings[-1][0]:
                 continue  # it is slow, and reads every mask by the same function
-            if not _switch(model, backend):
+            if not _switch(model, backend, plain):
                 continue
             try:
-                found, heard = _under(model, backend, padded, valid, eager)
+                found, heard = _under(model, padded, valid, alone, again=backend != plain)
                 if padding == "none":
                     _note(prove(model, padded), finding)
                 finding.deviation = max(finding.deviation, heard.deviation)
                 exact = exact and heard.exact
                 if found == "agrees":
-                    tolerance = TOLERANCE if backend == "eager" else TOLERANCE_ACROSS
+                    tolerance = TOLERANCE if backend == plain else TOLERANCE_ACROSS
                     error = compare(heard.calls, witness, valid, tolerance)
                     finding.weights_error = max(finding.weights_error, error)
                 _metrics(heard, valid, finding)
@@ -80,7 +86,7 @@ def _examine(model: nn.Module, inputs: Mapping[str, Any], finding: Finding) -> N
             except (AttentionAnalyzerError, Disagreement) as error:
                 raise type(error)(f"{backend}, padding {padding}: {error}") from error
             finally:
-                _switch(model, "eager")
+                _switch(model, plain, plain)
             if finding.backends.get(backend, "agrees") == "agrees":
                 finding.backends[backend] = found
         finding.paddings.append(padding)
@@ -94,19 +100,24 @@ class _DoesNotRun(Exception):
 
 
 def _under(
-    model: nn.Module, backend: str, inputs: Mapping[str, Any], valid: Tensor | None, eager: Any
+    model: nn.Module, inputs: Mapping[str, Any], valid: Tensor | None, plain: Any, again: bool
 ) -> tuple[str, Heard]:
-    """Listen under a backend, and say whether eager weights can be a witness of what was heard."""
+    """Listen under a backend, and say whether eager weights can be a witness of what was heard.
+
+    Args:
+        plain: the outputs under eager attention.
+        again: whether this is another backend.
+    """
     try:
-        alone = eager if backend == "eager" else run_alone(model, inputs)
+        alone = run_alone(model, inputs) if again else plain
     except Exception as error:  # not ours: nobody listens
         raise _DoesNotRun from error
     heard = hear(model, inputs, valid)
     if not same_bits(alone, heard.outputs):
         raise Disagreement("the outputs differ with and without listening")
-    if not finite(eager):
+    if not finite(plain):
         return "the model itself computes NaN", heard
-    return ("agrees" if alike(eager, alone, valid) else "the model itself differs from eager"), heard
+    return ("agrees" if alike(plain, alone, valid) else "the model itself differs from eager"), heard
 
 
 def _metrics(heard: Heard, valid: Tensor | None, finding: Finding) -> None:
@@ -162,12 +173,12 @@ def _paddings(model: nn.Module, inputs: Mapping[str, Any]) -> list[tuple[str, Ma
     return found
 
 
-def _switch(model: nn.Module, backend: str) -> bool:
+def _switch(model: nn.Module, backend: str, plain: str) -> bool:
     """Switch the whole model; False if it does not take the backend."""
     try:
         model.set_attn_implementation(backend)
     except (ValueError, ImportError, NotImplementedError):
-        model.set_attn_implementation("eager")
-        return backend == "eager"
+        model.set_attn_implementation(plain)
+        return backend == plain
     names = {getattr(getattr(m, "config", None), "_attn_implementation", None) for m in model.modules()}
-    return backend in names or backend == "eager"
+    return backend in names or backend == plain

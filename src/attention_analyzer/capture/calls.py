@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -125,17 +126,22 @@ def _sample(source: ScoreSource, valid: Tensor | None) -> list[tuple[int, list[i
     return chosen
 
 
+def chunk_of(source: ScoreSource) -> tuple[Any, ...] | None:
+    """What chunks of one attention have in common; None for a call that is no chunk.
+
+    All tokens of a chunk see each other, within segments.
+    """
+    if source.bias is not None or not replace(source.visibility, segments=None).is_everything:
+        return None
+    return source.batch, source.heads, source.key.shape[1], source.scaling, source.softcap
+
+
 def merge_chunks(sources: list[ScoreSource]) -> ScoreSource:
     """Chunks that a module attended to in several calls, as one call ``[batch, head, ..]`` in which they do not mix.
 
     (Qwen2.5-VL's vision tower calls once for each image or window.)
     """
     first = sources[0]
-    if not all(_is_chunk(source, first) for source in sources):
-        raise UnsupportedModelError(
-            "A module attended several times in one forward, with masks or to different batches; such calls cannot be "
-            "told apart."
-        )
     query = torch.cat([s.query for s in sources], dim=2)
     key = torch.cat([s.key for s in sources], dim=2)
     visibility = Visibility(query.shape[2], key.shape[2], segments=_segments_in_a_row(sources))
@@ -143,16 +149,6 @@ def merge_chunks(sources: list[ScoreSource]) -> ScoreSource:
     if sinks is not None and sinks.dim() == 3:  # one a query
         sinks = torch.cat([s.sinks for s in sources if s.sinks is not None], dim=2)
     return ScoreSource(query, key, first.scaling, visibility, softcap=first.softcap, sinks=sinks)
-
-
-def _is_chunk(source: ScoreSource, first: ScoreSource) -> bool:
-    """Whether a call differs from the first one in its tokens only, all of which see each other within segments."""
-    return (
-        source.batch == first.batch
-        and source.bias is None
-        and replace(source.visibility, segments=None).is_everything
-        and (source.scaling, source.softcap) == (first.scaling, first.softcap)
-    )
 
 
 def _segments_in_a_row(sources: list[ScoreSource]) -> tuple[Tensor, Tensor]:

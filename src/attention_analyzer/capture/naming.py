@@ -7,7 +7,7 @@ no layer number, or one module serves many layers (ALBERT), the order of the cal
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -27,11 +27,18 @@ _STACKS = (
 
 @dataclass(frozen=True)
 class CallPlace:
-    """One call's place before layers are numbered."""
+    """One call's place before layers are numbered.
+
+    Attributes:
+        attention: what calls of one module that are parts of one attention have in common.
+        again: whether the attention is that of the call before, applied to other values.
+    """
 
     module: nn.Module
     path: str
     causal: bool
+    attention: Hashable = None
+    again: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -62,7 +69,10 @@ class CallPlace:
 
 
 def number_layers(places: Sequence[CallPlace], depths: frozenset[int]) -> list[tuple[str, Kind, int]]:
-    """``(stack, kind, layer)`` of each call, in order; calls that share all three are chunks of one site.
+    """``(stack, kind, layer)`` of each call, in order; calls that share all three are parts of one site.
+
+    A module may attend anew in one forward: each way between two images, each step of a diffusion. What it does the
+    second time is a site of its own, in a stack whose name ends in the number of the time ("encoder-2").
 
     Args:
         places: the calls of one forward, in order.
@@ -79,7 +89,19 @@ def number_layers(places: Sequence[CallPlace], depths: frozenset[int]) -> list[t
         layers = _layers([places[index] for index in calls], depths)
         for index, layer in zip(calls, layers, strict=True):
             result[index] = (stack, kind, layer)
-    return [place for place in result if place is not None]
+    return _times_apart(places, [place for place in result if place is not None])
+
+
+def _times_apart(places: Sequence[CallPlace], numbered: Sequence[tuple[str, Kind, int]]) -> list[tuple[str, Kind, int]]:
+    times: dict[tuple[str, Kind, int], list[Hashable]] = {}
+    result = []
+    for place, (stack, kind, layer) in zip(places, numbered, strict=True):
+        known = times.setdefault((stack, kind, layer), [])
+        if place.attention not in known:
+            known.append(place.attention)
+        time = 1 + known.index(place.attention)
+        result.append((stack if time == 1 else f"{stack}-{time}", kind, layer))
+    return result
 
 
 def _layers(places: list[CallPlace], depths: frozenset[int]) -> list[int]:

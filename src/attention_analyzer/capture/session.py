@@ -6,23 +6,23 @@ Two modes share one code path. *Recording* keeps queries and keys, so that anyth
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from attention_analyzer.capture.calls import merge_chunks, score_source, verify
+from attention_analyzer.capture.calls import chunk_of, merge_chunks, score_source, verify
 from attention_analyzer.capture.handed import dense_weights
 from attention_analyzer.capture.masks import MaskReader
 from attention_analyzer.capture.naming import CallPlace, declared_depths, number_layers
 from attention_analyzer.capture.overhear import Watch, overhearing
 from attention_analyzer.capture.tap import AttentionCall, tap
 from attention_analyzer.capture.windows import unfold_source, unfold_weights
-from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
@@ -56,6 +56,7 @@ class Capture(Generic[Result]):
     _reader: MaskReader = field(default_factory=MaskReader)
     _places: list[tuple[CallPlace, int]] = field(default_factory=list)
     _results: list[Result] = field(default_factory=list)
+    _last: tuple[nn.Module, tuple[Any, ...]] | None = None
 
     def before(self, call: AttentionCall) -> AttentionCall:
         return call
@@ -81,14 +82,28 @@ class Capture(Generic[Result]):
             if self.check and not (call.module.training and call.options.get("dropout")):
                 self.deviation = max(self.deviation, verify(call, source, output, self.valid))
             weights = QueryKeyWeights(unfold_source(source, self.batch))
-            self._keep(CallPlace(call.module, call.name, self._is_causal(call.module, source.visibility)), weights)
+            again = self._again(call.module, (call.query, call.key, call.mask), operator.is_)
+            place = self._place(call.module, call.name, source.visibility, again, chunk_of(weights.source))
+            self._keep(place, weights)
 
     def overheard_weights(self, module: nn.Module, name: str, weights: Tensor) -> None:
         with torch.no_grad():
             stored = dense_weights(module, name, weights, self.batch, self.valid)
             self.exact = False
-            place = CallPlace(module, name, self._is_causal(module, stored.seen))
-            self._keep(place, unfold_weights(stored, self.batch))
+            again = self._again(module, (weights,), torch.equal)
+            self._keep(self._place(module, name, stored.seen, again), unfold_weights(stored, self.batch))
+
+    def _again(self, module: nn.Module, made_of: tuple[Any, ...], same: Callable[[Any, Any], bool]) -> bool:
+        """Whether a module applies the attention of the last call to other values (DiffLlama, LiLT)."""
+        last, self._last = self._last, (module, made_of)
+        return last is not None and last[0] is module and all(map(same, made_of, last[1]))
+
+    def _place(
+        self, module: nn.Module, name: str, seen: Visibility, again: bool, chunk: tuple[Any, ...] | None = None
+    ) -> CallPlace:
+        """Where a call was made. Chunks of a module are parts of one attention, and so is one that is applied again."""
+        attention = self._places[-1][0].attention if again else chunk or len(self._places)
+        return CallPlace(module, name, self._is_causal(module, seen), attention, again)
 
     def _is_causal(self, module: nn.Module, seen: Visibility) -> bool:
         """Whether queries see only what came before; the last one sees everything, so of it the module is asked."""
@@ -113,17 +128,22 @@ class Capture(Generic[Result]):
     def calls(self) -> int:
         return len(self._results)
 
+    def result(self, index: int) -> Result:
+        """What a call left."""
+        return self._results[index]
+
     def captured(self) -> list[tuple[Site, list[Result]]]:
-        """Sites in the order of their first call, each with what its calls left (more than one only for chunks)."""
+        """Sites in the order of their first call, each with what its calls left (more than one only for parts)."""
+        return [(site, [self.result(index) for index in calls]) for site, calls in self.sites()]
+
+    def sites(self) -> list[tuple[Site, list[int]]]:
+        """Sites in the order of their first call, each with the numbers of its calls."""
         config = getattr(self.model, "config", None)
         depths = declared_depths(config) if config is not None else frozenset()
-        numbered = number_layers([place for place, _ in self._places], depths)
-        sites: dict[tuple[str, str, int], tuple[Site, list[Result]]] = {}
-        for (place, heads), key, result in zip(self._places, numbered, self._results, strict=True):
-            stack, kind, layer = key
-            if key not in sites:
-                sites[key] = (Site(stack, kind, layer, heads, place.path), [])
-            sites[key][1].append(result)
+        sites: dict[tuple[str, str, int], tuple[Site, list[int]]] = {}
+        for index, key in enumerate(number_layers(self.places, depths)):
+            place, heads = self._places[index]
+            sites.setdefault(key, (Site(*key, heads, place.path), []))[1].append(index)
         return list(sites.values())
 
 
@@ -143,30 +163,14 @@ def listening(capture: Capture[Result], *, outside: bool = True) -> Iterator[Cap
 
 
 def recorded_sites(capture: Capture[AttentionWeights]) -> list[tuple[Site, AttentionWeights]]:
-    """Sites and weights of a recording; chunks of one site are put together.
-
-    Raises:
-        UnsupportedModelError: chunks that cannot be put together.
-    """
-    result = []
-    for site, parts in capture.captured():
-        if len(parts) > 1:
-            result.append((site, _together(site, parts)))
-        else:
-            result.append((site, parts[0]))
-    return result
+    """Sites and weights of a recording; chunks of one site are put together."""
+    places = capture.places
+    return [
+        (site, _together([capture.result(index) for index in calls if index == calls[0] or not places[index].again]))
+        for site, calls in capture.sites()
+    ]
 
 
-def _together(site: Site, parts: list[AttentionWeights]) -> AttentionWeights:
+def _together(parts: list[AttentionWeights]) -> AttentionWeights:
     sources = [part.source for part in parts if isinstance(part, QueryKeyWeights)]
-    if len(sources) < len(parts):
-        raise UnsupportedModelError(
-            f"{site.module} attended {len(parts)} times in one forward; which is which is unknown."
-        )
-    first = sources[0]
-    if all(torch.equal(first.query, other.query) and torch.equal(first.key, other.key) for other in sources[1:]):
-        return parts[0]  # one attention, applied to several parts of the values (DiffLlama)
-    try:
-        return QueryKeyWeights(merge_chunks(sources))
-    except UnsupportedModelError as error:
-        raise UnsupportedModelError(f"{site.module}: {error}") from None
+    return QueryKeyWeights(merge_chunks(sources)) if len(sources) > 1 else parts[0]

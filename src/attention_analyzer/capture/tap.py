@@ -1,9 +1,10 @@
 """The tap: the one place where a running model is listened to.
 
-transformers asks ``AttentionInterface.get_interface`` for the attention function at every call. While a tap is open,
-what it returns is wrapped: the listener sees the arguments and the real function's output, and the real function is
-called with exactly the arguments it would have had. No attention implementation is switched, no name is registered and
-nothing is left on the model, so outputs are bit-identical with and without a tap.
+transformers asks ``AttentionInterface.get_interface`` for the attention function at every call; a few models look it up
+by its name (``AttentionInterface.__getitem__``), as that method itself does. While a tap is open, what they get is
+wrapped: the listener sees the arguments and the real function's output, and the real function is called with exactly
+the arguments it would have had. No attention implementation is switched, no name is registered and nothing is left on
+the model, so outputs are bit-identical with and without a tap.
 
 A wrapper does nothing unless a tap is open *in this context* (threads do not see each other's) and the module belongs
 to the tapped model.
@@ -71,6 +72,7 @@ _open_taps: ContextVar[tuple[_OpenTap, ...]] = ContextVar("attention_analyzer_ta
 _installed = 0
 _install_lock = threading.Lock()
 _original_get_interface = AttentionInterface.get_interface
+_look_up = AttentionInterface.__getitem__
 
 
 @contextmanager
@@ -91,6 +93,7 @@ def _install() -> None:
     with _install_lock:
         if _installed == 0:
             AttentionInterface.get_interface = _listening_get_interface
+            AttentionInterface.__getitem__ = _listening_look_up
         _installed += 1
 
 
@@ -100,6 +103,7 @@ def _uninstall() -> None:
         _installed -= 1
         if _installed == 0:
             AttentionInterface.get_interface = _original_get_interface
+            del AttentionInterface.__getitem__
 
 
 def _listening_get_interface(
@@ -107,7 +111,14 @@ def _listening_get_interface(
 ) -> Callable[..., Any]:
     function = _original_get_interface(self, attn_implementation, default)
     taps = _open_taps.get()
-    return _wrap(function, attn_implementation or "eager", taps) if taps else function
+    # Functions that have a name were looked up by it, and are wrapped by now.
+    return _wrap(function, attn_implementation or "eager", taps) if taps and function is default else function
+
+
+def _listening_look_up(self: AttentionInterface, name: str) -> Callable[..., Any]:
+    function = _look_up(self, name)
+    taps = _open_taps.get()
+    return _wrap(function, name, taps) if taps else function
 
 
 def _wrap(function: Callable[..., Any], backend: str, taps: tuple[_OpenTap, ...]) -> Callable[..., Any]:

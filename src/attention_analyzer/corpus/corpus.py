@@ -130,7 +130,7 @@ class Corpus:
         for row in table.itertuples(index=False):
             text, site = kept[row.text], site_of[row.number]
             crosses = site.kind == "cross" and bool(text.others)
-            of_target = text.others if text.others and site.stack == "decoder" else text.pieces
+            of_target = text.others if text.others and site.tower == "decoder" else text.pieces
             for side, shown in (("query", of_target), ("key", text.pieces if crosses else of_target)):
                 at = getattr(row, side)
                 pieces[side].append(None if at != at else shown[int(at)])  # noqa: PLR0124 (NaN is not itself)

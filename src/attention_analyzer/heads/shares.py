@@ -132,7 +132,7 @@ def _split(entry: SiteRecord, rows: slice, edges: Edges | None) -> Sequence[Tens
 def _sinks(entry: SiteRecord) -> Tensor:
     """bool ``[key]``."""
     sinks = torch.tensor(entry.keys.is_special, dtype=torch.bool)
-    if entry.site.kind == "self" and entry.site.stack == "decoder":
+    if entry.site.kind == "self" and entry.site.tower == "decoder":
         sinks[0] = True
     return sinks
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from attention_analyzer.errors import FileFormatError, InputError, SelectionError
 from attention_analyzer.models.catalog import BUNDLED
-from attention_analyzer.site import Kind
+from attention_analyzer.site import Kind, tower_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,7 +159,7 @@ class History:
 
     def tokens_for(self, stack: str, kind: Kind) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """What the queries and the keys of kept patterns show."""
-        if not self.target or (stack != "decoder" and kind == "self"):
+        if not self.target or (tower_of(stack) != "decoder" and kind == "self"):
             return self.source, self.source
         return self.target, self.target if kind == "self" else self.source
 

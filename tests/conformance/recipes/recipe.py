@@ -23,6 +23,7 @@ class Recipe:
         model: the class to test, where the auto tables name none.
         inputs: keyword arguments of the forward, from the model and what was made automatically.
         steps: which steps of the ladder to try; all by default.
+        backend: the attention implementation that others are compared with; "sdpa" where a type has no eager one.
     """
 
     why: str
@@ -31,6 +32,7 @@ class Recipe:
     model: str | None = None
     inputs: Callable[[nn.Module, dict[str, Any]], Mapping[str, Any]] | None = None
     steps: tuple[int, ...] | None = None
+    backend: str = "eager"
 
 
 def sets(**values: Any) -> Callable[[Any], None]:

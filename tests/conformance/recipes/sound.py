@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,6 +34,47 @@ def _written_codes(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
 def _sounds_in_a_row(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
     """Two spectrograms one after the other, with their lengths."""
     return {"input_features": noise(model.config.num_mel_bins, 200), "feature_lens": torch.tensor([100, 100])}
+
+
+def _heard_twice(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
+    """A waveform, and as many frames of its spectrogram as the codec makes of it."""
+    frames, hop = 23, 320
+    bands = model.config.semantic_model_config.feature_projection_input_dim
+    return {"input_values": noise(BATCH, 1, frames * hop), "input_features": noise(BATCH, frames, bands)}
+
+
+def _few_filters(*parts: str) -> Callable[[Any], None]:
+    """Narrow convolutions, of which each stage has twice as many as the one before."""
+
+    def after(config: Any) -> None:
+        for part in [config] if not parts else [getattr(config, name) for name in parts]:
+            sets(num_filters=4, depths=[1] * 7)(part)
+
+    return after
+
+
+def _noised_mel(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
+    """Three blocks of a spectrogram that is to be denoised, its codes, and the voice that is to speak, for one text."""
+    config = model.config
+    frames = 5 * config.block_size // 2
+    return {
+        "hidden_states": noise(1, frames, config.mel_dim),
+        "condition_vector": noise(1, 31, config.mel_dim),
+        "speaker_embedding": noise(1, frames, config.enc_emb_dim),
+        "quantized_code": numbers(100, 1, frames // config.repeats),
+        "time_step": torch.tensor(0.3),
+    }
+
+
+def _spoken_codes(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
+    """Codes, and the voice that is to speak them."""
+    config = model.config.dit_config
+    return {
+        "code": numbers(100, 1, 5 * config.block_size // 4),
+        "conditioning": noise(1, config.enc_emb_dim),
+        "reference_mel": noise(1, 31, config.mel_dim),
+        "num_steps": 2,
+    }
 
 
 RECIPES: dict[str, Recipe] = {
@@ -149,6 +191,39 @@ RECIPES: dict[str, Recipe] = {
     ),
     "vibevoice_acoustic_tokenizer_encoder": Recipe(
         "one channel of sound", inputs=lambda model, made: {"hidden_states": noise(BATCH, 1, 6400)}
+    ),
+    "vibevoice_acoustic_tokenizer_decoder": Recipe(
+        "reads latents",
+        after=_few_filters(),
+        steps=(0,),
+        inputs=lambda model, made: {"hidden_states": noise(BATCH, model.config.hidden_size, 9)},
+    ),
+    "vibevoice": Recipe(
+        "thousands of filters",
+        after=_few_filters("audio_config", "semantic_model_config"),
+        steps=(0,),
+        inputs=makes(attention_mask=lambda c: torch.ones(BATCH, TOKENS, dtype=torch.long)),
+    ),
+    "vibevoice_asr": Recipe(
+        "thousands of filters",
+        after=_few_filters("acoustic_tokenizer_encoder_config", "semantic_tokenizer_encoder_config"),
+        steps=(0,),
+    ),
+    "neucodec": Recipe("hears a waveform and its spectrogram", steps=(0,), inputs=_heard_twice),
+    "xcodec2": Recipe("hears a waveform and its spectrogram", steps=(0,), inputs=_heard_twice),
+    "qwen2_5_omni_bigvgan": Recipe(
+        "reads a spectrogram",
+        after=sets(upsample_initial_channel=192),
+        steps=(0,),
+        inputs=lambda model, made: {"mel_spectrogram": noise(BATCH, 80, 11)},
+    ),
+    "qwen2_5_omni_dit": Recipe("denoises a spectrogram", steps=(0,), inputs=_noised_mel, backend="sdpa"),
+    "qwen2_5_omni_token2wav": Recipe(
+        "speaks codes",
+        after=within("bigvgan_config", upsample_initial_channel=192),
+        steps=(0,),
+        inputs=_spoken_codes,
+        backend="sdpa",
     ),
     "speecht5": Recipe(
         "without what comes before its encoder",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from tests.conformance.inputs import BATCH, TARGETS, TOKENS
 from tests.conformance.recipes.recipe import (
@@ -18,6 +19,8 @@ from tests.conformance.recipes.recipe import (
     sets,
     within,
 )
+
+_KINDS = ["sliding_attention", "full_attention"]
 
 
 def _hybrid(config: Any) -> None:
@@ -34,6 +37,74 @@ def series(past: int, ahead: int) -> dict[str, Any]:
         "past_observed_mask": torch.ones(BATCH, past),
         "future_values": noise(BATCH, ahead),
         "future_time_features": noise(BATCH, ahead, 1),
+    }
+
+
+def _drafter(kind: type) -> Any:
+    """All layers of an assistant share keys; this version only builds a model some of whose layers have their own."""
+    text = {"num_hidden_layers": 4, "num_kv_shared_layers": 4, "layer_types": _KINDS * 2}
+    return kind(text_config=text | {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0})
+
+
+def _drafts(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
+    """What another model read, and its keys and values for each kind of layer."""
+    own = {layer.self_attn.layer_type: layer.self_attn for layer in model.model.layers[:2]}
+    states = {
+        kind: (noise(BATCH, heads, TOKENS, module.head_dim), noise(BATCH, heads, TOKENS, module.head_dim))
+        for kind, module in own.items()
+        for heads in (module.k_proj.out_features // module.head_dim,)
+    }
+    return {
+        "inputs_embeds": noise(BATCH, TOKENS, 2 * model.config.backbone_hidden_size),
+        "position_ids": torch.arange(TOKENS).expand(BATCH, -1),
+        "shared_kv_states": states,
+        "output_hidden_states": True,  # or queries are left out halfway
+    }
+
+
+def _protein(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
+    """One chain of residues with two atoms each."""
+    from transformers.models.esmfold2.modeling_esmfold2 import EsmFold2AtomInputs
+
+    places = torch.arange(TOKENS).expand(BATCH, -1)
+    zeros, atoms = torch.zeros_like(places), places.repeat_interleave(2, dim=1)
+    return {
+        "token_index": places,
+        "residue_index": places,
+        **dict.fromkeys(("asym_id", "sym_id", "entity_id", "mol_type"), zeros),
+        "res_type": numbers(20, BATCH, TOKENS),
+        "token_bonds": torch.zeros(BATCH, TOKENS, TOKENS, 1),
+        "attention_mask": torch.ones(BATCH, TOKENS, dtype=torch.bool),
+        "atom_inputs": EsmFold2AtomInputs(
+            ref_pos=noise(*atoms.shape, 3),
+            ref_charge=torch.zeros(atoms.shape),
+            atom_attention_mask=torch.ones(atoms.shape, dtype=torch.bool),
+            ref_element=numbers(20, *atoms.shape),
+            ref_atom_name_chars=numbers(60, *atoms.shape, 4),
+            ref_space_uid=atoms,
+            atom_to_token=atoms,
+        ),
+        "input_ids": 4 + numbers(20, BATCH, TOKENS),
+    }
+
+
+def _narrow_atoms(config: Any) -> None:
+    """Heads as wide as a place in space needs them, and sums of parts."""
+    module = config.structure_head.diffusion_module
+    for atoms in (config.atom_encoder, module.atom_encoder):
+        sets(hidden_size=64, num_attention_heads=2, head_dim=32)(atoms)
+    module.atom_encoder.output_dim = module.hidden_size
+    config.single_inputs_size = config.atom_encoder.output_dim + 2 * config.num_res_types + 1
+    config.num_loops = 1
+
+
+def _retrieved(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
+    """Two documents a question, with their scores."""
+    return {
+        "decoder_input_ids": numbers(400, BATCH, TARGETS),
+        "context_input_ids": numbers(400, BATCH * 2, TOKENS),
+        "context_attention_mask": torch.ones(BATCH * 2, TOKENS, dtype=torch.long),
+        "doc_scores": noise(BATCH, 2),
     }
 
 
@@ -170,4 +241,20 @@ RECIPES: dict[str, Recipe] = {
     "perceiver": Recipe(
         "reads vectors", inputs=lambda model, made: {"inputs": noise(BATCH, TOKENS, model.config.d_model)}
     ),
+    "rag": Recipe("reads documents that a retriever found", after=sets(n_docs=2), inputs=_retrieved),
+    "gemma4_assistant": Recipe(
+        "drafts from another model's keys",
+        config=_drafter,
+        after=within("text_config", num_kv_shared_layers=2),
+        steps=(3,),
+        inputs=_drafts,
+    ),
+    "gemma4_unified_assistant": Recipe(
+        "drafts from another model's keys",
+        config=_drafter,
+        after=within("text_config", num_kv_shared_layers=2),
+        steps=(3,),
+        inputs=_drafts,
+    ),
+    "esmfold2": Recipe("folds a protein of atoms", after=_narrow_atoms, steps=(0,), inputs=_protein),
 }
