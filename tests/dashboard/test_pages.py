@@ -105,16 +105,24 @@ def test_files_are_read_and_bad_rows_listed(page: Page) -> None:
     assert "5 texts" in again.success[0].value
 
 
-def test_files_without_a_text_are_told(page: Page) -> None:
+def test_a_column_is_asked_for_before_anything_is_read(page: Page) -> None:
     app = page("files", model="demo-encoder")
-    upload(app, "corpus", ("numbers.csv", "a,b\n1,2\n"))
-    next(button for button in app.button if button.label.startswith("Read")).click()
-    app.run()
-    end = time.monotonic() + 60
-    while not app.error and time.monotonic() < end:
-        app.run()
-    assert "numbers.csv" in app.error[0].value
-    assert "attention" not in app.error[0].value
+    upload(app, "corpus", ("numbers.csv", "a,b\none,2\n"))
+    assert not [button for button in app.button if button.label.startswith("Read")]
+    assert app.info[-1].value == "Choose the column that holds the text."
+    app.selectbox(key="column").set_value("a").run()
+    press(app, "Read 1 file")
+    assert "1 text," in app.success[0].value
+
+
+def test_a_damaged_file_is_listed_by_its_own_name(page: Page) -> None:
+    app = page("files", model="demo-encoder")
+    upload(app, "corpus", ("broken.parquet", "this is no parquet"))
+    press(app, "Read 1 file")
+    assert "0 texts" in app.success[0].value
+    problem = app.dataframe[0].value.iloc[0]
+    assert problem["place"].startswith("broken.parquet")
+    assert "damaged" in problem["reason"]
 
 
 def test_too_many_files_are_refused(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def relations_figure(scores: Scores, most: int = 24, fewest: int = 20) -> Figure
     axes.set_xlabel("share of right answers")
     axes.set_title(f"{scores.task.capitalize()} per head", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    figure.legend(fontsize=8, frameon=False, loc="outside lower right", ncols=2)
     return figure
 
 

@@ -17,6 +17,7 @@ from attention_analyzer.dashboard.jobs import Job, jobs, wait_for
 from attention_analyzer.dashboard.kept import keep, restore
 from attention_analyzer.dashboard.sharing import analyzer_of, own_analyzer
 from attention_analyzer.dashboard.uploads import Upload, columns_of, upload_box
+from attention_analyzer.text.readers.row import USUAL_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,9 @@ def show() -> None:
         _earlier()
         return
     options = _options(upload)
+    if options is None:
+        st.info("Choose the column that holds the text.")
+        return
     parts = (name, analyzer_of(name).fingerprint, upload.digest, *sorted(options.items()))
     key = hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
 
@@ -89,10 +93,12 @@ def _earlier() -> None:
         st.info("Choose a model and drop files here: plain text, tables with a column of texts, or treebanks.")
 
 
-def _options(upload: Upload) -> dict[str, Any]:
-    """Which column holds the text, and what of a plain file is one text."""
+def _options(upload: Upload) -> dict[str, Any] | None:
+    """Which column holds the text, and what of a plain file is one text; None while the column is not known."""
     options: dict[str, Any] = {}
-    columns = list(dict.fromkeys(name for path in upload.paths for name in columns_of(path)))
+    by_file = [columns_of(path) for path in upload.paths]
+    columns = list(dict.fromkeys(name for names in by_file for name in names))
+    unclear = any(len(names) > 1 and not set(names) & set(USUAL_COLUMNS) for names in by_file)
     if columns:
         restore(COLUMN)
         if st.session_state.get(COLUMN) not in (None, *columns):
@@ -102,6 +108,7 @@ def _options(upload: Upload) -> dict[str, Any]:
         )
         keep(COLUMN, column)
         options |= {"column": column} if column else {}
+        unclear = unclear and not column
     if any(path.suffix.lower() == ".txt" for path in upload.paths):
         restore(UNIT, "line")
         unit = st.segmented_control(
@@ -109,7 +116,7 @@ def _options(upload: Upload) -> dict[str, Any]:
         )
         keep(UNIT, unit)
         options |= {"unit": unit} if unit and unit != "line" else {}
-    return options
+    return None if unclear else options
 
 
 def _results(found: Scanned) -> None:

@@ -11,6 +11,7 @@ import streamlit as st
 from attention_analyzer.dashboard.choices import model_box, within
 from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
 from attention_analyzer.dashboard.guard import plain
+from attention_analyzer.dashboard.head_table import head_table
 from attention_analyzer.dashboard.jobs import Job, jobs, wait_for
 from attention_analyzer.dashboard.kept import keep, restore
 from attention_analyzer.dashboard.sharing import analyzer_of, own_analyzer
@@ -118,7 +119,7 @@ def _results(answered: Answered, fewest: int) -> None:
         return
     if table["held_out"].notna().any():
         show_figure(lambda: relations_figure(scores, fewest=fewest), ("language", id(answered), task, fewest))
-    st.dataframe(table, hide_index=True)
+    head_table(table, "relations")
     st.subheader("The sentences behind a label")
     labels = list(dict.fromkeys(table["label"]))
     within(LABEL, labels)
