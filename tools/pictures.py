@@ -65,6 +65,7 @@ class Screen:
 def _press(name: str) -> Callable[[Page], None]:
     def press(page: Page) -> None:
         page.get_by_role("button", name=name).first.click()
+        page.get_by_test_id("stDataFrame").first.wait_for()
         _settled(page, 2000)
 
     return press
