@@ -106,10 +106,11 @@ def _bars(axes: Axes, comparison: Comparison) -> None:
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.set_xlim(left=0)
-    axes.set_xlabel("Jensen–Shannon divergence (nats)", fontsize=8, color=_FAINT)
-    unsure = "; grey: no match beyond chance" if not most["matched"].all() else ""
-    interval = ", 95 % over texts" if most["low"].notna().all() else ""
-    _finish(axes, f"what differs most{interval}{unsure}", open_frame=True)
+    said = ["lines: 95 % over texts"] if most["low"].notna().all() else []
+    said += ["grey: no match beyond chance"] if not most["matched"].all() else []
+    explained = f"\n{'; '.join(said)}" if said else ""
+    axes.set_xlabel(f"Jensen–Shannon divergence (nats){explained}", fontsize=8, color=_FAINT)
+    _finish(axes, "what differs most", open_frame=True)
 
 
 def _tokens(axes: Axes, comparison: Comparison, tokens: pd.DataFrame) -> None:
