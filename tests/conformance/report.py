@@ -53,6 +53,10 @@ of two texts (or images, sounds), as they are and with one of them padded on the
 Where a model itself gives other outputs under another implementation than under eager (some mask nothing there), or
 fails under it, eager weights are no witness: a site's own output is then the only one, and the column *implementations*
 has that name in brackets.
+
+Types that have no eager attention (Qwen 2.5 Omni's speech) are compared with torch's own, computed as a softmax and a
+product. Gemma 4's assistants cannot be built as their configuration asks, with all keys another model's, by this version
+of the library; they were examined with two layers that have keys of their own.
 """
 
 
