@@ -55,8 +55,8 @@ fails under it, eager weights are no witness: a site's own output is then the on
 has that name in brackets.
 
 Types that have no eager attention (Qwen 2.5 Omni's speech) are compared with torch's own, computed as a softmax and a
-product. Gemma 4's assistants cannot be built as their configuration asks, with all keys another model's, by this version
-of the library; they were examined with two layers that have keys of their own.
+product. Gemma 4's assistants cannot be built as their configuration asks, with all keys another model's, by this
+version of the library; they were examined with two layers that have keys of their own.
 """
 
 
