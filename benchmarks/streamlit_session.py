@@ -20,12 +20,16 @@ PATIENCE = 300
 
 
 @contextmanager
-def server(**environment: str) -> Iterator[str]:
-    """A dashboard of this checkout, listening to this machine; gives ``address:port``."""
+def server(program: str = "streamlit", **environment: str) -> Iterator[str]:
+    """A dashboard of this checkout, listening to this machine; gives ``address:port``.
+
+    Args:
+        program: the module that serves.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), f"--server.port={port}"]
+    command = [sys.executable, "-m", program, "run", str(ROOT / "app.py"), f"--server.port={port}"]
     command += ["--server.headless=true", "--server.address=127.0.0.1"]
     with subprocess.Popen(
         command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -52,7 +56,8 @@ class Session:
     """One visitor.
 
     Attributes:
-        seconds: from asking for the last run of the page until the server had sent all of it.
+        seconds: from asking for the last run of the page until the server had sent all of it; ``first_seconds``: until
+            the first box that a person can use.
         tree: the page, as :mod:`streamlit.testing` shows it.
     """
 
@@ -62,7 +67,7 @@ class Session:
         self._socket: Any = None
         self._set: dict[str, Any] = {}
         self._known: dict[str, Any] = {}
-        self.seconds = 0.0
+        self.seconds = self.first_seconds = 0.0
         self.tree: Any = None
 
     def __enter__(self) -> Self:
@@ -89,6 +94,7 @@ class Session:
         # As a browser does, say which large messages are known; the server names them instead of sending them again.
         ask.rerun_script.cached_message_hashes.extend(self._known)
         started = time.perf_counter()
+        self.first_seconds = 0.0
         self._socket.send(ask.SerializeToString())
         messages: list[Any] = []
         while True:
@@ -98,6 +104,8 @@ class Session:
             elif message.metadata.cacheable:
                 self._known[message.hash] = message
             messages.append(message)
+            if not self.first_seconds and message.delta.new_element.WhichOneof("type") == "text_area":
+                self.first_seconds = time.perf_counter() - started
             if message.WhichOneof("type") == "script_finished":
                 break
         self.seconds = time.perf_counter() - started

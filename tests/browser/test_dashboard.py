@@ -244,7 +244,8 @@ def test_narrow_and_dark(browser: Any, address: str) -> None:
 
 
 def test_a_row_leads_to_its_head(dashboard: Dashboard) -> None:
-    page = dashboard.go("heads", model="demo-decoder", question="Which heads matter?").page
+    texts = "The cat sat on the mat.\nShe saw the dog."  # of its own: what another visitor asked is known already
+    page = dashboard.go("heads", model="demo-decoder", question="Which heads matter?", texts=texts).page
     page.get_by_role("button", name="Measure").click()
     table = page.get_by_test_id("stDataFrame").first
     table.wait_for()

@@ -25,7 +25,7 @@ from attention_analyzer.record import AttentionRecord
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.view.annotations import Annotations, HeadClusters, HeadLabel, TokenTrack
 from attention_analyzer.view.content import payload
-from attention_analyzer.view.html import viewer_source
+from attention_analyzer.view.program import viewer_source
 from tests.browser.conftest import Opened
 from tests.view.records import query_key_record
 

@@ -228,7 +228,7 @@ def test_wrong_arguments(decoder: LoadedModel, encoder: LoadedModel) -> None:
 def test_progress_is_told(decoder: LoadedModel) -> None:
     seen: list[tuple[int, int]] = []
     head_importance(decoder, TEXTS, "silence", heads=["L0", "L1"], progress=lambda *done: seen.append(done))
-    assert seen == [(0, 3), (1, 3), (2, 3)]
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_pruning(decoder: LoadedModel) -> None:

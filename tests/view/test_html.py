@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.view.content import payload
-from attention_analyzer.view.html import viewer_source
 from attention_analyzer.view.payload import read_payload
+from attention_analyzer.view.program import viewer_source
 from tests.view.records import query_key_record
 
 

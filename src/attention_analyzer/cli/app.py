@@ -34,11 +34,12 @@ def app(
         "server.headless": str(not browser).lower(),
         "server.maxUploadSize": environment.get("ATTENTION_ANALYZER_LARGEST_UPLOAD", "50"),
         "server.fileWatcherType": "none",
+        "global.maxCachedMessageAge": "30",
         "runner.magicEnabled": "false",
         "browser.gatherUsageStats": "false",
         "client.showErrorDetails": "none",
         "client.toolbarMode": "minimal",
     }
-    command = [sys.executable, "-m", "streamlit", "run", f"{dashboard.__path__[0]}/start.py"]
+    command = [sys.executable, "-m", "attention_analyzer.dashboard.serve", "run", f"{dashboard.__path__[0]}/start.py"]
     command += [f"--{name}={value}" for name, value in options.items()]
     raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from attention_analyzer.record import AttentionRecord
-from attention_analyzer.view.content import payload
-from attention_analyzer.view.html import viewer_source
 from attention_analyzer.view.payload import with_state
+from attention_analyzer.view.program import viewer_source
+
+if TYPE_CHECKING:
+    from attention_analyzer.record import AttentionRecord
 
 # A line break tells Streamlit that this is a program and not the path of one.
 _COMPONENT = st.components.v2.component("attention_view", js=f"{viewer_source()}\n")
@@ -61,6 +62,8 @@ def selection_of(key: str) -> dict[str, Any]:
 
 def _payload(record: AttentionRecord, key: str, options: dict[str, Any]) -> bytes:
     """The payload of a run before, where record and options are the same."""
+    from attention_analyzer.view.content import payload
+
     place = f"_attention_view_{key}"
     known = st.session_state.get(place)
     if known is None or known[0] is not record or known[1] != options:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from attention_analyzer.view.annotations import Annotations
 from attention_analyzer.view.coarse import Coarse, coarse
 from attention_analyzer.view.head_names import alike_groups, pattern_content
 from attention_analyzer.view.payload import PayloadWriter
+from attention_analyzer.view.program import space_deflated
 from attention_analyzer.view.site_content import (
     can_be_scores,
     scores_content,
@@ -72,17 +70,10 @@ def payload_parts(
         "title": title or page_title(record, other),
         "records": contents,
         "alignments": [] if other is None else _alignments(record, other),
-        "assets": {"space": writer.add_deflated(*_space())},
+        "assets": {"space": writer.add_deflated(*space_deflated())},
         "state": dict(state or {}),
     }
     return writer.parts(header)
-
-
-@cache
-def _space() -> tuple[bytes, int]:
-    """The program of the 3D view, deflated, and its size."""
-    program = (files("attention_analyzer.view") / "static" / "space.js").read_bytes()
-    return zlib.compress(program, 9), len(program)
 
 
 def payload(record: AttentionRecord, other: AttentionRecord | None = None, **options: Any) -> bytes:

@@ -10,22 +10,15 @@ import base64
 import hashlib
 import html
 from collections.abc import Iterator
-from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.view.content import page_title, payload_parts
+from attention_analyzer.view.program import viewer_source
 
 _STYLE = "html,body{height:100%;margin:0}body{box-sizing:border-box;padding:8px}#attention-view{height:100%}"
 _META = '<meta name="color-scheme" content="light dark">'
-
-
-@lru_cache(maxsize=1)
-def viewer_source() -> str:
-    """The viewer's program, as it stands in notebooks, in Streamlit and in pages."""
-    return (files("attention_analyzer.view") / "static" / "viewer.js").read_text(encoding="utf-8")
 
 
 def html_parts(

@@ -15,7 +15,7 @@ except ImportError as missing:
 
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.view.content import payload
-from attention_analyzer.view.html import viewer_source
+from attention_analyzer.view.program import viewer_source
 
 
 class AttentionWidget(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget has no types
