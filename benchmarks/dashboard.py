@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 from benchmarks.streamlit_session import Session, server
@@ -45,6 +47,9 @@ def forward_seconds() -> float:
 def first_pages() -> dict[str, float]:
     """The first visitor's page of a server that has just started, and of one with a browser's time to import."""
     found = {}
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch, transformers.modeling_utils"], check=True)
+    found["importing torch and transformers alone"] = time.perf_counter() - started
     with server() as address, Session(address) as visitor:
         visitor.run(model="demo-encoder")
         found["first page, its boxes"] = visitor.first_seconds
@@ -73,6 +78,7 @@ def main() -> None:
     found["allowed for a changed text"] = 1.3 * found["forward"] + 0.3
     print(json.dumps({name: round(seconds, 3) for name, seconds in found.items()}, indent=1))
     for name, most in (
+        ("first page, its boxes", FIRST),
         ("first page of streamlit run app.py", FIRST),
         ("first page of attn app", FIRST),
         ("changed text", found["allowed for a changed text"]),
