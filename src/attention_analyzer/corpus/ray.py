@@ -7,10 +7,12 @@ again and its chunk runs again.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from attention_analyzer.capture.shipping import shippable
 from attention_analyzer.corpus.rows import Chunk
 from attention_analyzer.corpus.worker import ChunkResult, WorkSettings, work
 from attention_analyzer.errors import AttentionAnalyzerError, InputError, MissingDependencyError
@@ -60,7 +62,8 @@ def work_with_ray(
     if not joined:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
     try:
-        model = ray.put(loaded)  # held until the end: a worker that is started again asks for it again
+        # Held until the end: a worker that is started again asks for it again.
+        model = ray.put(replace(loaded, model=shippable(loaded.model)))
         yield from _results(ray, _started(ray, loaded, model, settings, workers), chunks)
     finally:
         if not joined:
