@@ -36,8 +36,10 @@ def analyzer() -> AttentionAnalyzer:
     return AttentionAnalyzer("demo-decoder", cache=False)
 
 
+LONG_TEXTS = [f"{text} {' '.join(TEXTS)} {' '.join(TEXTS)}" for text in TEXTS]
 LONG: dict[str, Callable[[AttentionAnalyzer, Any], object]] = {
     "patterns": lambda analyzer, tell: analyzer.patterns(TEXTS, progress=tell),
+    "cache advice": lambda analyzer, tell: analyzer.cache_advice(LONG_TEXTS, first=[1], last=[4, 8], progress=tell),
     "similarity": lambda analyzer, tell: analyzer.similarity(TEXTS, progress=tell),
     "specialisation": lambda analyzer, tell: analyzer.specialisation(TEXTS, progress=tell),
     "importance": lambda analyzer, tell: analyzer.head_importance(TEXTS, progress=tell),

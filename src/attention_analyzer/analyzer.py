@@ -285,7 +285,8 @@ class AttentionAnalyzer:
 
         Args:
             texts: at least three long ones.
-            options: ``first`` and ``last``, the numbers of keys to try; ``share``, the weight to be kept; ``truncate``.
+            options: ``first`` and ``last``, the numbers of keys to try; ``share``, the weight to be kept; ``truncate``,
+                ``progress``.
         """
         from attention_analyzer.patterns.cache_advice import cache_advice
 

@@ -194,6 +194,20 @@ def test_files_are_dropped_read_and_searched(dashboard: Dashboard, tmp_path: Pat
     page.reload()
     dashboard.ready().says("The result of before")
     dashboard.says(re.compile("3 texts"))
+    for label, text in (("From", "the"), ("To", "any")):
+        box = page.get_by_label(label, exact=True)
+        box.fill(text)
+        box.press("Enter")
+        dashboard.ready()
+    assert {"from=the", "to=any"} <= set(page.url.split("?")[1].split("&"))
+    table = page.get_by_test_id("stDataFrame").last
+    table.click(position={"x": 18, "y": 35 + 18})
+    dashboard.ready()
+    said = page.get_by_text(re.compile(r"^Where L\d+H\d+ looks from the to any$"))
+    said.wait_for()
+    head = re.search(r"L\d+H\d+", said.inner_text())
+    assert head is not None
+    assert page.get_by_role("link", name=f"Look at {head[0]} in a text").count() == 1
 
 
 def test_long_work_can_be_cancelled(dashboard: Dashboard, tmp_path: Path) -> None:

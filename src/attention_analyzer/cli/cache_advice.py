@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text
-from attention_analyzer.cli.progress import working
+from attention_analyzer.cli.progress import counting
 
 _SHOWN = ["head", "role", "retrieval", "first", "last", "kept", "low", "cut"]
 
@@ -38,8 +38,8 @@ def cache_advice(
     texts = [line for line in read_text(text).splitlines() if line.strip()]
     sizes = {name: value for name, value in (("first", first), ("last", last)) if value}
     analyzer = analyzer_for(model, device)
-    with working("Measuring what caches keep"):
-        found = analyzer.cache_advice(texts, share=share, truncate=truncate, **sizes)
+    with counting("Measuring what caches keep", "steps") as progress:
+        found = analyzer.cache_advice(texts, share=share, truncate=truncate, progress=progress, **sizes)
     if output is not None:
         write_table(found.table, output)
         print(f"{len(found.table)} rows written to {output}")

@@ -73,8 +73,11 @@ def own_analyzer(name: str) -> AttentionAnalyzer:
 def _loaded(name: str) -> tuple[AttentionAnalyzer, RLock]:
     from attention_analyzer.analyzer import AttentionAnalyzer
 
-    found = AttentionAnalyzer(name, cache=False), RLock()
     # Streamlit looks through all objects after every run of a page: a model's stay, and so need not be looked at again.
+    # Those of a model that was pushed out meanwhile are let go here.
+    gc.unfreeze()
+    found = AttentionAnalyzer(name, cache=False), RLock()
+    gc.collect()
     gc.freeze()
     return found
 

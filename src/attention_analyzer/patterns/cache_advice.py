@@ -32,6 +32,7 @@ from attention_analyzer.patterns.probes import needles
 from attention_analyzer.patterns.recent_weight import RecentWeight
 from attention_analyzer.patterns.retrieval import Retrieval
 from attention_analyzer.patterns.streaming import measure_prepared
+from attention_analyzer.progress import OnProgress, Steps
 from attention_analyzer.recording import batches, prepare, run
 from attention_analyzer.site import Site
 from attention_analyzer.text.tokenization import Pair
@@ -98,6 +99,7 @@ def cache_advice(
     share: float = SHARE,
     truncate: bool = False,
     seed: int = 0,
+    progress: OnProgress | None = None,
 ) -> CacheAdvice:
     """Which heads can do with the first and the last keys, from at least three long texts.
 
@@ -106,6 +108,7 @@ def cache_advice(
         first, last: sizes to try, all combinations.
         share: the weight that a streaming head's cache must keep.
         seed: of the needles that retrieval is measured on (:mod:`.probes`).
+        progress: called with how many steps are done and how many there are: texts, and the needles.
 
     Raises:
         InputError: fewer than three texts are longer than the smallest cache, or a size is below one.
@@ -123,7 +126,8 @@ def cache_advice(
     if isinstance(texts, str):
         raise InputError(f"A list of at least {FEWEST_TEXTS} texts was expected, not str.")
     caches = sorted(product(sorted(set(first)), sorted(set(last))), key=sum)
-    kept = _measured(loaded, texts, caches, truncate)
+    steps = Steps(len(texts) + 1, progress)
+    kept = _measured(loaded, texts, caches, truncate, steps)
     table = pd.concat(
         [_rows(site, found, cache, number) for site, found in kept.items() for number, cache in enumerate(caches)]
     )
@@ -135,6 +139,7 @@ def cache_advice(
             f"{long} are; give longer texts, or smaller first=… and last=…."
         )
     retrieval, retrieves = _retrieval(loaded, seed)
+    steps.advance()
     return CacheAdvice(table, _advice(table, share, retrieval, retrieves), share, loaded.name)
 
 
@@ -148,7 +153,7 @@ class _Kept:
 
 
 def _measured(
-    loaded: LoadedModel, texts: Sequence[str | Pair], caches: list[tuple[int, int]], truncate: bool
+    loaded: LoadedModel, texts: Sequence[str | Pair], caches: list[tuple[int, int]], truncate: bool, steps: Steps
 ) -> dict[Site, _Kept]:
     wanted = [TotalWeight(), *(GroupWeight(f"first {size}") for size in dict.fromkeys(first for first, _ in caches))]
     wanted += [RecentWeight(size) for size in dict.fromkeys(last for _, last in caches)]
@@ -172,6 +177,7 @@ def _measured(
             found = sites.setdefault(site, _Kept(shared))
             found.means.append(means)
             found.least.append(least)
+        steps.advance(len(batch))
     return sites
 
 

@@ -30,7 +30,7 @@ class PayloadWriter:
     """Collects blocks, then joins them with a header. Equal blocks (a mask shared by all layers) are stored once.
 
     Args:
-        deflate: whether blocks of arrays are compressed: half as slow again to write, some 15 % smaller.
+        deflate: whether blocks of arrays are compressed: smaller, but slower to write.
     """
 
     deflate: bool = True
