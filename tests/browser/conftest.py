@@ -16,6 +16,8 @@ import pytest
 
 from attention_analyzer.record import AttentionRecord
 
+#: Milliseconds. Tests and a dashboard that imports everything run beside one another, on few cores.
+PATIENCE = 180_000
 # Without a GPU WebGL runs on the processor.
 ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
@@ -55,20 +57,34 @@ class Opened:
         self.page.goto(address)
         return self
 
-    def drawn(self, view: str, what: str = "whole", timeout: float = 15_000) -> None:
-        """Wait until a view has drawn."""
+    def drawn(self, view: str, what: str = "whole", timeout: float = PATIENCE) -> None:
+        """Wait until a view has drawn and stands on the screen."""
         self.page.wait_for_function(
             "([view, what]) => window.drawn.some((d) => d.view === view && d.what === what)",
             arg=[view, what],
             timeout=timeout,
         )
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait for one whole drawing: what changes is drawn in the next frame, on a busy machine after a while."""
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def until(self, condition: str, given: Any = None) -> None:
+        """Wait until a condition holds in the page; `root` is the viewer's shadow root in it, `given` what is given."""
+        self.page.wait_for_function(
+            f"(given) => {{ const root = document.querySelector('.attention-viewer').shadowRoot; return {condition}; }}",
+            arg=given,
+            timeout=PATIENCE,
+        )
 
     def set(self, **state: Any) -> None:
-        """Change the state as a link would, and wait a moment."""
+        """Change the state as a link would, and wait until it is drawn."""
         self.page.evaluate(
             "(s) => { const v = document.getElementById('attention-view').viewer; v.restore({...v.state(), ...s}); }",
             state,
         )
+        self.settle()
 
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = self.page.evaluate("document.getElementById('attention-view').viewer.state()")

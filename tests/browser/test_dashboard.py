@@ -14,11 +14,9 @@ import pytest
 
 from attention_analyzer import AttentionAnalyzer
 from benchmarks.streamlit_session import server
-from tests.browser.conftest import Opened
+from tests.browser.conftest import PATIENCE, Opened
 
 pytest.importorskip("streamlit", reason="streamlit is not installed")
-#: Milliseconds: a loaded machine takes long to import everything.
-PATIENCE = 60_000
 TEXT = "Cats chase mice at night."
 HOSTILE = "<img src=x onerror=window.hit=1> **bold** [x](javascript:window.hit=1) $x$ :red[y] ![](http://e.test/x.png)"
 
@@ -83,6 +81,12 @@ class Dashboard:
             place.get_by_role("button", name=name, exact=True).nth(row).click()
         return Path(download.value.path())
 
+    def holds(self, label: str, text: str) -> None:
+        """Wait until a box for text holds this one."""
+        self.page.wait_for_function(
+            "([label, text]) => document.querySelector(`[aria-label='${label}']`)?.value === text", arg=[label, text]
+        )
+
     def says(self, text: str | re.Pattern[str], seconds: float = PATIENCE / 1000) -> None:
         self.page.get_by_text(text).first.wait_for(timeout=1000 * seconds)
 
@@ -105,21 +109,23 @@ def test_explore_from_the_keyboard_to_the_address_and_back(dashboard: Dashboard)
     dashboard.says("L1H1 in words")
     page.keyboard.press("3")
     page.wait_for_function("location.search.includes('view=arcs')")
-    assert {"layer=1", "head=1", "model=demo-decoder"} <= set(page.url.split("?")[1].split("&"))
+    page.wait_for_function(
+        "['layer=1', 'head=1', 'model=demo-decoder'].every((part) => location.search.slice(1).split('&').includes(part))"
+    )
     dashboard.choose("Head", "5")
     dashboard.says("L1H5 in words")
     page.locator(".attention-viewer .now").filter(has_text=re.compile("^L1H5")).wait_for()
-    assert page.get_by_role("tab", name="Arcs").get_attribute("aria-selected") == "true"
+    page.get_by_role("tab", name="Arcs", selected=True).wait_for()
     page.reload()
     dashboard.ready()
     dashboard.says("L1H5 in words")
-    assert page.get_by_label("Text", exact=True).input_value() == TEXT
-    assert page.get_by_role("tab", name="Arcs").get_attribute("aria-selected") == "true"
+    dashboard.holds("Text", TEXT)
+    page.get_by_role("tab", name="Arcs", selected=True).wait_for()
     page.get_by_role("link", name="Generate").click()
     dashboard.says("What each written token looked at")
     page.get_by_role("link", name="Explore").click()
     dashboard.says("L1H5 in words")
-    assert page.get_by_label("Text", exact=True).input_value() == TEXT
+    dashboard.holds("Text", TEXT)
 
 
 def test_a_weight_chosen_in_the_picture_is_knocked_out(dashboard: Dashboard) -> None:
@@ -199,7 +205,7 @@ def test_files_are_dropped_read_and_searched(dashboard: Dashboard, tmp_path: Pat
         box.fill(text)
         box.press("Enter")
         dashboard.ready()
-    assert {"from=the", "to=any"} <= set(page.url.split("?")[1].split("&"))
+    page.wait_for_function("location.search.includes('from=the') && location.search.includes('to=any')")
     table = page.get_by_test_id("stDataFrame").last
     table.click(position={"x": 18, "y": 35 + 18})
     dashboard.ready()
@@ -207,7 +213,7 @@ def test_files_are_dropped_read_and_searched(dashboard: Dashboard, tmp_path: Pat
     said.wait_for()
     head = re.search(r"L\d+H\d+", said.inner_text())
     assert head is not None
-    assert page.get_by_role("link", name=f"Look at {head[0]} in a text").count() == 1
+    page.get_by_role("link", name=f"Look at {head[0]} in a text").wait_for()
 
 
 def test_long_work_can_be_cancelled(dashboard: Dashboard, tmp_path: Path) -> None:

@@ -126,7 +126,6 @@ def test_export_is_the_screen_with_what_is_hidden(opened: Opened, pages: Pages) 
     opened.go(pages("export", lambda: query_key_record(queries=11)), {"view": "matrix", "query": 4, "key": 2}).drawn(
         "matrix"
     )
-    opened.page.wait_for_timeout(150)
     tree = ET.fromstring(_export(opened, "SVG").read_bytes())
     texts = [node.text for node in tree.iter() if node.text]
     assert {"t0", "t10", "L0H0"} <= set(texts)
@@ -143,7 +142,6 @@ def test_export_is_the_screen_with_what_is_hidden(opened: Opened, pages: Pages) 
 def test_every_view_exports(opened: Opened, pages: Pages, view: str) -> None:
     opened.go(pages("export", lambda: query_key_record(queries=11)), {"view": view, "query": 4})
     opened.drawn(view, "heads" if view == "heads" else "whole")
-    opened.page.wait_for_timeout(150)
     tree = ET.fromstring(_export(opened, "SVG").read_bytes())
     assert len(list(tree.iter())) > 10
 
@@ -172,6 +170,7 @@ def test_dark_mode_follows_the_system_and_the_reader(browser: Any, pages: Pages)
     context = browser.new_context(color_scheme="dark")
     page = context.new_page()
     page.goto(path.as_uri())
+    page.locator(".view canvas").wait_for()
     background = (
         "getComputedStyle(document.querySelector('.attention-viewer').shadowRoot.querySelector('.app')).backgroundColor"
     )
@@ -186,7 +185,7 @@ def test_dark_mode_follows_the_system_and_the_reader(browser: Any, pages: Pages)
 def test_small_windows_keep_their_content(opened: Opened, pages: Pages, width: int) -> None:
     opened.go(pages("export", lambda: query_key_record(queries=11)), {"view": "matrix"}).drawn("matrix")
     opened.page.set_viewport_size({"width": width, "height": 600})
-    opened.page.wait_for_timeout(200)
+    opened.until("root.querySelector('.view canvas').getBoundingClientRect().width <= given", width)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.colours() > 10
 
@@ -329,9 +328,7 @@ def test_damaged_blocks_say_what_is_wrong(opened: Opened, pages: Pages, tmp_path
         return page.replace(text, new)
 
     opened.go(_damaged(pages("export", lambda: query_key_record(queries=11)), tmp_path / "damaged.html", change))
-    opened.page.wait_for_function(
-        "() => document.querySelector('.attention-viewer').shadowRoot.textContent.includes('damaged')"
-    )
+    opened.until("root.textContent.includes('damaged')")
 
 
 def test_notebook_host_sends_state_and_selection(opened: Opened, served: tuple[Path, str]) -> None:

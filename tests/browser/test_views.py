@@ -62,14 +62,12 @@ def test_matrix_shows_exact_weights_zooms_and_pans(opened: Opened, pages: Pages)
     record = query_key_record(queries=17, layers=3, heads=5)
     opened.go(pages("scores", lambda: record), {"view": "matrix", "head": 2}).drawn("matrix")
     opened.set(view="matrix", head=2, query=9, key=4)
-    opened.page.wait_for_function(
-        "() => document.querySelector('.attention-viewer').shadowRoot.textContent.includes('weight 0')"
-    )
+    opened.until("root.textContent.includes('weight 0')")
     shown = float(opened.foot().split("weight ")[1].split()[0])
     assert shown == pytest.approx(float(record.weights(0, 2)[9, 4]), abs=1e-3)
     box = opened.canvas()
     opened.page.mouse.move(box["x"] + box["width"] / 2 - 60, box["y"] + box["height"] / 2)
-    assert "→" in opened.page.locator(".tip").inner_text()
+    opened.until("root.querySelector('.tip').textContent.includes('→')")
     opened.page.get_by_role("button", name="Zoom in").click()
     first = opened.state()["zoom"]
     assert first[1] - first[0] < 17
@@ -101,6 +99,7 @@ def test_arcs_pin_with_mouse_and_keyboard_and_compare_heads(opened: Opened, page
     opened.set(heads=[["decoder.self.1", 3]])
     opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
     opened.page.wait_for_function("(before) => window.drawn.length > before", arg=drawings)
+    opened.settle()
     assert _hues(opened) > hues
 
 
@@ -117,13 +116,9 @@ def test_text_shades_by_the_chosen_token_and_back(opened: Opened, pages: Pages) 
     opened.go(pages("words", words_record), {"view": "text"})
     tokens = opened.page.locator(".token")
     tokens.nth(3).click()
-    opened.drawn("text")
     assert opened.state()["query"] == 3
-    shades = opened.page.evaluate(
-        "[...document.querySelector('.attention-viewer').shadowRoot.querySelectorAll('.token')]"
-        ".map((token) => token.dataset.value)"
-    )
-    assert len([shade for shade in shades if shade]) == 7
+    opened.until("[...root.querySelectorAll('.token')].filter((token) => token.dataset.value).length === 7")
+    shades = [tokens.nth(index).get_attribute("data-value") for index in range(7)]
     exact = words_record().weights(0, 0)[3]
     assert [float(shade) for shade in shades] == pytest.approx(exact.tolist(), abs=1e-3)
     opened.page.get_by_role("button", name="looked at by").click()
@@ -151,14 +146,13 @@ def test_space_opens_turns_and_only_then_loads_its_library(opened: Opened, pages
     assert not [url for url in opened.requests if url.startswith("blob:") and "worker" not in url][1:]
     opened.set(view="space", query=3)
     opened.drawn("space")
-    opened.page.wait_for_timeout(150)
     assert opened.colours(".scene") > 10
     assert opened.colours(".scene-labels") > 10
     canvas = opened.page.locator(".scene")
     before = canvas.screenshot()
     canvas.focus()
     opened.page.keyboard.press("ArrowLeft")
-    opened.page.wait_for_timeout(150)
+    opened.settle()
     assert canvas.screenshot() != before
 
 
@@ -181,10 +175,7 @@ def test_difference_at_the_foot_is_a_difference(opened: Opened, pages: Pages) ->
     one = AttentionRecord.from_weights(torch.tensor([[[1.0, 0], [0.5, 0.5]]]), ["a", "b"])
     two = AttentionRecord.from_weights(torch.tensor([[[1.0, 0], [0.25, 0.75]]]), ["a", "b"])
     opened.go(pages("difference", lambda: one, two), {"view": "difference", "query": 1, "key": 0}).drawn("difference")
-    opened.page.wait_for_function(
-        "() => document.querySelector('.attention-viewer').shadowRoot.querySelector('.now').textContent"
-        ".includes('second − first −0.250')"
-    )
+    opened.until("root.querySelector('.now').textContent.includes('second − first −0.250')")
 
 
 def planted_record() -> AttentionRecord:
@@ -195,10 +186,6 @@ def planted_record() -> AttentionRecord:
     spread = torch.softmax(2 * torch.randn(size, size, generator=torch.Generator().manual_seed(3)), -1)
     layers = [torch.stack([first, previous]), torch.stack([previous, spread])]
     return AttentionRecord.from_weights(layers, [f"t{index}" for index in range(size)], causal=False)
-
-
-#: Time for one drawing.
-TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 def test_heads_are_sorted_and_grouped(opened: Opened, pages: Pages) -> None:
@@ -218,13 +205,12 @@ def test_heads_are_sorted_and_grouped(opened: Opened, pages: Pages) -> None:
     for (sort, group), order in orders.items():
         layer, head = int(order[0][1]), int(order[0][3])
         opened.set(view="heads", sort=sort, group=group, site=f"encoder.self.{layer}", head=head)
-        opened.page.evaluate(TWO_FRAMES)
         opened.page.locator(".view canvas").focus()
         found = [opened.foot().split()[0]]
         for _ in range(3):
             opened.page.keyboard.press("ArrowRight")
             found.append(opened.foot().split()[0])
-            opened.page.evaluate(TWO_FRAMES)
+            opened.settle()
         assert found == order, (sort, group)
 
 
@@ -237,18 +223,18 @@ def test_keys_are_pinned_and_directions_filtered(opened: Opened, pages: Pages) -
     assert opened.state()["key"] == 2
     for direction, some in (("earlier", True), ("later", False), ("all", True), ("itself", False)):
         opened.page.get_by_label("direction").select_option(direction)
-        opened.page.wait_for_function(LINKS_ARE_DRAWN, arg=some)
+        opened.until(LINKS_ARE_DRAWN, some)
     opened.page.keyboard.press("Escape")
     assert "keyPins" not in opened.state()
 
 
 #: Whether some pixels between the two columns are not background.
-LINKS_ARE_DRAWN = """(some) => {
-  const canvas = document.querySelector('.attention-viewer').shadowRoot.querySelector('.view canvas');
+LINKS_ARE_DRAWN = """(() => {
+  const canvas = root.querySelector('.view canvas');
   const { width, height } = canvas;
   const data = canvas.getContext('2d').getImageData(width / 2 - 20, 90, 40, height - 100).data;
-  return data.some((value, index) => index % 4 === 3 && value > 0) === some;
-}"""
+  return data.some((value, index) => index % 4 === 3 && value > 0) === given;
+})()"""
 
 
 def test_difference_is_not_offered_for_one_record(opened: Opened, pages: Pages) -> None:
