@@ -1,8 +1,9 @@
 """Scans of many short texts: ``python -m benchmarks.corpus [--texts 10000] [--ray]``.
 
 Measured in one run on all-MiniLM-L6-v2, the ways in turns: the plain batched forward (the same batches, tokenized and
-padded, nothing listened to), the scan, and an eager forward that hands over full matrices with the same metrics in
-NumPy. Peak memory is that of the scan at a tenth of the texts and at all of them, each in a process of its own.
+padded, nothing listened to), the scan, and an eager forward that hands over full matrices with the same measures in
+NumPy, whose means must be the scan's. Peak memory is that of the scan at a tenth of the texts and at all of them, each
+in a process of its own.
 """
 
 from __future__ import annotations
@@ -11,22 +12,25 @@ import argparse
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from attention_analyzer.analyzer import AttentionAnalyzer
 from attention_analyzer.corpus.rows import Rows, rows_of
 from attention_analyzer.corpus.worker import WorkSettings, _batches
+from attention_analyzer.recording import prepare
 from attention_analyzer.text.readers import ReadOptions
+from benchmarks.by_numpy import by_numpy
 
 MODEL = "all-MiniLM-L6-v2"
 #: Texts that are measured the slow way; its time per token does not depend on their number.
@@ -61,51 +65,31 @@ def plain(analyzer: AttentionAnalyzer, texts: list[str]) -> int:
     return tokens
 
 
-def eager(analyzer: AttentionAnalyzer, texts: list[str]) -> int:
-    """Full matrices, and the metrics from them in NumPy, text by text so that padding does not count."""
+def eager(analyzer: AttentionAnalyzer, texts: list[str]) -> tuple[int, pd.Series]:
+    """Full matrices, and all measures from them in NumPy, text by text so that padding does not count.
+
+    Returns:
+        How many tokens there were, and the mean over texts of every measure of every head.
+    """
     tokens = 0
+    found: list[list[dict[str, np.ndarray]]] = []
     analyzer.model.set_attn_implementation("eager")
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # means of nothing
         for batch in batches(analyzer, texts):
-            inputs = analyzer.tokenizer(batch, padding=True, return_tensors="pt")
-            matrices = analyzer.model(**inputs, output_attentions=True).attentions
-            lengths = inputs["attention_mask"].sum(-1).tolist()
-            for layer in matrices:
-                array = layer.numpy()
-                for row, length in enumerate(lengths):
-                    by_hand(array[row, :, :length, :length])
-            tokens += sum(lengths)
+            prepared = prepare(analyzer.loaded, batch)
+            matrices = [layer.numpy() for layer in analyzer.model(**prepared.inputs, output_attentions=True).attentions]
+            for row, text in enumerate(prepared.source):
+                size = len(text)
+                found.append([by_numpy(layer[row, :, :size, :size], text)[0] for layer in matrices])
+                tokens += size
     analyzer.model.set_attn_implementation("sdpa")
-    return tokens
-
-
-def by_hand(weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Most of what a scan measures, as one writes it by hand: ``[head]`` each, from ``[head, query, key]``."""
-    size = weights.shape[-1]
-    logs = np.log(weights, out=np.zeros_like(weights), where=weights > 0)
-    entropy = -(weights * logs).sum(-1)
-    place = np.arange(size)
-    apart = np.abs(place[:, None] - place)
-    received = weights.sum(1)
-    shares = received / received.sum(-1, keepdims=True)
-    found = {
-        "max": weights.max(-1).mean(-1),
-        "min": weights.min(-1).mean(-1),
-        "entropy": entropy.mean(-1),
-        "normalized": (entropy / np.log(size)).mean(-1),
-        "effective": np.exp(entropy).mean(-1),
-        "strongest": weights.argmax(-1),
-        "distance": (weights * apart).sum((1, 2)) / size,
-        "window": np.where(apart <= 2, weights, 0).sum((1, 2)) / size,
-        "first": weights[:, :, 0].mean(-1),
-        "last": weights[:, :, -1].mean(-1),
-        "special": weights[:, :, [0, -1]].sum(-1).mean(-1),
-        "received": 1 + (shares * np.log(shares)).sum(-1) / np.log(size),
-        "vertical": np.sort(received, -1)[:, -max(1, size // 20) :].sum(-1) / size,
+    means = {
+        (layer, head, name): value
+        for layer in range(len(matrices))
+        for name in found[0][layer]
+        for head, value in enumerate(np.nanmean([text[layer][name] for text in found], 0))
     }
-    for offset in range(-8, 9):
-        found[f"offset {offset}"] = np.diagonal(weights, offset, 1, 2).sum(-1) / size
-    return found
+    return tokens, pd.Series(means, name="by hand").rename_axis(["layer", "head", "measure"])
 
 
 def timed(what: Callable[[], Any]) -> tuple[Any, float]:
@@ -115,11 +99,17 @@ def timed(what: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def scan(analyzer: AttentionAnalyzer, texts: list[str], **options: Any) -> int:
-    folder = tempfile.mkdtemp()
-    try:
+    with tempfile.TemporaryDirectory() as folder:
         return analyzer.scan(texts, Path(folder) / "store", progress=False, **options).manifest.tokens
-    finally:
-        shutil.rmtree(folder)
+
+
+def check_equal(analyzer: AttentionAnalyzer, texts: list[str], by_hand: pd.Series) -> float:
+    """The largest difference between the scan's means and those of the matrices; an error beyond 1e-4."""
+    with tempfile.TemporaryDirectory() as folder:
+        scanned = analyzer.scan(texts, Path(folder) / "store", progress=False).heads()
+    both = scanned.set_index(by_hand.index.names).join(by_hand, how="right")
+    np.testing.assert_allclose(both["mean"], both["by hand"], rtol=1e-4, atol=1e-5)
+    return float((both["mean"] - both["by hand"]).abs().max())
 
 
 def peak(texts: int) -> float:
@@ -155,11 +145,12 @@ def main() -> None:
             tokens, seconds = timed(lambda way=way: way(analyzer, texts))
             rates[name] = max(rates.get(name, 0.0), tokens / seconds)
             print(f"{name}: {tokens:,} tokens in {seconds:.1f} s", file=sys.stderr, flush=True)
-    tokens, seconds = timed(lambda: eager(analyzer, texts[:EAGER_TEXTS]))
+    (tokens, by_hand), seconds = timed(lambda: eager(analyzer, texts[:EAGER_TEXTS]))
     rates["eager, matrices, NumPy"] = tokens / seconds
     found: dict[str, Any] = {
         "texts": options.texts,
         "cores": len(os.sched_getaffinity(0)),
+        "largest difference from the matrices": check_equal(analyzer, texts[:EAGER_TEXTS], by_hand),
         "tokens per second": {name: round(rate) for name, rate in rates.items()},
         "share of the plain forward": round(rates["scan"] / rates["plain forward"], 3),
         "times eager": round(rates["scan"] / rates["eager, matrices, NumPy"], 2),
