@@ -72,8 +72,9 @@ class Opened:
 
     def until(self, condition: str, given: Any = None) -> None:
         """Wait until a condition holds in the page; `root` is the viewer's shadow root in it, `given` what is given."""
+        root = "document.querySelector('.attention-viewer').shadowRoot"
         self.page.wait_for_function(
-            f"(given) => {{ const root = document.querySelector('.attention-viewer').shadowRoot; return {condition}; }}",
+            f"(given) => {{ const root = {root}; return {condition}; }}",
             arg=given,
             timeout=PATIENCE,
         )

@@ -110,7 +110,8 @@ def test_explore_from_the_keyboard_to_the_address_and_back(dashboard: Dashboard)
     page.keyboard.press("3")
     page.wait_for_function("location.search.includes('view=arcs')")
     page.wait_for_function(
-        "['layer=1', 'head=1', 'model=demo-decoder'].every((part) => location.search.slice(1).split('&').includes(part))"
+        "(parts) => parts.every((part) => location.search.slice(1).split('&').includes(part))",
+        arg=["layer=1", "head=1", "model=demo-decoder"],
     )
     dashboard.choose("Head", "5")
     dashboard.says("L1H5 in words")
