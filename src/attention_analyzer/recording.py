@@ -22,6 +22,7 @@ from attention_analyzer.errors import InputError, ModelError, TooLongError, Unsu
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Kind, Site, tower_of
+from attention_analyzer.text.padding import padded_groups, valid_of
 from attention_analyzer.text.tokenization import Pair, tokenize, tokens_of_ids
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
@@ -284,22 +285,6 @@ def _streamed(loaded: LoadedModel, prepared: Prepared, reductions: Sequence[Redu
     forward = run(loaded, prepared, keep=keep, check=check)
     sites, statistics = zip(*forward.sites, strict=True)
     return StreamedBatch(prepared.source, sites, statistics, prepared.valid, forward.outputs)
-
-
-def padded_groups(tokens: Sequence[Tokens], device: torch.device) -> dict[str, Tensor]:
-    """The key groups of a padded batch: bool ``[text, key]`` by name; padding is in none."""
-    rows = [each.groups() for each in tokens]
-    length = max(map(len, tokens))
-    return {
-        name: torch.cat([nn.functional.pad(row[name], (0, length - row[name].shape[1])) for row in rows]).to(device)
-        for name in rows[0]
-    }
-
-
-def valid_of(tokens: Sequence[Tokens]) -> Tensor:
-    """bool ``[text, token]`` of texts padded to the longest: False for padding."""
-    lengths = torch.tensor([len(each) for each in tokens])
-    return torch.arange(int(lengths.max()))[None] < lengths[:, None]
 
 
 def _follow_tokens(prepared: Prepared, forward: CapturedForward[AttentionWeights]) -> bool:

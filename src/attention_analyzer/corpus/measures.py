@@ -14,8 +14,9 @@ from attention_analyzer.patterns.frame import labels_of, padded_labels
 from attention_analyzer.patterns.mixed import Mixed
 from attention_analyzer.patterns.pattern import Frame
 from attention_analyzer.patterns.table import PATTERNS
-from attention_analyzer.recording import Prepared, padded_groups, valid_of
+from attention_analyzer.recording import Prepared
 from attention_analyzer.site import Kind
+from attention_analyzer.text.padding import padded_groups, valid_of
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.reductions import LargestWeight, Reduction, Statistics, StrongestKey

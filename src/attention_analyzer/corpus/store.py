@@ -171,7 +171,9 @@ def _lock(lock: int, folder: Path) -> None:
 
 def _written(path: Path, table: pa.Table) -> None:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    # Numbers hardly repeat; looking for repetitions in them takes longer than writing them.
+    words = [column.name for column in table.schema if pa.types.is_dictionary(column.type)]
+    pq.write_table(table, sink, compression="zstd", use_dictionary=words)
     _replaced(path, sink.getvalue())
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from attention_analyzer.metrics.metric import Metric
@@ -21,4 +20,4 @@ class NormalizedEntropy(Metric):
         visible = statistics.axes.visible
         entropy = statistics[self.needs[0]]
         share = entropy / visible.clamp(min=2).to(entropy.dtype).log()
-        return statistics.mean_over_queries(share.masked_fill(visible < 2, torch.nan))
+        return statistics.mean_over_queries(share, choosing=True)

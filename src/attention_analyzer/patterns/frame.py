@@ -13,31 +13,33 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.patterns.pattern import Frame
+from attention_analyzer.text.padding import padded
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.reductions import GroupWeight, MatchWeight, Reduction, Statistics
 
 #: How far groups and labels are moved, as shares of the text's length; no small multiple of one another, so that text
 #: which repeats itself does not fall on itself.
 MOVES = (0.236, 0.618, 0.854)
+#: A number for each query and each key of a text.
+Sides = tuple[Sequence[int], Sequence[int]]
 _SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？")
 
 
 def frame_of(queries: Tokens, keys: Tokens, diagonal: int | None) -> Frame:
     """The frame of a site's tokens."""
     groups = {name: flags for name, flags in keys.groups().items() if name == "first" or bool(flags.any())}
-    return Frame(diagonal, groups, labels_of(queries, keys, diagonal))
+    return Frame(diagonal, groups, padded_labels([labels_of(queries, keys, diagonal)], (len(queries), len(keys))))
 
 
-def labels_of(queries: Tokens, keys: Tokens, diagonal: int | None) -> dict[str, tuple[Tensor, Tensor]]:
-    """Which tokens of a text are alike: int64 ``([1, query], [1, key])`` by name; -1 for tokens that are like none."""
-    labels: dict[str, tuple[Tensor, Tensor]] = {}
+def labels_of(queries: Tokens, keys: Tokens, diagonal: int | None) -> dict[str, Sides]:
+    """Which tokens of a text are alike: a number for each query and each key, by name; -1 for those like none."""
+    labels: dict[str, Sides] = {}
     if diagonal is not None and keys.pieces[diagonal:] == queries.pieces:
         token, sentence = _token_labels(keys), _sentence_labels(keys)
-        before = torch.cat([token.new_tensor([-1]), token[:-1]])
-        labels["token"] = (token[None, diagonal:], token[None])
-        labels["token_before"] = (token[None, diagonal:], before[None])
-        if int(sentence.max()) > 0:  # in a text of one sentence everything is inside it
-            labels["sentence"] = (sentence[None, diagonal:], sentence[None])
+        labels["token"] = (token[diagonal:], token)
+        labels["token_before"] = (token[diagonal:], [-1, *token[:-1]])
+        if max(sentence) > 0:  # in a text of one sentence everything is inside it
+            labels["sentence"] = (sentence[diagonal:], sentence)
     return labels
 
 
@@ -50,23 +52,17 @@ def batched_frame(queries: Sequence[Tokens], keys: Sequence[Tokens], diagonal: i
     lengths = max(map(len, queries)), max(map(len, keys))
     names = dict.fromkeys(name for frame in frames for name in frame.groups)
     groups = {name: torch.cat([_padded(each.groups.get(name), lengths[1], False) for each in frames]) for name in names}
-    return Frame(diagonal, groups, padded_labels([frame.labels for frame in frames], lengths), moves=len(MOVES))
+    labels = [{name: (q[0].tolist(), k[0].tolist()) for name, (q, k) in frame.labels.items()} for frame in frames]
+    return Frame(diagonal, groups, padded_labels(labels, lengths), moves=len(MOVES))
 
 
-def padded_labels(
-    texts: Sequence[Mapping[str, tuple[Tensor, Tensor]]], lengths: tuple[int, int]
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """The labels of several texts on axes of these lengths, ``([text, query], [text, key])``."""
+def padded_labels(texts: Sequence[Mapping[str, Sides]], lengths: tuple[int, int]) -> dict[str, tuple[Tensor, Tensor]]:
+    """The labels of several texts on axes of these lengths, int64 ``([text, query], [text, key])``."""
+    nothing: Sides = ([], [])
     found: dict[str, tuple[Tensor, Tensor]] = {}
-    for row, labels in enumerate(texts):
-        for name, sides in labels.items():
-            if name not in found:
-                found[name] = (
-                    torch.full((len(texts), lengths[0]), -1),
-                    torch.full((len(texts), lengths[1]), -1),
-                )
-            for padded, values in zip(found[name], sides, strict=True):
-                padded[row, : values.shape[1]] = values[0]
+    for name in dict.fromkeys(name for labels in texts for name in labels):
+        queries, keys = zip(*(labels.get(name, nothing) for labels in texts), strict=True)
+        found[name] = padded(queries, lengths[0], -1), padded(keys, lengths[1], -1)
     return found
 
 
@@ -114,16 +110,16 @@ def _moved(values: Tensor, share: float) -> Tensor:
     return values.roll(max(1, round(share * values.shape[-1])), dims=-1)
 
 
-def _token_labels(tokens: Tokens) -> Tensor:
-    """int64 ``[token]``: equal for equal tokens, -1 for special ones."""
+def _token_labels(tokens: Tokens) -> list[int]:
+    """Equal for equal tokens, -1 for special ones."""
     known: dict[object, int] = {}
     names = tokens.ids or tokens.pieces
     labels = [known.setdefault(name, len(known)) for name in names]
-    return torch.tensor([-1 if special else label for label, special in zip(labels, tokens.is_special, strict=True)])
+    return [-1 if special else label for label, special in zip(labels, tokens.is_special, strict=True)]
 
 
-def _sentence_labels(tokens: Tokens) -> Tensor:
-    """int64 ``[token]``: the number of the sentence, -1 for special tokens. A line or a segment ends one too."""
+def _sentence_labels(tokens: Tokens) -> list[int]:
+    """The number of the sentence, -1 for special tokens. A line or a segment ends one too."""
     labels: list[int] = []
     number, ended, segment = 0, False, tokens.segments[0]
     for piece, special, of in zip(tokens.pieces, tokens.is_special, tokens.segments, strict=True):
@@ -133,4 +129,4 @@ def _sentence_labels(tokens: Tokens) -> Tensor:
             number, ended, segment = number + 1, False, of
         labels.append(-1 if special else number)
         ended = ended or shown.endswith(_SENTENCE_ENDS) or "⏎" in piece
-    return torch.tensor(labels)
+    return labels

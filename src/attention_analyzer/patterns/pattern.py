@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-import torch
 from torch import Tensor
 
 from attention_analyzer.text.tokens import Tokens
@@ -91,4 +90,4 @@ class Pattern(ABC):
 
 def mean_over_choices(results: Statistics, values: Tensor) -> Tensor:
     """``[batch, head]``: mean of ``values [batch, head, query]`` over the queries that see at least two keys."""
-    return results.mean_over_queries(values.masked_fill(results.axes.visible < 2, torch.nan))
+    return results.mean_over_queries(values, choosing=True)

@@ -15,8 +15,9 @@ from attention_analyzer.patterns.measure import Strengths, measure_batch, measur
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.table import PATTERNS
 from attention_analyzer.record import AttentionRecord
-from attention_analyzer.recording import BATCH, Prepared, batches, prepare, record_texts, run, valid_of
+from attention_analyzer.recording import BATCH, Prepared, batches, prepare, record_texts, run
 from attention_analyzer.site import Site
+from attention_analyzer.text.padding import valid_of
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights

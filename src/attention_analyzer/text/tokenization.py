@@ -79,7 +79,7 @@ def tokenize(
         TooLongError: a text has more tokens than ``max_length`` and ``truncate`` is False.
     """
     pairs = [_as_pair(text) for text in texts]
-    rows = [_encode_one(tokenizer, first, second, add_special_tokens) for first, second in pairs]
+    rows = _encode(tokenizer, pairs, add_special_tokens)
     for row, (first, _) in zip(rows, pairs, strict=True):
         if not row["input_ids"]:
             raise InputError(f"The tokenizer makes no token of the text {first[:60]!r}.")
@@ -89,13 +89,11 @@ def tokenize(
                 "shorten it or pass truncate=True."
             )
     if max_length is not None and truncate:
-        rows = [
-            row
-            if len(row["input_ids"]) <= max_length
-            else _encode_one(tokenizer, *pair, add_special_tokens, max_length=max_length)
-            for row, pair in zip(rows, pairs, strict=True)
-        ]
-    tokens = tuple(_tokens(tokenizer, row, pair) for row, pair in zip(rows, pairs, strict=True))
+        for index, pair in enumerate(pairs):
+            if len(rows[index]["input_ids"]) > max_length:
+                (rows[index],) = _encode(tokenizer, [pair], add_special_tokens, max_length)
+    special_ids = set(tokenizer.all_special_ids)
+    tokens = tuple(_tokens(tokenizer, special_ids, row, pair) for row, pair in zip(rows, pairs, strict=True))
     inputs, runs = _pad(tokenizer, rows)
     return Tokenized(inputs, tokens, runs)
 
@@ -110,34 +108,42 @@ def _as_pair(text: str | Pair) -> tuple[str, str | None]:
     return text, None
 
 
-def _encode_one(
-    tokenizer: Any, first: str, second: str | None, add_special_tokens: bool, max_length: int | None = None
-) -> dict[str, Any]:
+def _encode(
+    tokenizer: Any,
+    pairs: Sequence[tuple[str, str | None]],
+    add_special_tokens: bool,
+    max_length: int | None = None,
+) -> list[dict[str, Any]]:
+    """One row of plain lists per text."""
+    is_fast = bool(getattr(tokenizer, "is_fast", False))
     arguments: dict[str, Any] = {"add_special_tokens": add_special_tokens, "return_special_tokens_mask": True}
-    if getattr(tokenizer, "is_fast", False):
+    if is_fast:
         arguments["return_offsets_mapping"] = True
     if max_length is not None:
         arguments |= {"truncation": True, "max_length": max_length}
+    firsts, seconds = map(list, zip(*pairs, strict=True))
+    if None in seconds and any(second is not None for second in seconds):  # a batch is of texts, or of pairs
+        return [row for pair in pairs for row in _encode(tokenizer, [pair], add_special_tokens, max_length)]
     # The length is checked here, against the model; the tokenizer's own note about it would be noise.
-    encoded = tokenizer(first, second, verbose=False, **arguments)
-    row: dict[str, Any] = {name: list(value) for name, value in encoded.items()}
-    row["sequence_ids"] = encoded.sequence_ids() if getattr(tokenizer, "is_fast", False) else None
-    return row
+    encoded = tokenizer(firsts, None if None in seconds else seconds, verbose=False, **arguments)
+    return [
+        {name: list(values[row]) for name, values in encoded.items()}
+        | {"sequence_ids": encoded.sequence_ids(row) if is_fast else None}
+        for row in range(len(pairs))
+    ]
 
 
-def _tokens(tokenizer: Any, row: dict[str, Any], pair: tuple[str, str | None]) -> Tokens:
+def _tokens(tokenizer: Any, special_ids: set[int], row: dict[str, Any], pair: tuple[str, str | None]) -> Tokens:
     ids = [int(number) for number in row["input_ids"]]
-    special_ids = set(tokenizer.all_special_ids)
     flags = row.get("special_tokens_mask") or [0] * len(ids)
     special = [bool(flag) or number in special_ids for flag, number in zip(flags, ids, strict=True)]
     texts = tuple(text for text in pair if text is not None)
     segments = _segments(row, len(ids))
     spans = _spans(tokenizer, row, ids, special, segments, texts)
-    raw = tokenizer.convert_ids_to_tokens(ids)
     pieces = []
     for index, span in enumerate(spans):
         own = texts[segments[index]][slice(*span)] if span is not None else ""
-        pieces.append(_legible(own) if own else _decoded(tokenizer, ids[index], raw[index], special[index]))
+        pieces.append(_legible(own) if own else _decoded(tokenizer, ids[index], special[index]))
     ends = {tokenizer.sep_token_id, tokenizer.eos_token_id} - {None}
     return Tokens(
         pieces=tuple(pieces),
@@ -197,7 +203,8 @@ def _found_spans(
     return spans
 
 
-def _decoded(tokenizer: Any, number: int, raw: str, special: bool) -> str:
+def _decoded(tokenizer: Any, number: int, special: bool) -> str:
+    raw = tokenizer.convert_ids_to_tokens([number])[0]
     if special:
         return str(raw)
     shown = _legible(tokenizer.decode([number]))
@@ -248,7 +255,7 @@ def tokens_of_ids(tokenizer: Any, ids: Sequence[int], text: str | None = None) -
     offsets = _offsets(tokenizer, shown, numbers, special_ids)
     if offsets is not None:
         row["offset_mapping"] = offsets
-    return _tokens(tokenizer, row, (shown, None))
+    return _tokens(tokenizer, special_ids, row, (shown, None))
 
 
 def _offsets(tokenizer: Any, text: str, ids: list[int], special_ids: set[int]) -> list[tuple[int, int]] | None:

@@ -60,8 +60,7 @@ class Tokens:
             return self._words_without_spans()
         first_word = 0
         result: list[int | None] = [None] * len(self)
-        for segment, text in enumerate(self.texts):
-            spans = word_spans(text)
+        for segment, (text, spans) in enumerate(zip(self.texts, self._spans_of_words, strict=True)):
             owner = [-1] * (len(text) + 1)
             for number, (start, stop) in enumerate(spans):
                 owner[start:stop] = [number] * (stop - start)
@@ -77,7 +76,8 @@ class Tokens:
     def word_texts(self) -> tuple[str, ...]:
         """The words, in the numbering of :attr:`words`."""
         if any(self.spans):
-            return tuple(text[start:stop] for text in self.texts for start, stop in word_spans(text))
+            pairs = zip(self.texts, self._spans_of_words, strict=True)
+            return tuple(text[start:stop] for text, spans in pairs for start, stop in spans)
         count = max((word for word in self.words if word is not None), default=-1) + 1
         parts = [""] * count
         for word, piece in zip(self.words, self.pieces, strict=True):
@@ -86,20 +86,27 @@ class Tokens:
         return tuple(parts)
 
     @cached_property
+    def _spans_of_words(self) -> tuple[list[Span], ...]:
+        return tuple(word_spans(text) for text in self.texts)
+
+    @cached_property
     def is_punctuation(self) -> tuple[bool, ...]:
         pairs = zip(self.pieces, self.is_special, strict=True)
         return tuple(not special and is_punctuation(piece) for piece, special in pairs)
 
-    def groups(self, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-        """Key groups that metrics ask for: bool ``[1, token]`` by name."""
-        first = [index == 0 for index in range(len(self))]
-        named = {
-            "first": first,
+    @property
+    def members(self) -> dict[str, tuple[bool, ...]]:
+        """Which tokens belong to the groups that metrics ask for, by the group's name."""
+        return {
+            "first": (True, *(False,) * (len(self) - 1)) if len(self) else (),
             "special": self.is_special,
             "separator": self.is_separator,
             "punctuation": self.is_punctuation,
         }
-        return {name: torch.tensor([list(flags)], dtype=torch.bool, device=device) for name, flags in named.items()}
+
+    def groups(self, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Key groups that metrics ask for: bool ``[1, token]`` by name."""
+        return {name: torch.tensor([flags], dtype=torch.bool, device=device) for name, flags in self.members.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, for JSON."""

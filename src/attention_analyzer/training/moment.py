@@ -19,7 +19,8 @@ from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.measure import even_strengths, gathered, strengths_from
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.table import PATTERNS
-from attention_analyzer.recording import run, valid_of
+from attention_analyzer.recording import run
+from attention_analyzer.text.padding import valid_of
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.training.probes import ON_REPEATS, Probe, probes_for
 from attention_analyzer.weights.base import AttentionWeights

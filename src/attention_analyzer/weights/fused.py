@@ -31,7 +31,7 @@ from attention_analyzer.weights.reductions import (
     WindowWeight,
 )
 from attention_analyzer.weights.scores import ScoreSource
-from attention_analyzer.weights.shared import AMONG, key_exists, key_group, numbered_labels
+from attention_analyzer.weights.shared import AMONG, key_group, numbered_labels, only_existing
 
 #: As in row_pass.cpp.
 PANEL, REGISTER_ROWS, LANES_AT_MOST = 64, 6, 16
@@ -235,10 +235,9 @@ class _Call:
 
     def finish_near(self, results: dict[Reduction, Tensor]) -> None:
         for wanted, values in self.near:
-            for reduction, found in zip(wanted, values, strict=True):
-                if isinstance(reduction, OffsetWeight):
-                    found = found.masked_fill(~key_exists(self.axes, reduction.offset), torch.nan)
-                results[reduction] = found
+            offsets = [reduction.offset for reduction in wanted if isinstance(reduction, OffsetWeight)]
+            found = only_existing(self.axes, offsets, values) if offsets else values
+            results.update(zip(wanted, found, strict=True))
 
     def put_groups(self, wanted: list[GroupWeight]) -> Tensor:
         axes = self.axes
@@ -283,6 +282,8 @@ class _Call:
 def _packed(key: Tensor) -> Tensor:
     """``[batch, key head, key, channel]`` to ``[batch, key head, panel, channel, PANEL]``; missing keys are zero."""
     batch, heads, keys, channels = key.shape
-    panels = -(-keys // PANEL)
-    padded = torch.nn.functional.pad(key, (0, 0, 0, panels * PANEL - keys))
-    return padded.view(batch, heads, panels, PANEL, channels).transpose(-1, -2).contiguous()
+    packed = key.new_zeros(batch, heads, -(-keys // PANEL), channels, PANEL)
+    whole = keys // PANEL
+    packed[:, :, :whole] = key[:, :, : whole * PANEL].unflatten(2, (whole, PANEL)).transpose(-1, -2)
+    packed[:, :, whole:, :, : keys % PANEL] = key[:, :, None, whole * PANEL :].transpose(-1, -2)
+    return packed

@@ -29,7 +29,7 @@ from attention_analyzer.weights.reductions import (
     WindowWeight,
 )
 from attention_analyzer.weights.scores import ScoreSource
-from attention_analyzer.weights.shared import AMONG, key_exists, key_group, numbered_labels
+from attention_analyzer.weights.shared import AMONG, key_group, numbered_labels, only_existing
 
 #: Rows of ``results`` in the kernel; the first is the log-sum.
 _ROW_RESULTS: dict[type[Reduction], int] = {
@@ -195,8 +195,11 @@ class _Gathered:
         self.axes = axes
         self.group_wanted = [r for r in wanted if isinstance(r, GroupWeight)]
         self.match_wanted = [r for r in wanted if isinstance(r, MatchWeight)]
-        self.near_wanted = [
-            r for r in wanted if isinstance(r, OffsetWeight | WindowWeight) and axes.diagonal is not None
+        near = wanted if axes.diagonal is not None else ()
+        self.offsets = [r for r in near if isinstance(r, OffsetWeight)]
+        self.near_wanted: list[OffsetWeight | WindowWeight] = [
+            *self.offsets,
+            *(r for r in near if isinstance(r, WindowWeight)),
         ]
         sizes = [len(part) for part in (self.near_wanted, self.group_wanted, self.match_wanted)]
         self.near, self.groups, self.matches = (
@@ -230,10 +233,10 @@ class _Gathered:
     def put_into(self, results: dict[Reduction, Tensor]) -> None:
         results.update(zip(self.group_wanted, self.groups, strict=False))
         results.update(zip(self.match_wanted, self.matches, strict=False))
-        for reduction, found in zip(self.near_wanted, self.near, strict=False):
-            if isinstance(reduction, OffsetWeight):
-                found = found.masked_fill(~key_exists(self.axes, reduction.offset), torch.nan)
-            results[reduction] = found
+        results.update(zip(self.near_wanted, self.near, strict=False))
+        if count := len(self.offsets):
+            existing = only_existing(self.axes, [r.offset for r in self.offsets], self.near[:count])
+            results.update(zip(self.offsets, existing, strict=True))
 
 
 def _stride(values: Tensor, axis: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
@@ -250,15 +251,27 @@ class Statistics:
         """``[batch, head, query]``, or ``[batch, head, key]`` for what keys receive. NaN where undefined."""
         return self.values[reduction]
 
-    @property
+    @cached_property
     def valid(self) -> Tensor:
         """bool ``[batch, head or 1, query]``: queries that count; in a head where it sees no key, none does."""
         return self.axes.valid[:, None] & (self.axes.visible > 0)
 
-    def mean_over_queries(self, values: Tensor) -> Tensor:
-        """``[batch, head]``: mean over valid queries with a defined value; NaN if there is none."""
-        counted = self.valid & ~values.isnan()
-        total = torch.where(counted, values, 0).sum(-1)
+    @cached_property
+    def choosing(self) -> Tensor:
+        """bool like :attr:`valid`: those of them that see at least two keys."""
+        return self.valid & (self.axes.visible > 1)
+
+    def mean_over_queries(self, values: Tensor, *, choosing: bool = False) -> Tensor:
+        """``[batch, head]``: mean of ``values [batch, head, query]`` over the queries that have one; NaN without any.
+
+        Args:
+            choosing: whether the queries of :attr:`choosing` count only, not all valid ones.
+        """
+        counted = self.choosing if choosing else self.valid
+        total = values.masked_fill(~counted, 0).sum(-1)
+        if bool(total.isnan().any()):  # most values are defined everywhere: to ask the sums is cheaper
+            counted = counted & ~values.isnan()
+            total = values.masked_fill(~counted, 0).sum(-1)
         return total / counted.sum(-1)
 
     def mean(self, reduction: Reduction) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -55,15 +55,15 @@ def numbered_labels(axes: Axes, name: str) -> tuple[Tensor, Tensor]:
     return numbers[:, : axes.queries].masked_fill(of_queries < 0, -1), numbers[:, axes.queries :]
 
 
-def key_exists(axes: Axes, offset: int) -> Tensor:
-    """Whether the key at a fixed offset is there and no padding: bool ``[flat head or 1, query]``."""
+def only_existing(axes: Axes, offsets: Sequence[int], weights: Tensor) -> Tensor:
+    """Weights on the keys at fixed offsets ``[offset, flat head, query]``, NaN where there is no key or padding."""
     assert axes.diagonal is not None
-    at = torch.arange(axes.queries, device=axes.valid.device) + axes.diagonal + offset
-    exists = ((at >= 0) & (at < axes.keys))[None]
-    if axes.key_valid is None:
-        return exists
-    real = axes.key_valid[:, at.clamp(0, axes.keys - 1)]
-    return (exists & real).expand(axes.batch, -1).repeat_interleave(axes.heads, dim=0)
+    device = axes.valid.device
+    at = torch.arange(axes.queries, device=device) + axes.diagonal + torch.tensor(offsets, device=device)[:, None]
+    exists = ((at >= 0) & (at < axes.keys))[:, None]
+    if axes.key_valid is not None:
+        exists = exists & axes.key_valid[:, at.clamp(0, axes.keys - 1)].transpose(0, 1)
+    return weights.unflatten(1, (axes.batch, axes.heads)).masked_fill(~exists[:, :, None], torch.nan).flatten(1, 2)
 
 
 class LinearPart:
@@ -172,9 +172,11 @@ class DiagonalPart:
         """Write each request's result; it stays NaN where the key does not exist or is padding."""
         if not self.active:
             return
-        for reduction in self.offsets:
-            values = self.strip[..., reduction.offset - self.first]
-            results[reduction].copy_(values.masked_fill(~key_exists(self.axes, reduction.offset), torch.nan))
+        if self.offsets:
+            offsets = [reduction.offset for reduction in self.offsets]
+            strip = self.strip[..., [offset - self.first for offset in offsets]].movedim(-1, 0)
+            for reduction, values in zip(self.offsets, only_existing(self.axes, offsets, strip), strict=True):
+                results[reduction].copy_(values)
         for window in self.windows:
             middle = -self.first
             results[window].copy_(self.strip[..., middle - window.width : middle + window.width + 1].sum(-1))
