@@ -82,13 +82,13 @@ def eager(analyzer: AttentionAnalyzer, texts: list[str]) -> tuple[int, pd.Series
                 size = len(text)
                 found.append([by_numpy(layer[row, :, :size, :size], text)[0] for layer in matrices])
                 tokens += size
+        means = {
+            (layer, head, name): value
+            for layer in range(len(matrices))
+            for name in found[0][layer]
+            for head, value in enumerate(np.nanmean([text[layer][name] for text in found], 0))
+        }
     analyzer.model.set_attn_implementation("sdpa")
-    means = {
-        (layer, head, name): value
-        for layer in range(len(matrices))
-        for name in found[0][layer]
-        for head, value in enumerate(np.nanmean([text[layer][name] for text in found], 0))
-    }
     return tokens, pd.Series(means, name="by hand").rename_axis(["layer", "head", "measure"])
 
 

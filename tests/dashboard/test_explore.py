@@ -5,13 +5,21 @@ from __future__ import annotations
 import runpy
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
+import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from attention_analyzer import AttentionAnalyzer
+from attention_analyzer.dashboard import sharing
+from attention_analyzer.dashboard.choices import EXAMPLE
+from attention_analyzer.dashboard.opening import MODEL, PICTURE
+from attention_analyzer.dashboard.pages import explore
 from attention_analyzer.dashboard.sharing import record_of
+from attention_analyzer.view.content import payload
+from attention_analyzer.view.payload import read_payload
 from tests.dashboard.conftest import words
 
 Page = Callable[..., AppTest]
@@ -119,3 +127,32 @@ def test_a_model_that_cannot_write_says_so(page: Page) -> None:
 def test_what_is_written_is_what_the_library_writes(page: Page) -> None:
     app = page("generate", model="demo-translator", prompt="3 May 1987")
     assert app.code[0].value == analyzer("demo-translator").generate("3 May 1987").notes["written"].strip()
+
+
+def test_the_opening_picture_is_what_the_bundled_model_shows() -> None:
+    shown = read_payload(PICTURE.read_bytes())
+    now = read_payload(payload(analyzer(MODEL).record(EXAMPLE)))
+    (before,), (after,) = (each.header["records"] for each in (shown, now))
+    for part in ("tokens", "sites", "fingerprint"):
+        assert before[part] == after[part], f"{part} differ; make the picture again: python tools/opening.py"
+    names = [[(label["site"], label["head"], label["name"]) for label in each["labels"]] for each in (before, after)]
+    assert names[0] == names[1]
+    for number in range(len(now.header["blocks"])):
+        step = 1 if now.block(number).dtype.kind in "iu" else 2e-3
+        np.testing.assert_allclose(shown.block(number).astype(float), now.block(number).astype(float), atol=step)
+
+
+def test_a_server_that_has_answered_nothing_opens_with_the_example(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(sharing, "_ANSWERED", Event())
+    monkeypatch.setattr(explore, "opening_view", lambda name, height: shown.append(name))
+    sharing.record_of.clear()
+    app = page("explore")
+    assert shown == [f"view-{MODEL}"]
+    assert "L0H0 in words" in words(app)
+    assert sharing.has_answered()
+    page("explore")
+    monkeypatch.setattr(sharing, "_ANSWERED", Event())
+    page("explore", text="Another text.")
+    page("explore", head="3")
+    assert len(shown) == 1

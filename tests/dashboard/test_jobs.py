@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from attention_analyzer.dashboard.jobs import Job, Jobs, duration
 
 
-def until(check: Any, seconds: float = 20) -> None:
+def until(check: Any, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end, "it never happened"
@@ -110,7 +110,7 @@ def waiting_page() -> None:
 
 
 def test_a_page_waits_and_shows_the_result() -> None:
-    app = AppTest.from_function(waiting_page, default_timeout=60).run()
+    app = AppTest.from_function(waiting_page, default_timeout=120).run()
     assert not app.text
     app.button[0].click().run()
     until(lambda: app.run().text)

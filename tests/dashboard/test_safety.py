@@ -66,7 +66,7 @@ def test_an_unexpected_error_is_logged_and_not_shown(caplog: pytest.LogCaptureFi
             raise RuntimeError("secret detail in /srv/private/file")
 
     with caplog.at_level(logging.ERROR, "attention_analyzer.dashboard"):
-        app = AppTest.from_function(script, default_timeout=60).run()
+        app = AppTest.from_function(script, default_timeout=120).run()
     assert "secret" not in words(app)
     assert not app.exception
     (entry,) = [record for record in caplog.records if record.name == "attention_analyzer.dashboard"]

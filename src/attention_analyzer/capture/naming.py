@@ -14,7 +14,8 @@ from torch import nn
 
 from attention_analyzer.site import Kind
 
-_CROSS = re.compile(r"cross|encoder_attn|encdec", re.IGNORECASE)
+#: A cross-modal layer attends to itself as well.
+_CROSS = re.compile(r"cross(?!_?modal)|encoder_attn|encdec", re.IGNORECASE)
 #: The first word that a path shows decides; towers come before encoder and decoder, which also occur inside them.
 _STACKS = (
     ("vision", re.compile(r"vision|visual|image|vit(?![a-z])|pixel", re.IGNORECASE)),
@@ -32,6 +33,7 @@ class CallPlace:
     Attributes:
         attention: what calls of one module that are parts of one attention have in common.
         again: whether the attention is that of the call before, applied to other values.
+        holder: the class of the module that the attention is a part of; some say there alone what it is (LXMERT).
     """
 
     module: nn.Module
@@ -39,12 +41,14 @@ class CallPlace:
     causal: bool
     attention: Hashable = None
     again: bool = False
+    holder: str = ""
 
     @property
     def kind(self) -> Kind:
         if getattr(self.module, "is_cross_attention", False):
             return "cross"
-        return "cross" if _CROSS.search(self.path) or _CROSS.search(type(self.module).__name__) else "self"
+        names = (self.path, type(self.module).__name__, self.holder)
+        return "cross" if any(map(_CROSS.search, names)) else "self"
 
     @property
     def stack(self) -> str:

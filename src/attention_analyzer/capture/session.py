@@ -103,7 +103,8 @@ class Capture(Generic[Result]):
     ) -> CallPlace:
         """Where a call was made. Chunks of a module are parts of one attention, and so is one that is applied again."""
         attention = self._places[-1][0].attention if again else chunk or len(self._places)
-        return CallPlace(module, name, self._is_causal(module, seen), attention, again)
+        holder = type(self.model.get_submodule(name.rpartition(".")[0])).__name__
+        return CallPlace(module, name, self._is_causal(module, seen), attention, again, holder)
 
     def _is_causal(self, module: nn.Module, seen: Visibility) -> bool:
         """Whether queries see only what came before; the last one sees everything, so of it the module is asked."""

@@ -11,7 +11,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import RLock
+from threading import Event, RLock
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from attention_analyzer.record import AttentionRecord
 
 Given = str | tuple[str, str]
+_ANSWERED = Event()
+
+
+def has_answered() -> bool:
+    """Whether this server has read a text yet; before that, it has much to import."""
+    return _ANSWERED.is_set()
 
 
 def check_allowed(name: str) -> None:
@@ -86,7 +92,9 @@ def _loaded(name: str) -> tuple[AttentionAnalyzer, RLock]:
 def record_of(name: str, given: Given, truncate: bool = False) -> AttentionRecord:
     """The record of a text, made once; frozen, so sessions may share it."""
     with asking(name) as analyzer:
-        return analyzer.record(given, truncate=truncate)
+        record = analyzer.record(given, truncate=truncate)
+    _ANSWERED.set()
+    return record
 
 
 @st.cache_data(max_entries=200, show_spinner=False)

@@ -11,6 +11,7 @@ from attention_analyzer.dashboard.choices import Place, head_boxes, model_box, r
 from attention_analyzer.dashboard.export import offer_figure, offer_file, offer_script, offer_table
 from attention_analyzer.dashboard.guard import plain
 from attention_analyzer.dashboard.linked import linked_view, token_boxes
+from attention_analyzer.dashboard.opening import is_opening, opening_view
 from attention_analyzer.dashboard.sharing import Given, heads_of, patterns_of
 from attention_analyzer.dashboard.what_if import what_if_panel, what_if_script
 from attention_analyzer.dashboard.words import MEANINGS, goals, labels, reach, spread, weight
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: How many models are shown side by side.
 MOST_MODELS = 3
+#: Pixels of a viewer's height.
+ALONE, ONE_OF_SEVERAL = 680, 560
 _DETAIL = "detail"
 
 
@@ -32,6 +35,11 @@ def show() -> None:
         st.info("Choose a model and type a text; everything else appears at once.")
         return
     name = _in_detail(models)
+    if is_opening(models, given):
+        with st.container(), st.columns(1)[0]:  # where the viewer is drawn below, so that it stays
+            opening_view(f"view-{name}", ALONE)
+        reading(name, given)
+        st.rerun()
     records = {model: reading(model, given) for model in models}
     record, cut = records[name]
     views = st.container()
@@ -104,7 +112,8 @@ def _view(
         first = record.sites[0]
         here = Place(first.stack, first.kind, first.layer, 0)
     query, key = chosen if detail else (None, None)
-    linked_view(record, here, query, key, name=f"view-{model}", height=680 if alone else 560, on_choose=choose)
+    height = ALONE if alone else ONE_OF_SEVERAL
+    linked_view(record, here, query, key, name=f"view-{model}", height=height, on_choose=choose)
 
 
 def _export(
