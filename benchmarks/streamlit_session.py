@@ -56,8 +56,8 @@ class Session:
     """One visitor.
 
     Attributes:
-        seconds: from asking for the last run of the page until the server had sent all of it; ``first_seconds``: until
-            the first box that a person can use.
+        seconds: from asking for the last run of the page until the server had sent all of it.
+        first: seconds until the first element of each kind had come ("text_area", "bidi_component" for the viewer).
         tree: the page, as :mod:`streamlit.testing` shows it.
     """
 
@@ -67,7 +67,8 @@ class Session:
         self._socket: Any = None
         self._set: dict[str, Any] = {}
         self._known: dict[str, Any] = {}
-        self.seconds = self.first_seconds = 0.0
+        self.seconds = 0.0
+        self.first: dict[str, float] = {}
         self.tree: Any = None
 
     def __enter__(self) -> Self:
@@ -94,7 +95,7 @@ class Session:
         # As a browser does, say which large messages are known; the server names them instead of sending them again.
         ask.rerun_script.cached_message_hashes.extend(self._known)
         started = time.perf_counter()
-        self.first_seconds = 0.0
+        self.first = {}
         self._socket.send(ask.SerializeToString())
         messages: list[Any] = []
         while True:
@@ -104,9 +105,12 @@ class Session:
             elif message.metadata.cacheable:
                 self._known[message.hash] = message
             messages.append(message)
-            if not self.first_seconds and message.delta.new_element.WhichOneof("type") == "text_area":
-                self.first_seconds = time.perf_counter() - started
-            if message.WhichOneof("type") == "script_finished":
+            if message.WhichOneof("type") == "delta" and (kind := message.delta.new_element.WhichOneof("type")):
+                self.first.setdefault(kind, time.perf_counter() - started)
+            if (
+                message.WhichOneof("type") == "script_finished"
+                and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN
+            ):
                 break
         self.seconds = time.perf_counter() - started
         self.tree = parse_tree_from_messages(messages)

@@ -281,3 +281,18 @@ def test_a_row_leads_to_its_head(dashboard: Dashboard) -> None:
     assert page.url.split("?")[0].rstrip("/") == dashboard.address
     page.reload()
     dashboard.ready().says(f"{head[0]} in words")
+
+
+def test_the_first_page_can_be_used_while_the_model_loads(dashboard: Dashboard) -> None:
+    with server(OMP_NUM_THREADS="1", ATTENTION_ANALYZER_KERNEL="off") as fresh:  # one that has imported nothing yet
+        page = dashboard.page
+        page.goto(f"http://{fresh}/", timeout=PATIENCE)
+        page.get_by_text("The model is loading").wait_for()
+        page.locator(".view canvas").first.focus()
+        page.keyboard.press("}")
+        page.keyboard.press("]")
+        dashboard.says("L1H1 in words")
+        assert page.locator(".attention-viewer").count() == 1
+        assert page.locator(".now").inner_text().startswith("L1H1")
+        page.get_by_text("The model is loading").wait_for(state="detached")
+        page.goto("about:blank")  # the server goes away, and the page would ask for it

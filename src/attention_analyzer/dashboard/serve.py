@@ -1,6 +1,6 @@
 """What ``attn app`` runs: Streamlit, and beside its start the import of what the first visitor's page needs.
 
-``streamlit run app.py`` does without: there the first page waits for torch and transformers.
+``streamlit run app.py`` does without: there words and numbers wait for torch and transformers.
 """
 
 from __future__ import annotations
