@@ -18,6 +18,7 @@ from tests.browser.conftest import PATIENCE, Opened
 
 pytest.importorskip("streamlit", reason="streamlit is not installed")
 TEXT = "Cats chase mice at night."
+DATE = "The third of May, nineteen eighty-seven."
 HOSTILE = "<img src=x onerror=window.hit=1> **bold** [x](javascript:window.hit=1) $x$ :red[y] ![](http://e.test/x.png)"
 
 
@@ -183,8 +184,8 @@ def test_hostile_texts_stay_texts(dashboard: Dashboard) -> None:
 
 
 def test_a_translator_writes(dashboard: Dashboard) -> None:
-    dashboard.go("generate", model="demo-translator", prompt="3 May 1987")
-    written = AttentionAnalyzer("demo-translator", cache=False).generate("3 May 1987").notes["written"].strip()
+    dashboard.go("generate", model="demo-translator", prompt=DATE)
+    written = AttentionAnalyzer("demo-translator", cache=False).generate(DATE).notes["written"].strip()
     dashboard.says(written)
 
 

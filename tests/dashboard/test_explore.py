@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.dashboard import sharing
-from attention_analyzer.dashboard.choices import EXAMPLE
+from attention_analyzer.dashboard.choices import EXAMPLE, OWN_EXAMPLES
 from attention_analyzer.dashboard.opening import MODEL, PICTURE
 from attention_analyzer.dashboard.pages import explore
 from attention_analyzer.dashboard.sharing import record_of
@@ -24,6 +24,7 @@ from tests.dashboard.conftest import words
 
 Page = Callable[..., AppTest]
 TEXT = "Cats chase mice at night."
+DATE = "The third of May, nineteen eighty-seven."
 
 
 def analyzer(name: str = "demo-encoder") -> AttentionAnalyzer:
@@ -101,7 +102,7 @@ def test_long_texts_survive_a_reload_without_standing_in_the_address(page: Page)
         ("explore", {"model": "demo-decoder", "text": 'A "quoted" text\nwith a line.', "layer": "1"}, "heads.csv"),
         ("explore", {"model": "demo-encoder", "text": TEXT, "second": "And a second one."}, "heads.csv"),
         ("generate", {"model": "demo-decoder", "prompt": "Once", "tokens": "7", "vary": "true"}, "written.csv"),
-        ("generate", {"model": "demo-translator", "prompt": "3 May 1987"}, "written.csv"),
+        ("generate", {"model": "demo-translator", "prompt": DATE}, "written.csv"),
     ],
 )  # fmt: skip
 def test_the_script_makes_again_what_is_shown(
@@ -124,9 +125,21 @@ def test_a_model_that_cannot_write_says_so(page: Page) -> None:
     assert "cannot write" in app.error[0].value
 
 
+def test_an_example_that_nobody_changed_follows_the_model(page: Page) -> None:
+    app = page("generate", model="demo-decoder")
+    app.multiselect(key="model").set_value(["demo-translator"]).run()
+    assert app.code[0].value == "1984-03-23"
+    app.text_area(key="prompt").set_value("The first of June, nineteen twelve.").run()
+    app.multiselect(key="model").set_value(["demo-decoder"]).run()
+    assert app.text_area(key="prompt").value == "The first of June, nineteen twelve."
+    app = page("explore", model="demo-encoder")
+    app.multiselect(key="model").set_value(["demo-translator"]).run()
+    assert app.text_area(key="text").value == OWN_EXAMPLES["demo-translator"]
+
+
 def test_what_is_written_is_what_the_library_writes(page: Page) -> None:
-    app = page("generate", model="demo-translator", prompt="3 May 1987")
-    assert app.code[0].value == analyzer("demo-translator").generate("3 May 1987").notes["written"].strip()
+    app = page("generate", model="demo-translator", prompt=DATE)
+    assert app.code[0].value == analyzer("demo-translator").generate(DATE).notes["written"].strip()
 
 
 def test_the_opening_picture_is_what_the_bundled_model_shows() -> None:

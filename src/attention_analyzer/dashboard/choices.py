@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from attention_analyzer.site import Kind
 
 EXAMPLE = "The quick brown fox jumps over the lazy dog."
+#: Of models that read one kind of text only.
+OWN_EXAMPLES = {"demo-translator": "She was born on the twenty-third of March, nineteen eighty-four."}
 #: Keys of widgets, which are also the names in the page's address.
 MODELS, TEXT, SECOND, SITE, LAYER, HEAD = "model", "text", "second", "attention", "layer", "head"
 QUERY, KEY, CUT, VIEW = "query", "key", "cut", "view"
@@ -84,10 +86,16 @@ def offered(listed: tuple[str, ...]) -> dict[str, str]:
     return {name: found.get(name, "") for name in listed} if listed else found
 
 
-def texts_box(*, pair: bool = True) -> Given | None:
-    """The box for the text and, folded away, one for a second text; None while there is no text."""
+def texts_box(models: tuple[str, ...], *, pair: bool = True) -> Given | None:
+    """The box for the text and, folded away, one for a second text; None while there is no text.
+
+    Args:
+        models: the chosen ones; the first decides which example stands there until something is typed.
+        pair: whether there is a second box.
+    """
     longest = Settings.here().longest_text
-    text = text_box("Text", EXAMPLE, TEXT, max_chars=longest, height=100)
+    example = next((OWN_EXAMPLES[name] for name in models[:1] if name in OWN_EXAMPLES), EXAMPLE)
+    text = text_box("Text", example, TEXT, (EXAMPLE, *OWN_EXAMPLES.values()), max_chars=longest, height=100)
     second = ""
     if pair:
         restore(SECOND)

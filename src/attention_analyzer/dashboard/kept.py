@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Collection
 from threading import Lock
 from typing import Any, Literal
 
@@ -75,9 +76,11 @@ def keep(key: str, value: Any) -> None:
         del st.query_params[name]
 
 
-def text_box(label: str, default: str, key: str, **options: Any) -> str:
-    """A text area whose text survives."""
+def text_box(label: str, default: str, key: str, examples: Collection[str] = (), **options: Any) -> str:
+    """A text area whose text survives; one of these examples gives way to the default, for nobody has typed it."""
     restore(key, default)
+    if st.session_state.get(key) in examples:
+        st.session_state[key] = default
     short = len(st.session_state.get(key) or "") <= LONGEST_LINK
     bind: Literal["query-params"] | None = "query-params" if short else None
     text = st.text_area(label, key=key, bind=bind, **options) or ""

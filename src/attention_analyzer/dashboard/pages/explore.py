@@ -30,7 +30,7 @@ _DETAIL = "detail"
 def show() -> None:
     st.header("What do the heads look at?")
     models = model_box(MOST_MODELS)
-    given = texts_box()
+    given = texts_box(models)
     if not models or given is None:
         st.info("Choose a model and type a text; everything else appears at once.")
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from attention_analyzer.dashboard.choices import head_boxes, model_box
+from attention_analyzer.dashboard.choices import OWN_EXAMPLES, head_boxes, model_box
 from attention_analyzer.dashboard.export import offer_file, offer_script, offer_table
 from attention_analyzer.dashboard.kept import keep, restore, text_box
 from attention_analyzer.dashboard.linked import linked_view, token_boxes
@@ -14,7 +14,12 @@ from attention_analyzer.record import AttentionRecord
 from attention_analyzer.view.written import written_tokens
 
 PROMPT, COUNT, VARY, SEED = "prompt", "tokens", "vary", "seed"
-_EXAMPLES = {"encoder-decoder": "3 May 1987", "decoder": "Mr and Mrs Smith went to town. Mr and Mrs"}
+#: By model or else by architecture.
+_EXAMPLES = {
+    **OWN_EXAMPLES,
+    "encoder-decoder": "translate English to German: The house is old.",
+    "decoder": "Mr and Mrs Smith went to town. Mr and Mrs",
+}
 
 
 def show() -> None:
@@ -30,7 +35,8 @@ def show() -> None:
             f"{name} reads text but cannot write any; choose a model that writes, such as demo-decoder or "
             "demo-translator."
         )
-    prompt = text_box("Prompt", _EXAMPLES.get(loaded.architecture, ""), PROMPT, max_chars=20_000, height=80)
+    example = _EXAMPLES.get(name) or _EXAMPLES.get(loaded.architecture, "")
+    prompt = text_box("Prompt", example, PROMPT, _EXAMPLES.values(), max_chars=20_000, height=80)
     if not prompt.strip():
         st.info("Type what the model shall go on from.")
         return

@@ -31,7 +31,7 @@ _MEANINGS = {
 def show() -> None:
     st.header("Which tokens matter?")
     models = model_box()
-    given = texts_box()
+    given = texts_box(models)
     if not models or given is None:
         st.info("Choose a model and type a text.")
         return
