@@ -88,6 +88,21 @@ def test_byte_level_pieces_are_the_texts_own_characters(byte_level, text: str) -
     assert covered >= {at for at, letter in enumerate(text) if letter != " "}
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "byte_level", "slow"])
+def test_a_batch_is_read_as_its_texts_are_one_by_one(kind: str, request: pytest.FixtureRequest) -> None:
+    tokenizer = request.getfixturevalue(kind)
+    texts = ["One text.", "Another, longer text; with more words.", "三つ目 😀"]
+    pairs = [] if kind == "byte_level" else [("A first", "and a second"), ("Question?", "An answer of some words.")]
+    for batch in filter(None, (texts, pairs, [*texts, *pairs])):
+        together = tokenize(tokenizer, batch)
+        for row, text in enumerate(batch):
+            alone = tokenize(tokenizer, [text])
+            assert together.tokens[row] == alone.tokens[0]
+            assert (
+                together.inputs["input_ids"][row, together.runs[row]].tolist() == alone.inputs["input_ids"][0].tolist()
+            )
+
+
 def test_tokenizer_without_offsets(slow) -> None:
     tokens = tokenize(slow, ["plain text"]).tokens[0]
     assert tokens.pieces[:-1] == tuple("plain␣text")
