@@ -14,7 +14,8 @@ from attention_analyzer.capture.naming import CallPlace
         ("encoder.layer.0.attention.self", "BertAttention", "self"),
         ("decoder.layers.0.encoder_attn", "BartDecoderLayer", "cross"),
         ("decoder.block.0.layer.1.EncDecAttention", "T5LayerCrossAttention", "cross"),
-        # LXMERT: only the class of what holds the attention says it.
+        # LXMERT, Pix2Struct: only the class of what holds the attention says it.
+        ("decoder.layer.0.encoder_decoder_attention.attention", "Pix2StructTextLayerCrossAttention", "cross"),
         ("encoder.x_layers.0.visual_attention.att", "LxmertCrossAttentionLayer", "cross"),
         ("encoder.x_layers.0.lang_self_att.self", "LxmertSelfAttentionLayer", "self"),
         # BridgeTower: a cross-modal layer attends to its own tokens, too.
