@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from attention_analyzer import AttentionAnalyzer
 from benchmarks.corpus import WORDS
+from benchmarks.sections import write_section
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "heads.md"
-MARKS = ("<!-- analyses-bench:start -->", "<!-- analyses-bench:end -->")
 MODEL, TEXTS, WORDS_EACH, REPEATS = "demo-decoder", 8, 90, 3
 
 Run = Callable[[AttentionAnalyzer, list[str]], Any]
@@ -77,10 +74,7 @@ def main() -> None:
         "| --- | ---: | ---: |",
         *[f"| {name} | {value:.3f} | {value / base:,.1f} |" for name, value in fastest.items()],
     ]
-    start, end = MARKS
-    block = "\n".join([start, *lines, end])
-    text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(re.sub(f"{start}.*{end}", lambda _: block, text, flags=re.DOTALL), encoding="utf-8")
+    write_section("docs/heads.md", "analyses-bench", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -72,14 +70,14 @@ def by_numpy(weights: Floats, tokens: Tokens) -> tuple[dict[str, Floats], dict[s
         "previous_token": metrics["previous_weight"],
         "next_token": metrics["next_weight"],
         "fixed_offset": np.max([part.sum(-1) / size for offset, part in offsets.items() if abs(offset) > 1], 0),
-        "induction": _matching(weights, labels["token_before"], apart > 0, place[:, None] > place),
+        "induction": _matching(weights, labels["token_before"], place[:, None] > place),
         "duplicate_token": _matching(weights, labels["token"], apart > 0),
         "first_token": in_group["first"],
         "separator": in_group.get("separator", nothing),
         "special_token": in_group.get("special", nothing),
         "punctuation": in_group.get("punctuation", nothing),
         "local_window": local,
-        "same_sentence": _matching(weights, labels["sentence"]) if "sentence" in labels else nothing,
+        "same_sentence": _matching(weights, labels["sentence"], apart >= 0) if "sentence" in labels else nothing,
         "vertical": np.sort(received, -1)[:, -few:].sum(-1) / received.sum(-1),
         "broad": np.minimum(np.exp(entropy / total + np.log(total)) / size, 1).mean(-1),
     }
@@ -87,12 +85,10 @@ def by_numpy(weights: Floats, tokens: Tokens) -> tuple[dict[str, Floats], dict[s
     return metrics | strengths, _looks(weights, largest, ~group.get("special", np.zeros(size, dtype=bool)))
 
 
-def _matching(weights: Floats, labels: tuple[NDArray, NDArray], *among: NDArray) -> Floats:
-    """Mean weight on the keys with the query's own label, over the queries that see one."""
+def _matching(weights: Floats, labels: tuple[NDArray, NDArray], among: NDArray) -> Floats:
+    """Mean weight on the keys, among these, with the query's own label, over the queries that see one."""
     queries, keys = labels
-    alike = (queries[:, None] == keys) & (queries >= 0)[:, None]
-    for allowed in among:
-        alike = alike & allowed
+    alike = (queries[:, None] == keys) & (queries >= 0)[:, None] & among
     some = alike.any(-1)
     if not some.any():
         return np.full(len(weights), np.nan)
@@ -101,5 +97,5 @@ def _matching(weights: Floats, labels: tuple[NDArray, NDArray], *among: NDArray)
 
 def _looks(weights: Floats, largest: Floats, plain: NDArray) -> dict[str, NDArray]:
     strongest = weights.argmax(-1)
-    pairs: Mapping[str, NDArray] = {"pair_weight": np.where(plain & plain[strongest], largest, -1).max(-1)}
-    return {"strongest": strongest, "largest": largest, **pairs}
+    pair_weight = np.where(plain & plain[strongest], largest, -1).max(-1)
+    return {"strongest": strongest, "largest": largest, "pair_weight": pair_weight}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 
-START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+from benchmarks.sections import write_section
+
 Results = dict[str, Any]
 CHECKED = (
     "Before anything is timed, every metric is compared with the same statistic of the model's own full matrices "
@@ -255,10 +255,4 @@ def write(found: Results, root: Path) -> None:
     """Write both; the README keeps everything outside its markers."""
     (root / "docs").mkdir(exist_ok=True)
     (root / "docs" / "benchmarks.md").write_text(document(found), encoding="utf-8")
-    readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    section = f"{START}\n{readme_section(found)}\n{END}"
-    changed, count = re.subn(f"{START}.*?{END}", lambda _: section, text, flags=re.DOTALL)
-    if count != 1:
-        raise SystemExit(f"README.md should have one section between {START} and {END}, but has {count}.")
-    readme.write_text(changed, encoding="utf-8")
+    write_section("README.md", "bench", readme_section(found), root)

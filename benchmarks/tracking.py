@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,9 +20,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.training import AttentionTracker
 from benchmarks.corpus import short_texts
+from benchmarks.sections import write_section
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "training.md"
-MARKS = ("<!-- tracking-bench:start -->", "<!-- tracking-bench:end -->")
 MODEL, BATCH, LENGTH = "demo-decoder", 16, 256
 
 
@@ -78,10 +75,7 @@ def main() -> None:
         f"tracker, which recorded {moments} moments; the first {options.same} losses are those without a tracker, bit "
         "for bit."
     )
-    start, end = MARKS
-    text = DOCUMENT.read_text(encoding="utf-8")
-    block = f"{start}\n{line}\n{end}"
-    DOCUMENT.write_text(re.sub(f"{start}.*{end}", lambda _: block, text, flags=re.DOTALL), encoding="utf-8")
+    write_section("docs/training.md", "tracking-bench", line)
 
 
 if __name__ == "__main__":

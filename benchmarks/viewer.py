@@ -7,7 +7,6 @@ Every time is the fastest of several, from the event to the finished picture, fr
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
 import time
@@ -22,9 +21,8 @@ from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.scores import ScoreSource
 from attention_analyzer.weights.visibility import Visibility
+from benchmarks.sections import write_section
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "viewer.md"
-MARKS = ("<!-- viewer-bench:start -->", "<!-- viewer-bench:end -->")
 LAYERS, HEADS = 6, 12
 #: Tokens and channels a head.
 CASES = ((128, 32), (512, 32), (512, 64), (2048, 32), (2048, 64), (4096, 32))
@@ -154,11 +152,7 @@ def main() -> None:
         browser.close()
     shown = table(results)
     print(shown)
-    if DOCUMENT.exists():
-        text = DOCUMENT.read_text(encoding="utf-8")
-        start, end = MARKS
-        block = f"{start}\n{shown}\n{end}"
-        DOCUMENT.write_text(re.sub(f"{start}.*{end}", lambda _: block, text, flags=re.DOTALL), encoding="utf-8")
+    write_section("docs/viewer.md", "viewer-bench", shown)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,7 @@ def test_explore_from_the_keyboard_to_the_address_and_back(dashboard: Dashboard)
     page.get_by_role("link", name="Explore").click()
     dashboard.says("L1H5 in words")
     dashboard.holds("Text", TEXT)
+    assert page.locator(".attention-viewer").count() == 1
 
 
 def test_a_weight_chosen_in_the_picture_is_knocked_out(dashboard: Dashboard) -> None:
@@ -185,8 +186,8 @@ def test_hostile_texts_stay_texts(dashboard: Dashboard) -> None:
 
 def test_a_translator_writes(dashboard: Dashboard) -> None:
     dashboard.go("generate", model="demo-translator", prompt=DATE)
-    written = AttentionAnalyzer("demo-translator", cache=False).generate(DATE).notes["written"].strip()
-    dashboard.says(written)
+    dashboard.says("1987-05-03")
+    assert AttentionAnalyzer("demo-translator", cache=False).generate(DATE).notes["written"].strip() == "1987-05-03"
 
 
 def test_files_are_dropped_read_and_searched(dashboard: Dashboard, tmp_path: Path) -> None:
@@ -227,6 +228,8 @@ def test_long_work_can_be_cancelled(dashboard: Dashboard, tmp_path: Path) -> Non
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Read 1 file").wait_for(timeout=PATIENCE)
     page.get_by_role("button", name="Cancel").wait_for(state="detached", timeout=PATIENCE)
+    assert "scan=" not in page.url
+    assert page.get_by_text("The result of before").count() == 0
 
 
 @pytest.mark.parametrize(

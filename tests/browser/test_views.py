@@ -175,7 +175,8 @@ def test_difference_at_the_foot_is_a_difference(opened: Opened, pages: Pages) ->
     one = AttentionRecord.from_weights(torch.tensor([[[1.0, 0], [0.5, 0.5]]]), ["a", "b"])
     two = AttentionRecord.from_weights(torch.tensor([[[1.0, 0], [0.25, 0.75]]]), ["a", "b"])
     opened.go(pages("difference", lambda: one, two), {"view": "difference", "query": 1, "key": 0}).drawn("difference")
-    opened.until("root.querySelector('.now').textContent.includes('second − first −0.250')")
+    opened.until("root.querySelector('.now').textContent.includes('second − first')")
+    assert "second − first −0.250" in opened.foot()
 
 
 def planted_record() -> AttentionRecord:

@@ -71,7 +71,7 @@ def compiled_pass(case: SiteCase, reductions: tuple[Reduction, ...] = ALL) -> St
     return QueryKeyWeights(case.source).reduce(reductions, **case.frame)
 
 
-def close(found: Statistics, expected: Statistics, tolerance: float = 1e-5) -> None:
+def assert_same(found: Statistics, expected: Statistics, tolerance: float = 1e-5) -> None:
     assert torch.equal(found.valid, expected.valid)
     for reduction, values in expected.values.items():
         counts = expected.valid if reduction.axis == "query" else torch.tensor(True)
@@ -85,7 +85,7 @@ def close(found: Statistics, expected: Statistics, tolerance: float = 1e-5) -> N
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(sites(half=True))
 def test_equals_the_plain_pass(case: SiteCase) -> None:
-    close(compiled_pass(case), plain(case))
+    assert_same(compiled_pass(case), plain(case))
 
 
 @needs_compiler
@@ -117,7 +117,7 @@ def test_every_metric_equals_the_slow_reference(case: SiteCase) -> None:
     ids=lambda case: f"{case.source.queries}x{case.source.keys}",
 )
 def test_long_rows_cross_every_tile(case: SiteCase) -> None:
-    close(compiled_pass(case), plain(case), 2e-5)
+    assert_same(compiled_pass(case), plain(case), 2e-5)
 
 
 @needs_compiler
@@ -136,7 +136,7 @@ def test_huge_scores_neither_overflow_nor_lose_the_row() -> None:
     case.source.query.mul_(300)
     found = compiled_pass(case)
     assert bool(torch.isfinite(found[Entropy()]).all())
-    close(found, plain(case), 2e-3)  # the plain pass takes the entropy as a difference of scores in the thousands
+    assert_same(found, plain(case), 2e-3)  # the plain pass takes the entropy as a difference of scores in the thousands
 
 
 @needs_compiler
@@ -162,7 +162,7 @@ def test_many_callers_at_once_do_not_disturb_each_other() -> None:
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(compiled_pass, cases))
     for one, other in zip(alone, together, strict=True):
-        close(other, one, 0)
+        assert_same(other, one, 0)
 
 
 @needs_compiler
@@ -181,7 +181,7 @@ def test_without_openmp_it_starts_its_own_threads(monkeypatch: pytest.MonkeyPatc
     expected = compiled_pass(case)
     monkeypatch.setattr(fused, "openmp_parallel", lambda: None)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    close(compiled_pass(case), expected, 0)
+    assert_same(compiled_pass(case), expected, 0)
 
 
 def test_nothing_of_the_callers_is_written_to() -> None:

@@ -17,7 +17,7 @@ from attention_analyzer.weights.gather import as_statistics
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.reductions import Axes, Entropy, GroupWeight, LargestWeight, Reduction, Statistics
 from tests.kernels.sites import SiteCase, long_case, sites
-from tests.kernels.test_row_pass import ALL, METRIC_NEEDS, close, plain
+from tests.kernels.test_row_pass import ALL, METRIC_NEEDS, assert_same, plain
 from tests.reference import metrics as slow_metrics
 
 pytestmark = [
@@ -47,7 +47,7 @@ def kernel(case: SiteCase, reductions: tuple[Reduction, ...] = ALL) -> Statistic
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(sites(half=True))
 def test_equals_the_plain_pass(case: SiteCase) -> None:
-    close(kernel(case), plain(case))
+    assert_same(kernel(case), plain(case))
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -76,7 +76,7 @@ def test_every_metric_equals_the_slow_reference(case: SiteCase) -> None:
     ids=lambda case: f"{case.source.queries}x{case.source.keys}",
 )
 def test_rows_and_columns_cross_every_tile(case: SiteCase) -> None:
-    close(kernel(case), plain(case))
+    assert_same(kernel(case), plain(case))
 
 
 def test_more_groups_than_it_takes_are_left_to_the_plain_pass_with_a_reason() -> None:
