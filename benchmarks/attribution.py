@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from attention_analyzer.attribution import ATTRIBUTIONS, attribution_named
+from attention_analyzer.attribution.context import Question, ask
 from attention_analyzer.attribution.flow import Network, most_flow, network
-from attention_analyzer.attribution.question import Question, ask
 from attention_analyzer.models.loaded import LoadedModel
 from benchmarks import shapes
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_analyzer.patterns.fixed_offset import REACH
-from attention_analyzer.patterns.frame import frame_of
+from attention_analyzer.patterns.token_context import token_context_of
 from attention_analyzer.patterns.vertical import SHARE
 from attention_analyzer.text.tokens import Tokens
 
@@ -25,7 +25,7 @@ def by_numpy(weights: Floats, tokens: Tokens) -> tuple[dict[str, Floats], dict[s
         query ``[head, query]``, the weight on it, and the strongest pair of tokens that are not special ``[head]``.
     """
     heads, size = weights.shape[:2]
-    frame = frame_of(tokens, tokens, 0)
+    frame = token_context_of(tokens, tokens, 0)
     group = {name: flags[0].numpy() for name, flags in frame.groups.items()}
     labels = {name: (queries[0].numpy(), keys[0].numpy()) for name, (queries, keys) in frame.labels.items()}
     nothing = np.full(heads, np.nan)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.metrics import METRICS
-from attention_analyzer.metrics.table import evaluate, needs_of
+from attention_analyzer.metrics.head_table import evaluate, needs_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.recording import prepare, stream_texts
 

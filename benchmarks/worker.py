@@ -112,7 +112,7 @@ def peer_inputs(tokens: list[int], folder: str) -> dict[str, bool]:
 def environment() -> dict[str, object]:
     import transformers
 
-    from attention_analyzer.weights.compiled import row_pass
+    from attention_analyzer.weights.cpu.compiled import row_pass
 
     return {
         "torch": torch.__version__,

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.training import History
-from attention_analyzer.training.moment import Measuring
+from attention_analyzer.training.snapshot import Measuring
 from demo_models import cards, probes, publishing
 from demo_models.evaluation import next_token_losses
 

@@ -14,9 +14,9 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 
 #: From the ground up. A room may use its own floor and every floor below it.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "progress", "site"}),
+    frozenset({"errors", "progress", "plotting", "site", "stats"}),
     frozenset({"text", "weights"}),
-    frozenset({"capture", "models"}),
+    frozenset({"hooks", "models"}),
     frozenset({"record", "storage", "cache", "recording", "matrices"}),
     frozenset(
         {"metrics", "patterns", "heads", "attribution", "interventions", "linguistics", "comparison"},
@@ -36,7 +36,7 @@ ONLY_IN = {
     "anywidget": ("view.widget",),
     "ray": ("corpus.ray", "corpus.ray_engine"),
 }
-#: Of transformers, everything but these is an internal, and only ``capture`` knows its internals.
+#: Of transformers, everything but these is an internal, and only ``hooks`` knows its internals.
 TRANSFORMERS_PUBLIC = frozenset({"transformers", "transformers.utils.logging"})
 TRANSFORMERS_INTERNAL_NAMES = frozenset({"AttentionInterface", "AttentionMaskInterface"})
 
@@ -130,10 +130,10 @@ def violation(found: Import) -> str | None:
     places = ONLY_IN.get(library, ())
     if places and not any(is_inside(found.importer, place) for place in places):
         return f"{library} is used only in {' or '.join(places)}"
-    if library == "transformers" and room != "capture":
+    if library == "transformers" and room != "hooks":
         is_internal = found.module not in TRANSFORMERS_PUBLIC and found.target not in TRANSFORMERS_PUBLIC
         if is_internal or found.name in TRANSFORMERS_INTERNAL_NAMES:
-            return "transformers' internals are known only to capture"
+            return "transformers' internals are known only to hooks"
     return None
 
 
@@ -225,9 +225,9 @@ def test_a_broken_rule_is_seen(tmp_path: Path, file: str, code: str) -> None:
 @pytest.mark.parametrize(
     ("file", "code"),
     [
-        ("record.py", "def heads():\n    from attention_analyzer.metrics.table import head_table"),
-        ("metrics/table.py", "if TYPE_CHECKING:\n    from attention_analyzer.analyzer import AttentionAnalyzer"),
-        ("capture/tap.py", "from transformers.modeling_utils import AttentionInterface"),
+        ("record.py", "def heads():\n    from attention_analyzer.metrics.head_table import head_table"),
+        ("metrics/head_table.py", "if TYPE_CHECKING:\n    from attention_analyzer.analyzer import AttentionAnalyzer"),
+        ("hooks/interface_hook.py", "from transformers.modeling_utils import AttentionInterface"),
         ("models/load.py", "from transformers import AutoModel"),
         ("models/load.py", "from transformers.utils import logging"),
         ("view/widget.py", "import anywidget"),

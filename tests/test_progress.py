@@ -9,7 +9,7 @@ import pytest
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.comparison import compare
-from attention_analyzer.progress import Steps
+from attention_analyzer.progress import ProgressCounter
 
 TEXTS = ["The cat sat on the mat.", "Anna gave Tom the red book.", "A bird sings, and it stops.", "He went home."]
 
@@ -20,7 +20,7 @@ class EndedError(Exception):
 
 def test_parts_count_within_the_whole() -> None:
     told: list[tuple[int, int]] = []
-    steps = Steps(10, lambda *step: told.append(step))
+    steps = ProgressCounter(10, lambda *step: told.append(step))
     steps.advance(4)
     part = steps.within(5)
     part(0, 3)
@@ -28,7 +28,7 @@ def test_parts_count_within_the_whole() -> None:
     part(3, 3)
     steps.advance()
     assert told == [(0, 10), (4, 10), (4, 10), (7, 10), (9, 10), (10, 10)]
-    Steps(3, None).advance()
+    ProgressCounter(3, None).advance()
 
 
 @pytest.fixture(scope="module")

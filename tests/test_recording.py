@@ -23,7 +23,7 @@ from transformers import (
 
 from attention_analyzer.errors import InputError, ModelError, TooLongError
 from attention_analyzer.metrics import METRICS
-from attention_analyzer.metrics.table import evaluate, needs_of
+from attention_analyzer.metrics.head_table import evaluate, needs_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config, load
 from attention_analyzer.recording import generate, record_inputs, record_texts, stream_texts

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from attention_analyzer import AttentionAnalyzer
-from attention_analyzer.dashboard.choices import EXAMPLE
-from attention_analyzer.dashboard.opening import MODEL, PICTURE
+from attention_analyzer.dashboard.first_paint import MODEL, PICTURE
+from attention_analyzer.dashboard.inputs import EXAMPLE
 from attention_analyzer.view.content import payload
 
 

@@ -201,7 +201,7 @@ class AttentionAnalyzer:
         import pandas as pd
 
         from attention_analyzer.metrics import METRICS
-        from attention_analyzer.metrics.table import evaluate, needs_of, table_of
+        from attention_analyzer.metrics.head_table import evaluate, needs_of, table_of
 
         chosen = METRICS if metrics is None else tuple(metrics)
         one = _one_text(text)

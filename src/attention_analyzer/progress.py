@@ -8,7 +8,7 @@ from collections.abc import Callable
 OnProgress = Callable[[int, int], object]
 
 
-class Steps:
+class ProgressCounter:
     """Counts what is done of a known number of steps, and tells whoever asked."""
 
     def __init__(self, total: int, tell: OnProgress | None) -> None:

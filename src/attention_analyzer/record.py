@@ -193,21 +193,21 @@ class AttentionRecord:
         Raises:
             CaptureError: a weight is NaN or infinite.
         """
-        from attention_analyzer.metrics.table import head_table
+        from attention_analyzer.metrics.head_table import head_table
 
         return head_table(self, metrics)
 
     def patterns(self, patterns: Sequence[Pattern] | None = None) -> pd.DataFrame:
         """One row per site, head and pattern, with its strength and controls in this text.
 
-        See :func:`.patterns.record_table.pattern_table` for the columns. One text is no proof of what a head does:
+        See :func:`.patterns.score_table.pattern_table` for the columns. One text is no proof of what a head does:
         :meth:`.AttentionAnalyzer.patterns` names heads from several.
 
         Args:
             patterns: which ones; all of :data:`attention_analyzer.patterns.PATTERNS` by default.
         """
         from attention_analyzer.patterns import PATTERNS
-        from attention_analyzer.patterns.record_table import pattern_table
+        from attention_analyzer.patterns.score_table import pattern_table
 
         return pattern_table(self, PATTERNS if patterns is None else patterns)
 
@@ -231,11 +231,11 @@ class AttentionRecord:
 
         Args:
             view: a view's name or the state of a page or widget, for the same picture as there; see
-                :func:`.view.screen.views.view_figure`. ``other`` is the second record of the difference view.
+                :func:`.view.static_views.views.view_figure`. ``other`` is the second record of the difference view.
             options: see :mod:`attention_analyzer.view.figures`, for a view the settings of its state.
         """
         if view is not None:
-            from attention_analyzer.view.screen.views import view_figure
+            from attention_analyzer.view.static_views.views import view_figure
 
             settings = options if head is None else {"head": head} | options
             return view_figure(self, view, other, layer=layer, **settings)

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.capture.forward import CapturedForward, capture_forward
-from attention_analyzer.capture.naming import CallPlace
 from attention_analyzer.errors import InputError, ModelError, TooLongError, UnsupportedModelError
+from attention_analyzer.hooks.forward import CapturedForward, capture_forward
+from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Kind, Site, tower_of
@@ -256,7 +256,7 @@ def run(
     loaded: LoadedModel,
     prepared: Prepared,
     *,
-    keep: Callable[[CallPlace, AttentionWeights], Any] | None = None,
+    keep: Callable[[CallSite, AttentionWeights], Any] | None = None,
     check: bool = True,
 ) -> CapturedForward[Any]:
     """One captured forward of a prepared batch."""
@@ -266,7 +266,7 @@ def run(
 
 
 def _streamed(loaded: LoadedModel, prepared: Prepared, reductions: Sequence[Reduction], check: bool) -> StreamedBatch:
-    def keep(place: CallPlace, weights: AttentionWeights) -> Statistics:
+    def keep(place: CallSite, weights: AttentionWeights) -> Statistics:
         queries, keys = prepared.axes(place.stack, place.kind)
         if weights.shape[1:] != (max(map(len, queries)), max(map(len, keys))):
             raise UnsupportedModelError(
@@ -315,7 +315,7 @@ def _axis(tokens: Sequence[Tokens], size: int, index: int) -> Tokens:
 
 
 def _assemble(loaded: LoadedModel, entries: list[SiteRecord], forward: CapturedForward[Any]) -> AttentionRecord:
-    notes: dict[str, Any] = {"unheard": list(forward.unheard)} if forward.unheard else {}
+    notes: dict[str, Any] = {"not_captured": list(forward.not_captured)} if forward.not_captured else {}
     return AttentionRecord(tuple(entries), loaded.name, loaded.fingerprint, forward.exact, forward.deviation, notes)
 
 

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from attention_analyzer import AttentionAnalyzer
-from attention_analyzer.attribution.question import Question
+from attention_analyzer.attribution.context import Question
 from attention_analyzer.attribution.target import Target, VocabularyTarget
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.recording import Prepared

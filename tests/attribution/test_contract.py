@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from attention_analyzer.attribution import ATTRIBUTIONS
+from attention_analyzer.attribution.context import Question
 from attention_analyzer.attribution.integrated import IntegratedGradients
 from attention_analyzer.attribution.method import Attribution
-from attention_analyzer.attribution.question import Question
 from attention_analyzer.attribution.target import VocabularyTarget
 from tests.attribution.cases import FORMS, question
 from tests.capture.small import EAGER_ONLY

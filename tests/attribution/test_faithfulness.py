@@ -9,9 +9,9 @@ from scipy.stats import spearmanr
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.attribution.comparison import DISAGREE_BELOW, USUAL
+from attention_analyzer.attribution.context import ask
 from attention_analyzer.attribution.deletion import Deleter
 from attention_analyzer.attribution.faithfulness import Trial, random_orders
-from attention_analyzer.attribution.question import ask
 from attention_analyzer.errors import InputError, TooLongError
 
 TEXT = "The dog [MASK] at the cat and ran away."

@@ -8,7 +8,7 @@ import pytest
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.attribution import attribution_named
-from attention_analyzer.attribution.question import ask
+from attention_analyzer.attribution.context import ask
 from demo_models import dates
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from attention_analyzer.attribution import attribution_named
+from attention_analyzer.attribution.context import Question
 from attention_analyzer.attribution.flow import Flow, most_flow, network
 from attention_analyzer.attribution.projection import written_norms
-from attention_analyzer.attribution.question import Question
 from attention_analyzer.attribution.target import SequenceTarget, VocabularyTarget
 from attention_analyzer.errors import MissingDependencyError, TooLongError, UnsupportedModelError
 from tests.attribution.cases import CAUSAL, FORMS, TWO_STACKS, dense, question
@@ -295,7 +295,7 @@ def test_progress_is_told_token_by_token() -> None:
 
 def test_integrated_gradients_sum_to_the_difference_from_a_blank_text() -> None:
     from attention_analyzer import AttentionAnalyzer
-    from attention_analyzer.attribution.question import ask
+    from attention_analyzer.attribution.context import ask
 
     analyzer = AttentionAnalyzer("demo-encoder", cache=False)
     asked = ask(analyzer.loaded, "The dog [MASK] at the cat.")

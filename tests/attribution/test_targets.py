@@ -10,7 +10,7 @@ from transformers import AutoModelForTokenClassification, BertConfig
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.attribution import TARGETS
-from attention_analyzer.attribution.question import Question, ask
+from attention_analyzer.attribution.context import Question, ask
 from attention_analyzer.attribution.target import Layout
 from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
 from tests.attribution.cases import planted

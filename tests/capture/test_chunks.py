@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.capture.calls import chunk_of, merge_chunks, score_source, verify
-from attention_analyzer.capture.masks import MaskReader
-from attention_analyzer.capture.tap import AttentionCall
+from attention_analyzer.hooks.calls import chunk_of, merge_chunks, score_source, verify
+from attention_analyzer.hooks.interface_hook import AttentionCall
+from attention_analyzer.hooks.masks import MaskReader
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.scores import ScoreSource
 from attention_analyzer.weights.visibility import Visibility

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from attention_analyzer.capture.calls import score_source
-from attention_analyzer.capture.forward import batch_of, capture_forward
-from attention_analyzer.capture.masks import MaskReader
-from attention_analyzer.capture.proof import run_alone, same_bits
-from attention_analyzer.capture.tap import AttentionCall
+from attention_analyzer.hooks.calls import score_source
+from attention_analyzer.hooks.forward import batch_of, capture_forward
+from attention_analyzer.hooks.interface_hook import AttentionCall
+from attention_analyzer.hooks.masks import MaskReader
+from attention_analyzer.hooks.verification import run_alone, same_bits
 from tests.capture.small import BACKENDS, inputs_of, make
 
 

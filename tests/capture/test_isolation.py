@@ -15,12 +15,12 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from transformers import BertConfig, BertForMaskedLM, FNetConfig, FNetModel, LlamaForCausalLM
 from transformers.modeling_utils import AttentionInterface
 
-from attention_analyzer.capture import forward
-from attention_analyzer.capture.forward import capture_forward
-from attention_analyzer.capture.naming import CallPlace
-from attention_analyzer.capture.proof import prove, run_alone, same_bits
-from attention_analyzer.capture.tap import AttentionCall, tap
 from attention_analyzer.errors import CaptureError, UnsupportedModelError
+from attention_analyzer.hooks import forward
+from attention_analyzer.hooks.forward import capture_forward
+from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
+from attention_analyzer.hooks.layer_names import CallSite
+from attention_analyzer.hooks.verification import run_alone, same_bits, verify_model
 from attention_analyzer.weights.base import AttentionWeights
 from tests.capture.small import TOKENS, inputs_of, make, words
 
@@ -70,7 +70,7 @@ def tensors_of(model: nn.Module, inputs: dict[str, Any]) -> list[Tensor]:
 
 def test_only_the_model_that_is_listened_to_is_heard() -> None:
     mine, other, counter = make("encoder"), make("encoder"), Counter()
-    with tap(mine, counter):
+    with hook_attention(mine, counter):
         other(**inputs_of("encoder"))
         assert counter.heard == []
         mine(**inputs_of("encoder"))
@@ -91,7 +91,7 @@ def test_taps_nest_and_the_inner_one_hears_first() -> None:
             order.append(self.name)
             return output
 
-    with tap(model, Named("outer")), tap(model, Named("inner")):
+    with hook_attention(model, Named("outer")), hook_attention(model, Named("inner")):
         model(**inputs_of("encoder"))
     assert order == ["inner", "outer", "inner", "outer"]
 
@@ -130,7 +130,7 @@ def test_a_listener_that_changes_something_changes_the_output_only_while_it_list
             )
 
     for listener in (Silence(), Hide()):
-        with tap(model, listener):
+        with hook_attention(model, listener):
             changed = run_alone(model, inputs)
         assert not same_bits(plain, changed)
     assert same_bits(plain, run_alone(model, inputs))
@@ -145,7 +145,7 @@ def test_what_is_captured_under_an_intervention_is_what_then_happened() -> None:
         def after(self, call: AttentionCall, output: Tensor) -> Tensor:
             return torch.zeros_like(output) if "layer.0" in call.name else output
 
-    with tap(model, Silence()):
+    with hook_attention(model, Silence()):
         changed = tensors_of(model, inputs)
     assert torch.equal(alone[0], changed[0])
     assert not torch.allclose(alone[1], changed[1], atol=1e-3)
@@ -163,12 +163,12 @@ def test_threads_do_not_hear_each_other() -> None:
 
 
 def test_one_model_in_two_threads() -> None:
-    """One thread listens while the other runs the same model unheard."""
+    """One thread listens while the other runs the same model not_captured."""
     model, inputs, started, ended = make("encoder"), inputs_of("encoder"), threading.Event(), threading.Event()
     counter = Counter()
 
     def listen() -> None:
-        with tap(model, counter):
+        with hook_attention(model, counter):
             started.set()
             ended.wait(10)
 
@@ -195,7 +195,7 @@ def test_an_error_inside_the_forward_passes_through_and_leaves_nothing(form: str
 
 
 def test_an_error_of_the_listener_passes_through_and_leaves_nothing() -> None:
-    def keep(place: CallPlace, weights: AttentionWeights) -> None:
+    def keep(place: CallSite, weights: AttentionWeights) -> None:
         raise Broken
 
     for form in ("encoder", "ALiBi"):
@@ -297,7 +297,7 @@ def test_a_compiled_model_runs_as_it_was_written(in_place: bool) -> None:
     assert [site.name for site, _ in found.sites] == ["encoder.self.0", "encoder.self.1"]
     assert all(map(torch.equal, [full(weights) for _, weights in found.sites], expected))
     assert torch.allclose(plain[0], found.outputs[0], atol=1e-5)
-    assert prove(compiled, inputs).holds
+    assert verify_model(compiled, inputs).holds
 
 
 def test_a_function_that_is_not_attention_is_an_error_and_not_a_picture() -> None:
@@ -329,8 +329,8 @@ def test_attention_that_has_no_weights_is_named_but_nothing_beside_it(name: str)
     model = make("encoder")
     part = model.get_submodule("encoder.layer.1.intermediate.dense")
     part.__class__ = type(name, (nn.Linear,), {})
-    unheard = capture_forward(model, inputs_of("encoder"), valid=None).unheard
-    assert unheard == (("encoder.layer.1.intermediate.dense",) if name == "LinearAttention" else ())
+    not_captured = capture_forward(model, inputs_of("encoder"), valid=None).not_captured
+    assert not_captured == (("encoder.layer.1.intermediate.dense",) if name == "LinearAttention" else ())
 
 
 def test_heads_of_a_task_do_not_matter() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from attention_analyzer.capture.naming import CallPlace
+from attention_analyzer.hooks.layer_names import CallSite
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ from attention_analyzer.capture.naming import CallPlace
 def test_what_it_is_called_and_what_holds_it_say_whether_it_is_cross_attention(
     path: str, holder: str, kind: str
 ) -> None:
-    assert CallPlace(nn.Identity(), path, causal=False, holder=holder).kind == kind
+    assert CallSite(nn.Identity(), path, causal=False, holder=holder).kind == kind

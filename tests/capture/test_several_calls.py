@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from attention_analyzer.capture.forward import capture_forward
-from attention_analyzer.capture.session import Capture, listening
+from attention_analyzer.hooks.forward import capture_forward
+from attention_analyzer.hooks.session import Capture, capturing
 from attention_analyzer.site import Site
 
 BATCH, HEADS, QUERIES, CHANNELS = 2, 3, 7, 5
@@ -113,7 +113,7 @@ def test_the_interface_is_heard_once_however_it_is_asked(by_name: bool) -> None:
     attention.by_name = by_name
     model = Model(attention)
     capture: Capture[Any] = Capture(model, keep=lambda _, weights: weights)
-    with listening(capture):
+    with capturing(capture):
         model(torch.ones(BATCH, QUERIES), [(random(3), random(5), random(7), None)])
     assert capture.at_interface == capture.calls == 1
     assert "listening" not in ALL_ATTENTION_FUNCTIONS["sdpa"].__qualname__

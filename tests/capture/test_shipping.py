@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from attention_analyzer.capture.shipping import shippable
+from attention_analyzer.hooks.pickling import picklable_copy
 from tests.capture.small import inputs_of, make
 
 
@@ -24,7 +24,7 @@ def test_hooks_of_transformers_stay_behind_and_others_go_along(family: str) -> N
     with pytest.raises((TypeError, AttributeError)):
         pickle.dumps(model)
     hooks = {name: list(module._forward_hooks) for name, module in model.named_modules()}
-    sent = pickle.loads(pickle.dumps(shippable(model)))
+    sent = pickle.loads(pickle.dumps(picklable_copy(model)))
     assert {name: list(module._forward_hooks) for name, module in model.named_modules()} == hooks
     assert all(a is not b and torch.equal(a, b) for a, b in zip(model.parameters(), sent.parameters(), strict=True))
     with torch.no_grad():
@@ -34,12 +34,12 @@ def test_hooks_of_transformers_stay_behind_and_others_go_along(family: str) -> N
     norms[-1].register_forward_hook(plus_one)
     with torch.no_grad():
         changed = model(**inputs)[0]
-        assert torch.equal(pickle.loads(pickle.dumps(shippable(model)))(**inputs)[0], changed)
+        assert torch.equal(pickle.loads(pickle.dumps(picklable_copy(model)))(**inputs)[0], changed)
     assert not torch.equal(changed, expected[-1])
 
 
 def test_shared_modules_stay_shared() -> None:
     shared = torch.nn.Linear(3, 3)
-    bare = shippable(torch.nn.Sequential(shared, torch.nn.Tanh(), shared))
+    bare = picklable_copy(torch.nn.Sequential(shared, torch.nn.Tanh(), shared))
     assert bare[0] is bare[2]
     assert bare[0].weight is shared.weight

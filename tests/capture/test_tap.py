@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import BloomForCausalLM
 
-from attention_analyzer.capture.forward import capture_forward
-from attention_analyzer.capture.proof import prove, run_alone, same_bits
+from attention_analyzer.hooks.forward import capture_forward
+from attention_analyzer.hooks.verification import run_alone, same_bits, verify_model
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from tests.capture.small import BACKENDS, DECODERS, FORMS, ONE_TEXT, TARGETS, TOKENS, inputs_of, make, words
@@ -45,7 +45,7 @@ def handed_over(form: str) -> dict[str, Tensor]:
 def test_outputs_are_the_same_bits_and_nothing_is_left(form: str, backend: str) -> None:
     model = make(form, backend)
     for inputs in (inputs_of(form), inputs_of(form) | ({"output_attentions": True} if backend == "eager" else {})):
-        proof = prove(model, inputs)
+        proof = verify_model(model, inputs)
         assert proof.identical
         assert proof.untouched
         assert proof.row_error < 1e-5
@@ -63,7 +63,7 @@ def test_weights_equal_the_ones_the_model_hands_over(form: str, backend: str) ->
 
 
 def test_forms_are_told_apart() -> None:
-    told = {form: set(prove(make(form), inputs_of(form)).forms) for form in FORMS}
+    told = {form: set(verify_model(make(form), inputs_of(form)).forms) for form in FORMS}
     for form, expected in {
         "encoder": set(),
         "grouped queries": {"grouped queries", "causal"},
@@ -183,7 +183,7 @@ def test_a_padded_source_and_target_of_two_stacks(form: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_precisions(dtype: torch.dtype) -> None:
     model = make("grouped queries", "sdpa").to(dtype)
-    proof = prove(model, inputs_of("grouped queries"))
+    proof = verify_model(model, inputs_of("grouped queries"))
     assert proof.identical
     assert proof.deviation < (1e-12 if dtype == torch.float64 else 2e-2)
     expected = make("grouped queries").to(dtype)(**inputs_of("grouped queries"), output_attentions=True).attentions
@@ -200,7 +200,7 @@ def test_flex_attention() -> None:
     inputs = inputs_of("sliding window")
     inputs["attention_mask"][1, :3] = 0
     valid = inputs["attention_mask"].bool()
-    assert prove(model, inputs, valid=valid).identical
+    assert verify_model(model, inputs, valid=valid).identical
     expected = weights_of(make("sliding window"), inputs, valid)
     for name, weights in weights_of(model, inputs, valid).items():
         torch.testing.assert_close(full(weights, 1)[:, 3:], full(expected[name], 1)[:, 3:], rtol=1e-4, atol=1e-5)

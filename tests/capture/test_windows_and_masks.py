@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from transformers.integrations.flex_attention import flex_attention_forward
 
-from attention_analyzer.capture import windows
-from attention_analyzer.capture.calls import score_source, verify
-from attention_analyzer.capture.masks import MaskReader
-from attention_analyzer.capture.tap import AttentionCall
-from attention_analyzer.capture.windows import unfold_weights
 from attention_analyzer.errors import CaptureError, TooLongError
+from attention_analyzer.hooks import windows
+from attention_analyzer.hooks.calls import score_source, verify
+from attention_analyzer.hooks.interface_hook import AttentionCall
+from attention_analyzer.hooks.masks import MaskReader
+from attention_analyzer.hooks.windows import unfold_weights
 from attention_analyzer.weights.dense import DenseWeights
 from attention_analyzer.weights.visibility import Visibility
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertModel, FNetConfig, FNetModel
 
-from attention_analyzer.capture.proof import Proof
 from attention_analyzer.cli.doctor import findings, verdict
+from attention_analyzer.hooks.verification import VerificationReport
 
-HOLDS = Proof(
+HOLDS = VerificationReport(
     identical=True,
     untouched=True,
     exact=True,
@@ -20,7 +20,7 @@ HOLDS = Proof(
     backends=("sdpa",),
     forms=("causal",),
     sites=(),
-    unheard=(),
+    not_captured=(),
 )
 
 

@@ -12,13 +12,22 @@ import transformers
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from attention_analyzer.capture.proof import Proof, prove, row_error, run_alone, same_bits
 from attention_analyzer.errors import AttentionAnalyzerError, TooLongError, UnsupportedModelError
+from attention_analyzer.hooks.verification import VerificationReport, row_error, run_alone, same_bits, verify_model
 from tests.conformance.build import Built, CannotBuildError, NoModelError, NotHereError, build, told
 from tests.conformance.finding import Disagreement, Finding
 from tests.conformance.metrics import metrics_error
 from tests.conformance.steps import with_cache
-from tests.conformance.witness import TOLERANCE, Heard, alike, compare, finite, handed_over, hear, overheard
+from tests.conformance.witness import (
+    TOLERANCE,
+    CallActivations,
+    alike,
+    compare,
+    finite,
+    handed_over,
+    overheard,
+    record_activations,
+)
 
 BACKENDS = ("eager", "sdpa", "flex_attention")
 #: Between backends, whose own rounding every layer hands on to the next (each is proven by its own outputs, too).
@@ -71,7 +80,7 @@ def _examine(built: Built, finding: Finding) -> None:
             try:
                 found, heard = _under(model, padded, valid, alone, again=backend != plain)
                 if padding == "none":
-                    _note(prove(model, padded), finding)
+                    _note(verify_model(model, padded), finding)
                 finding.deviation = max(finding.deviation, heard.deviation)
                 exact = exact and heard.exact
                 if found == "agrees":
@@ -101,7 +110,7 @@ class _DoesNotRun(Exception):
 
 def _under(
     model: nn.Module, inputs: Mapping[str, Any], valid: Tensor | None, plain: Any, again: bool
-) -> tuple[str, Heard]:
+) -> tuple[str, CallActivations]:
     """Listen under a backend, and say whether eager weights can be a witness of what was heard.
 
     Args:
@@ -112,7 +121,7 @@ def _under(
         alone = run_alone(model, inputs) if again else plain
     except Exception as error:  # not ours: nobody listens
         raise _DoesNotRun from error
-    heard = hear(model, inputs, valid)
+    heard = record_activations(model, inputs, valid)
     if not same_bits(alone, heard.outputs):
         raise Disagreement("the outputs differ with and without listening")
     if not finite(plain):
@@ -120,7 +129,7 @@ def _under(
     return ("agrees" if alike(plain, alone, valid) else "the model itself differs from eager"), heard
 
 
-def _metrics(heard: Heard, valid: Tensor | None, finding: Finding) -> None:
+def _metrics(heard: CallActivations, valid: Tensor | None, finding: Finding) -> None:
     """Row sums, and every metric against its slow reference."""
     if not finite(heard.outputs):
         return
@@ -133,7 +142,7 @@ def _metrics(heard: Heard, valid: Tensor | None, finding: Finding) -> None:
             raise Disagreement(f"a metric of {place.path} differs by {error:.1e} from its reference")
 
 
-def _note(proof: Proof, finding: Finding) -> None:
+def _note(proof: VerificationReport, finding: Finding) -> None:
     if not proof.identical:
         raise Disagreement("the outputs differ with and without listening")
     if not proof.untouched:
@@ -142,7 +151,7 @@ def _note(proof: Proof, finding: Finding) -> None:
         raise Disagreement(f"rows sum to one only within {proof.row_error:.1e}")
     finding.deviation = max(finding.deviation, proof.deviation)
     finding.forms = sorted({*finding.forms, *proof.forms})
-    finding.unheard = list(proof.unheard)
+    finding.not_captured = list(proof.not_captured)
     names = [site.name for site in proof.sites]
     if len(set(names)) != len(names):
         raise Disagreement("two sites have one name")

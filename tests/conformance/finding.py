@@ -30,7 +30,7 @@ class Finding:
     deviation: float = 0.0
     weights_error: float = 0.0
     metrics_error: float = 0.0
-    unheard: list[str] = field(default_factory=list)
+    not_captured: list[str] = field(default_factory=list)
     seconds: float = 0.0
     transformers: str = ""
 

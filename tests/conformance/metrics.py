@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attention_analyzer.capture.naming import CallPlace
+from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.metrics import METRICS
-from attention_analyzer.metrics.table import evaluate, needs_of
+from attention_analyzer.metrics.head_table import evaluate, needs_of
 from attention_analyzer.weights.base import AttentionWeights
 from tests import reference
 
 
-def metrics_error(place: CallPlace, weights: AttentionWeights, valid: Tensor | None) -> float:
+def metrics_error(place: CallSite, weights: AttentionWeights, valid: Tensor | None) -> float:
     """Largest difference between a metric and its slow reference, over a few heads of every text."""
     if weights.queries * weights.keys > 10_000:
         return 0.0  # loops over more cells would take longer than they tell

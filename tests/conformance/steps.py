@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.capture.proof import run_alone
+from attention_analyzer.hooks.verification import run_alone
 from attention_analyzer.weights.base import AttentionWeights
 from tests.conformance.finding import Disagreement
-from tests.conformance.witness import TOLERANCE, Calls, hear, hear_once
+from tests.conformance.witness import TOLERANCE, Calls, hear_once, record_activations
 
 
 @torch.no_grad()
@@ -30,7 +30,7 @@ def with_cache(model: nn.Module, inputs: Mapping[str, Any]) -> str:
     own_gap = float((hidden[:, start:] - alone).abs().max()) / max(1.0, float(hidden.abs().max()))
     if not own_gap < 1e-2:
         return "the model itself differs"
-    whole = dict(_by_path(hear(model, {"input_ids": ids, "use_cache": False}, None).calls))
+    whole = dict(_by_path(record_activations(model, {"input_ids": ids, "use_cache": False}, None).calls))
     past = model(input_ids=ids[:, :start], use_cache=True).past_key_values
     compared = 0
     for position in range(start, ids.shape[1]):

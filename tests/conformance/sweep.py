@@ -66,7 +66,7 @@ def prepare() -> None:
     from torch.nn.attention.flex_attention import flex_attention
 
     import tests.conformance.examine  # noqa: F401 (children have it then)
-    from attention_analyzer.weights.compiled import row_pass
+    from attention_analyzer.weights.cpu.compiled import row_pass
 
     torch.set_num_threads(1)
     row_pass()

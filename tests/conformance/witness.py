@@ -10,22 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.capture.forward import batch_of
-from attention_analyzer.capture.naming import CallPlace
-from attention_analyzer.capture.overhear import overhearing
-from attention_analyzer.capture.proof import rows_of, run_alone, some_rows, tensors
-from attention_analyzer.capture.session import Capture, listening
+from attention_analyzer.hooks.dispatch_hook import intercept
+from attention_analyzer.hooks.forward import batch_of
+from attention_analyzer.hooks.layer_names import CallSite
+from attention_analyzer.hooks.session import Capture, capturing
+from attention_analyzer.hooks.verification import rows_of, run_alone, some_rows, tensors
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from tests.conformance.finding import Disagreement
 
 TOLERANCE = 1e-5
 
-Calls = list[tuple[CallPlace, AttentionWeights]]
+Calls = list[tuple[CallSite, AttentionWeights]]
 
 
 @dataclass(frozen=True)
-class Heard:
+class CallActivations:
     """One forward through the toolkit: its calls in order, the model's outputs, and how the calls were proven."""
 
     calls: Calls
@@ -34,18 +34,18 @@ class Heard:
     exact: bool
 
 
-def hear(model: nn.Module, inputs: Mapping[str, Any], valid: Tensor | None) -> Heard:
+def record_activations(model: nn.Module, inputs: Mapping[str, Any], valid: Tensor | None) -> CallActivations:
     """Listen to one forward as the toolkit does."""
     capture = _pairs(model, inputs, valid)
-    with listening(capture):
+    with capturing(capture):
         outputs = run_alone(model, inputs)
-    return Heard(_results(capture), outputs, capture.deviation, capture.exact)
+    return CallActivations(_results(capture), outputs, capture.deviation, capture.exact)
 
 
 def hear_once(model: nn.Module, inputs: Mapping[str, Any]) -> Calls:
-    """As :func:`hear`, for inputs that one forward uses up (a cache)."""
+    """As :func:`record_activations`, for inputs that one forward uses up (a cache)."""
     capture = _pairs(model, inputs, None)
-    with listening(capture), torch.no_grad():
+    with capturing(capture), torch.no_grad():
         model(**inputs)
     return _results(capture)
 
@@ -53,7 +53,7 @@ def hear_once(model: nn.Module, inputs: Mapping[str, Any]) -> Calls:
 def overheard(model: nn.Module, inputs: Mapping[str, Any], valid: Tensor | None) -> Calls:
     """The witness: under eager attention, whatever softmax result multiplied values, in the interface or outside."""
     capture = _pairs(model, inputs, valid)
-    with overhearing(model, capture):
+    with intercept(model, capture):
         run_alone(model, inputs)
     return _results(capture)
 
@@ -128,7 +128,7 @@ def handed_over(model: nn.Module, inputs: Mapping[str, Any]) -> int:
         return 0
     arrays = [array for name, values in _named(output) if "attention" in str(name) for array in tensors(values)]
     arrays = [array for array in arrays if array.dim() == 4 and array.is_floating_point()]
-    captured = [weights for _, weights in hear(model, inputs, None).calls]
+    captured = [weights for _, weights in record_activations(model, inputs, None).calls]
     shapes = {(weights.batch, *weights.shape) for weights in captured}
     # SqueezeBERT hands over scores, which are no weights.
     arrays = [array for array in arrays if tuple(array.shape) in shapes and bool((array >= 0).all())]

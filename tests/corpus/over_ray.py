@@ -15,7 +15,7 @@ import ray
 import torch
 
 from attention_analyzer.analyzer import AttentionAnalyzer
-from attention_analyzer.corpus import Progress, rows
+from attention_analyzer.corpus import Progress, chunks
 from attention_analyzer.errors import InputError
 from tests.corpus.conftest import sentences
 from tests.linguistics.test_questions import bert
@@ -23,7 +23,7 @@ from tests.linguistics.test_questions import bert
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)  # as each worker has
-    rows.CHUNK_TEXTS = 5
+    chunks.CHUNK_TEXTS = 5
     texts = sentences(60)
     analyzer = AttentionAnalyzer.of(bert(), cache=False)
     analyzer.scan(texts, folder / "local", progress=False)

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from attention_analyzer.analyzer import AttentionAnalyzer
-from attention_analyzer.corpus import Progress, rows
+from attention_analyzer.corpus import Progress, chunks
 from attention_analyzer.errors import AttentionAnalyzerError
 from tests.corpus.conftest import sentences
 from tests.linguistics.test_questions import bert
 
-rows.CHUNK_TEXTS = 7
+chunks.CHUNK_TEXTS = 7
 SMALL_FILES = 2000
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from attention_analyzer.analyzer import AttentionAnalyzer
-from attention_analyzer.corpus import Corpus, rows, worker
+from attention_analyzer.corpus import Corpus, chunks, worker
 from attention_analyzer.corpus.measures import MEASURES
 from attention_analyzer.corpus.store import Store
 from attention_analyzer.errors import AttentionAnalyzerError, FileFormatError, InputError
@@ -51,7 +51,7 @@ def alone(analyzer: AttentionAnalyzer, texts: list[str]) -> np.ndarray:
 @pytest.mark.parametrize("which", ["small", "causal"])
 def test_every_number_is_that_of_the_texts_alone(which: str, request, tmp_path: Path, monkeypatch) -> None:
     analyzer = request.getfixturevalue(which)
-    monkeypatch.setattr(rows, "CHUNK_TEXTS", 7)
+    monkeypatch.setattr(chunks, "CHUNK_TEXTS", 7)
     texts = sentences(19)
     corpus = scan(analyzer, texts, tmp_path / "store", batch_tokens=61, examples=5)
     expected = alone(analyzer, texts)
@@ -297,7 +297,7 @@ def test_a_small_store_keeps_examples_only(small, tmp_path: Path) -> None:
 
 
 def test_progress_tells_rate_and_time_left(small, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(rows, "CHUNK_TEXTS", 10)
+    monkeypatch.setattr(chunks, "CHUNK_TEXTS", 10)
     seen = []
     small.scan(sentences(30), tmp_path / "store", progress=seen.append)
     assert [progress.texts for progress in seen] == [10, 20, 30]
@@ -337,7 +337,7 @@ def test_an_encoder_decoder_is_scanned_site_by_site(tmp_path: Path) -> None:
 
 
 def test_batches_hold_texts_of_like_length(small) -> None:
-    texts = tuple((number, rows.Row(text, "")) for number, text in enumerate(sentences(50)))
+    texts = tuple((number, chunks.Row(text, "")) for number, text in enumerate(sentences(50)))
     made = list(worker._batches(small.loaded, texts, worker.WorkSettings(batch_tokens=64), []))
     assert sorted(number for batch in made for number, _ in batch) == list(range(50))
     lengths = [[len(small.record(row.text).tokens) for _, row in batch] for batch in made]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from attention_analyzer.analyzer import AttentionAnalyzer
-from attention_analyzer.corpus import Corpus, rows
+from attention_analyzer.corpus import Corpus, chunks
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.text.annotation import words_of_tokens
 from attention_analyzer.text.conllu import read_conllu
@@ -21,7 +21,7 @@ def corpus(small: AttentionAnalyzer, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("search")
     (folder / "bank.conllu").write_text(treebank(COUNT))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "CHUNK_TEXTS", 3)
+        patch.setattr(chunks, "CHUNK_TEXTS", 3)
         return small.scan(folder / "bank.conllu", folder / "store", progress=False)
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention_analyzer.corpus.moments import Moments, t_quantile
-from attention_analyzer.corpus.strongest import Strongest
+from attention_analyzer.corpus.running_stats import Moments, t_quantile
+from attention_analyzer.corpus.top_k import Strongest
 
 TEXTS, QUANTITIES = 23, 5
 

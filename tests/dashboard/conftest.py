@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest  # noqa: E402
 
 SCRIPT = """
 from importlib import import_module
-from attention_analyzer.dashboard.guard import guarded
+from attention_analyzer.dashboard.error_boundary import guarded
 
 with guarded():
     import_module("attention_analyzer.dashboard.pages.{name}").show()

@@ -14,10 +14,10 @@ from streamlit.testing.v1 import AppTest
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.dashboard import sharing
-from attention_analyzer.dashboard.choices import EXAMPLE, OWN_EXAMPLES
-from attention_analyzer.dashboard.opening import MODEL, PICTURE
+from attention_analyzer.dashboard.first_paint import MODEL, PICTURE
+from attention_analyzer.dashboard.inputs import EXAMPLE, OWN_EXAMPLES
+from attention_analyzer.dashboard.model_cache import record_of
 from attention_analyzer.dashboard.pages import explore
-from attention_analyzer.dashboard.sharing import record_of
 from attention_analyzer.view.content import payload
 from attention_analyzer.view.payload import read_payload
 from tests.dashboard.conftest import words

@@ -88,7 +88,7 @@ def waiting_page() -> None:
 
     import streamlit as st
 
-    from attention_analyzer.dashboard.guard import guarded
+    from attention_analyzer.dashboard.error_boundary import guarded
     from attention_analyzer.dashboard.jobs import wait_for
 
     def work(job):

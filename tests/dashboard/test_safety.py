@@ -10,7 +10,7 @@ import pytest
 from streamlit import config
 from streamlit.testing.v1 import AppTest
 
-from attention_analyzer.dashboard.guard import plain
+from attention_analyzer.dashboard.error_boundary import plain
 from attention_analyzer.dashboard.settings import Settings
 from tests.dashboard.conftest import words
 
@@ -29,7 +29,7 @@ def test_a_list_of_models_is_all_there_is(page: Page, monkeypatch: pytest.Monkey
 
 
 def test_what_is_not_offered_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from attention_analyzer.dashboard.sharing import analyzer_of
+    from attention_analyzer.dashboard.model_cache import analyzer_of
     from attention_analyzer.errors import InputError
 
     monkeypatch.setenv("ATTENTION_ANALYZER_MODELS", "demo-encoder")
@@ -60,7 +60,7 @@ def test_messages_are_plain(message: str, shown: str) -> None:
 
 def test_an_unexpected_error_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     def script() -> None:
-        from attention_analyzer.dashboard.guard import guarded
+        from attention_analyzer.dashboard.error_boundary import guarded
 
         with guarded():
             raise RuntimeError("secret detail in /srv/private/file")

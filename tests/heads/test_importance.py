@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
 from attention_analyzer.heads import head_importance, pruning_curve
-from attention_analyzer.heads.trials import trials_of
+from attention_analyzer.heads.eval_batches import trials_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config, load
 from tests.capture.small import FORMS

@@ -12,7 +12,7 @@ from torch import Tensor
 from attention_analyzer import AttentionAnalyzer, AttentionRecord, Tokens
 from attention_analyzer.errors import InputError
 from attention_analyzer.heads import shares, specialisation
-from attention_analyzer.heads.shares import SHARES, Edges, OffsetRates, edges_of, shares_of
+from attention_analyzer.heads.weight_allocation import SHARES, Edges, OffsetRates, edges_of, shares_of
 from attention_analyzer.linguistics import read_annotated
 from attention_analyzer.metrics.entropy import MeanEntropy
 from attention_analyzer.models.loading import load

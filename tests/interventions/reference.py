@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.capture.masks import MaskReader
-from attention_analyzer.capture.tap import AttentionCall, tap
+from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
+from attention_analyzer.hooks.masks import MaskReader
 
 
 @dataclass
@@ -71,7 +71,7 @@ def without_scores(module: str, head: int) -> Asked:
 
 
 def tapped(model: nn.Module, listener: Any) -> AbstractContextManager[None]:
-    return tap(model, listener)
+    return hook_attention(model, listener)
 
 
 def state(model: nn.Module) -> list[Any]:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.capture.proof import run_alone, same_bits
 from attention_analyzer.errors import CaptureError, InputError, UnsupportedModelError
+from attention_analyzer.hooks.verification import run_alone, same_bits
 from attention_analyzer.interventions import changes
-from attention_analyzer.interventions.alter import run_altered
+from attention_analyzer.interventions.apply import run_altered
+from attention_analyzer.interventions.call_index import CallIndex, observe
 from attention_analyzer.interventions.means import MeanOutputs
-from attention_analyzer.interventions.order import CallOrder, observe
 from attention_analyzer.interventions.plan import Request, plan_of
 from attention_analyzer.models.loaded import LoadedModel
 from tests.capture.small import BACKENDS, TOKENS, inputs_of, make
@@ -42,7 +42,7 @@ def altered(model: nn.Module, inputs: dict[str, Any], **asked: Any) -> Any:
     return run_altered(loaded, inputs, order, plan_of(Request.of(**asked), order, loaded, None))
 
 
-def order_of(model: nn.Module, inputs: dict[str, Any]) -> CallOrder:
+def order_of(model: nn.Module, inputs: dict[str, Any]) -> CallIndex:
     return observe(LoadedModel(model), inputs)[0]
 
 

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 
 from attention_analyzer.errors import CaptureError
 from attention_analyzer.metrics import METRICS
-from attention_analyzer.metrics.table import evaluate, needs_of
-from attention_analyzer.weights import compiled, fused
+from attention_analyzer.metrics.head_table import evaluate, needs_of
 from attention_analyzer.weights.base import AttentionWeights
+from attention_analyzer.weights.cpu import compiled, fused
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.reductions import (
     Distance,
@@ -207,7 +207,7 @@ def test_what_it_cannot_do_is_left_to_the_plain_pass_with_a_reason() -> None:
     assert "float64" in str(fused.why_not(doubles, [Entropy()]))
 
 
-PROGRAM = "from attention_analyzer.weights.compiled import row_pass; print(row_pass().reason)"
+PROGRAM = "from attention_analyzer.weights.cpu.compiled import row_pass; print(row_pass().reason)"
 
 
 def reason_in_a_new_process(**environment: str) -> str:

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.metrics import METRICS
-from attention_analyzer.metrics.table import evaluate
-from attention_analyzer.weights import on_gpu
+from attention_analyzer.metrics.head_table import evaluate
 from attention_analyzer.weights.gather import as_statistics
+from attention_analyzer.weights.gpu import launch
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.reductions import Axes, Entropy, GroupWeight, LargestWeight, Reduction, Statistics
 from tests.kernels.sites import SiteCase, long_case, sites
@@ -36,8 +36,8 @@ class ByTriton(QueryKeyWeights):
 
     def gather(self, reductions: tuple[Reduction, ...], axes: Axes) -> Statistics:
         wanted = dict.fromkeys([*reductions, LargestWeight()])
-        assert on_gpu.problem(self.source, wanted) is None
-        return as_statistics(on_gpu.gpu_gather(self.source, wanted, axes), axes)
+        assert launch.problem(self.source, wanted) is None
+        return as_statistics(launch.gpu_gather(self.source, wanted, axes), axes)
 
 
 def kernel(case: SiteCase, reductions: tuple[Reduction, ...] = ALL) -> Statistics:
@@ -81,7 +81,7 @@ def test_rows_and_columns_cross_every_tile(case: SiteCase) -> None:
 
 def test_more_groups_than_it_takes_are_left_to_the_plain_pass_with_a_reason() -> None:
     case = long_case(4)
-    assert "groups" in str(on_gpu.problem(case.source, [GroupWeight(str(number)) for number in range(40)]))
-    assert on_gpu.why_not(case.source, [Entropy()]) == "The GPU kernel is for CUDA; this site is on cpu."
+    assert "groups" in str(launch.problem(case.source, [GroupWeight(str(number)) for number in range(40)]))
+    assert launch.why_not(case.source, [Entropy()]) == "The GPU kernel is for CUDA; this site is on cpu."
     with pytest.raises(InputError, match="No key group is named 'absent'"):
         kernel(case, (GroupWeight("absent"),))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer import AttentionAnalyzer
-from attention_analyzer.capture.forward import capture_forward
+from attention_analyzer.hooks.forward import capture_forward
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.offload import input_device, on_several_devices
 from attention_analyzer.record import AttentionRecord

@@ -13,9 +13,9 @@ from torch import Tensor
 from attention_analyzer import Tokens
 from attention_analyzer.errors import SelectionError
 from attention_analyzer.patterns import PATTERNS, pattern_named
-from attention_analyzer.patterns.frame import batched_frame, frame_of, with_moves
 from attention_analyzer.patterns.measure import Strengths, measure_batch, measure_weights
-from attention_analyzer.patterns.pattern import Frame, Pattern
+from attention_analyzer.patterns.pattern import Pattern, TokenContext
+from attention_analyzer.patterns.token_context import batched_token_context, token_context_of, with_moves
 from attention_analyzer.weights.dense import DenseWeights
 from attention_analyzer.weights.visibility import Visibility
 
@@ -42,14 +42,14 @@ def tokens(size: int = N, seed: int = 0) -> Tokens:
     return Tokens(tuple(pieces), is_special=tuple(special), is_separator=tuple(separators))
 
 
-def frame(size: int = N, seed: int = 0) -> Frame:
+def frame(size: int = N, seed: int = 0) -> TokenContext:
     """… with a needle: its tokens are asked for by the last queries."""
     shown = tokens(size, seed)
-    found = with_moves(frame_of(shown, shown, 0))
+    found = with_moves(token_context_of(shown, shown, 0))
     asked, held = torch.full((1, size), -1), torch.full((1, size), -1)
     held[0, 5:9] = torch.arange(4)
     asked[0, size - 5 : size - 1] = torch.arange(4)
-    return Frame(0, found.groups, {**found.labels, "needle": (asked, held)}, found.moves)
+    return TokenContext(0, found.groups, {**found.labels, "needle": (asked, held)}, found.moves)
 
 
 def rows_of(allowed: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ PLANTED = {
 }
 
 
-def measured(weights: Tensor, patterns: list[Pattern] = FROM_WEIGHTS, of: Frame | None = None) -> Strengths:
+def measured(weights: Tensor, patterns: list[Pattern] = FROM_WEIGHTS, of: TokenContext | None = None) -> Strengths:
     weights = weights[None] if weights.dim() == 2 else weights
     causal = not bool(weights.triu(1).any())
     seen = Visibility(weights.shape[1], weights.shape[2], upper=0 if causal else None)
@@ -186,11 +186,11 @@ def test_a_batch_says_what_each_text_says_alone() -> None:
         padded[text, :, : sizes[text]] = torch.nn.functional.pad(weights, (0, max(sizes) - sizes[text]))
     seen = Visibility(max(sizes), max(sizes), key_seen=valid)
     together = measure_batch(
-        DenseWeights(padded, seen), batched_frame(shown, shown, 0), FROM_WEIGHTS, valid=valid, key_valid=valid
+        DenseWeights(padded, seen), batched_token_context(shown, shown, 0), FROM_WEIGHTS, valid=valid, key_valid=valid
     )
     for text, weights in enumerate(alone):
         dense = DenseWeights(weights[None], Visibility(sizes[text], sizes[text]))
-        single = measure_weights(dense, frame_of(shown[text], shown[text], 0), FROM_WEIGHTS)
+        single = measure_weights(dense, token_context_of(shown[text], shown[text], 0), FROM_WEIGHTS)
         batch = together.of_text(text)
         assert [pattern.name for pattern in batch.patterns] == [pattern.name for pattern in single.patterns]
         for name in ("strength", "chance", "position"):
@@ -204,7 +204,7 @@ def test_a_text_without_a_group_says_nothing_of_it() -> None:
     plain = Tokens.of_pieces(_WORDS * 2)
     shown = [tokens(34), plain]
     found = measure_batch(
-        DenseWeights(torch.full((2, 1, 34, 34), 1 / 34), Visibility(34, 34)), batched_frame(shown, shown, 0)
+        DenseWeights(torch.full((2, 1, 34, 34), 1 / 34), Visibility(34, 34)), batched_token_context(shown, shown, 0)
     )
     by_name = {pattern.name: found.strength[index] for index, pattern in enumerate(found.patterns)}
     for name in ("punctuation", "separator", "special_token", "same_sentence"):

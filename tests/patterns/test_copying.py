@@ -9,7 +9,7 @@ import transformers
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.patterns.copying import own_ranks
-from attention_analyzer.patterns.values_written import measure_copying
+from attention_analyzer.patterns.ov_copying import measure_copying
 from tests.patterns import planted as plan
 
 LAYERS, HEADS, CHANNELS = 2, 6, 5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attention_analyzer.patterns.evidence import (
+from attention_analyzer.stats import (
     SMALLEST_SPREAD,
     benjamini_hochberg,
     bootstrap_interval,

@@ -16,7 +16,7 @@ import torch
 from attention_analyzer.errors import InputError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.training import AttentionTracker, EveryStep, History
-from attention_analyzer.training.moment import Measuring
+from attention_analyzer.training.snapshot import Measuring
 from tests.training.conftest import HEADS, LAYERS, TEXTS, rows, tiny_model, train_by_trainer
 
 
@@ -223,7 +223,7 @@ def test_in_distributed_training_the_first_process_records(tmp_path: Path) -> No
 _KILLED = """
 import sys, pandas as pd
 from pathlib import Path
-from attention_analyzer.training.moments import MomentStore
+from attention_analyzer.training.snapshot_store import MomentStore
 store = MomentStore(sys.argv[1])
 store.describe("killed", (), ())
 table = pd.DataFrame({"stack": "decoder", "kind": "self", "layer": 0, "head": range(2000), "entropy": 0.5})

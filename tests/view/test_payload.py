@@ -12,10 +12,10 @@ import torch
 from attention_analyzer.errors import FileFormatError, InputError
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.text.tokens import Tokens
-from attention_analyzer.view import codes
+from attention_analyzer.view import quantize
 from attention_analyzer.view.annotations import Annotations, HeadLabel, TokenTrack
-from attention_analyzer.view.coarse import coarse
 from attention_analyzer.view.content import payload
+from attention_analyzer.view.downsample import coarse
 from attention_analyzer.view.payload import PayloadWriter, read_payload, with_state
 from tests.view.records import query_key_record
 
@@ -79,12 +79,12 @@ def test_payload_from_the_future_is_refused(whole: bytes) -> None:
 
 def test_codes_keep_a_percent_or_a_thousandth() -> None:
     weights = np.linspace(0, 1, 50_001).astype(np.float32)
-    shown = codes.codebook()[codes.encode(weights)]
+    shown = quantize.codebook()[quantize.encode(weights)]
     allowed = np.maximum(0.01 * weights, 1e-3)
     assert (np.abs(shown - weights) <= allowed).all()
     assert shown[0] == 0
     assert shown[-1] == 1
-    assert (np.diff(codes.codebook()) > 0).all()
+    assert (np.diff(quantize.codebook()) > 0).all()
 
 
 def test_short_texts_carry_queries_and_keys_and_long_ones_only_those() -> None:

@@ -14,11 +14,11 @@ from attention_analyzer.record import AttentionRecord
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.view.annotations import Annotations, HeadClusters, TokenTrack
 from attention_analyzer.view.figures import save_figure
-from attention_analyzer.view.screen.arcs import arcs
-from attention_analyzer.view.screen.lines import set_lines
-from attention_analyzer.view.screen.screen import Screen
-from attention_analyzer.view.screen.state import checked_state
-from attention_analyzer.view.screen.views import VIEWS
+from attention_analyzer.view.static_views.arcs import arcs
+from attention_analyzer.view.static_views.lines import set_lines
+from attention_analyzer.view.static_views.screen import Screen
+from attention_analyzer.view.static_views.state import checked_state
+from attention_analyzer.view.static_views.views import VIEWS
 from tests.browser.test_views import words_record
 from tests.view.records import query_key_record, translation_record
 

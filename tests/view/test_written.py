@@ -7,7 +7,7 @@ import torch
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.recording import generate, record_texts
-from attention_analyzer.view.written import written_tokens
+from attention_analyzer.view.generation import written_tokens
 from tests.test_recording import bart, llama
 
 

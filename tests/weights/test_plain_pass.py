@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.metrics import METRICS
-from attention_analyzer.metrics.table import evaluate, needs_of
+from attention_analyzer.metrics.head_table import evaluate, needs_of
 from attention_analyzer.weights import block
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.dense import DenseWeights

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attention_analyzer.attribution.context import ask
 from attention_analyzer.attribution.deletion import DELETIONS, Deleter, DeletionKind, usual_deletion
 from attention_analyzer.attribution.faithfulness import Faithfulness, Trial, random_orders
 from attention_analyzer.attribution.importance import Special, TokenImportance, Unit, check_options, present, units_of
-from attention_analyzer.attribution.question import ask
-from attention_analyzer.attribution.table import attribution_named
+from attention_analyzer.attribution.registry import attribution_named
 from attention_analyzer.errors import InputError, MissingDependencyError, TooLongError, UnsupportedModelError
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.progress import OnProgress, Steps
+from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class AttributionComparison:
 
     def plot(self) -> Figure:
         """Scores of all methods by token, and the deletion curves with the interval of random orders."""
-        from attention_analyzer.attribution.picture import comparison_picture
+        from attention_analyzer.attribution.plot import comparison_picture
 
         return comparison_picture(self)
 
@@ -230,7 +230,7 @@ def compare_attributions(
     deleter = Deleter(question, deletion or usual_deletion(question))
     trial = Trial(deleter, tuple(units.members[at] for at in deletable), len(question.tokens))
     # How long a method takes is not known before; all deletions together count as much as all methods.
-    steps = Steps(2 * len(chosen), progress)
+    steps = ProgressCounter(2 * len(chosen), progress)
     importances, refused = [], {}
     for method in chosen:
         try:

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from attention_analyzer.attribution.question import Question
+from attention_analyzer.attribution.context import Question
 from attention_analyzer.attribution.target import Layout
 from attention_analyzer.errors import InputError
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.progress import OnProgress, Steps
+from attention_analyzer.progress import OnProgress, ProgressCounter
 
 DeletionKind = Literal["mask", "hide", "remove"]
 #: How a token can be deleted.
@@ -76,7 +76,7 @@ class Deleter:
             progress: called with how many rows are done and how many there are.
         """
         found = []
-        steps = Steps(len(kept), progress)
+        steps = ProgressCounter(len(kept), progress)
         with self.question.loaded.evaluating() as model, torch.no_grad():
             for part in kept.split(AT_ONCE):
                 inputs, layout = self.variants(part.to(self.question.loaded.device))

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from attention_analyzer.attribution.method import Attribution, Found
-from attention_analyzer.attribution.question import Axis, Question, SiteWeights
+from attention_analyzer.attribution.context import Axis, Question, SiteWeights
+from attention_analyzer.attribution.method import Attribution, RawAttribution
 from attention_analyzer.errors import MissingDependencyError, TooLongError
 
 #: Most edges that are computed unless the caller says otherwise: 128 tokens in 24 layers, or 256 in 6.
@@ -101,7 +101,7 @@ class Flow(Attribution):
 
     most_edges: int | None = None
 
-    def find(self, question: Question) -> Found:
+    def find(self, question: Question) -> RawAttribution:
         sites = question.sites
         edges = sum(at.weights.queries * at.weights.keys for at in sites)
         limit = MOST_EDGES if self.most_edges is None else self.most_edges
@@ -112,7 +112,7 @@ class Flow(Attribution):
                 "attention_analyzer.attribution.flow.MOST_EDGES."
             )
         graph = network(sites, question.start, question.last_axis)
-        return Found(most_flow(graph, _shown_progress), {"edges": len(graph.capacities)})
+        return RawAttribution(most_flow(graph, _shown_progress), {"edges": len(graph.capacities)})
 
 
 def _shown_progress(tokens: Iterable[int]) -> Iterable[int]:

@@ -3,9 +3,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attention_analyzer.attribution.method import Attribution, Found
-from attention_analyzer.attribution.question import Question, SiteGradient
-from attention_analyzer.attribution.walk import walk_back
+from attention_analyzer.attribution.context import Question, SiteGradient
+from attention_analyzer.attribution.method import Attribution, RawAttribution
+from attention_analyzer.attribution.propagation import walk_back
 
 
 def positive_column_sum(at: SiteGradient, vector: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class GradientAttention(Attribution):
     title = "gradient × attention"
     follows_target = True
 
-    def find(self, question: Question) -> Found:
+    def find(self, question: Question) -> RawAttribution:
         def step(at: SiteGradient, vector: Tensor) -> tuple[Tensor, Tensor]:
             return vector, positive_column_sum(at, vector)
 
@@ -44,4 +44,4 @@ class GradientAttention(Attribution):
         found = vectors["source"]
         if question.last_axis == "source":
             found = (found - question.start.double()).clamp(min=0)
-        return Found(found)
+        return RawAttribution(found)

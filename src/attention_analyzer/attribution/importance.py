@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from attention_analyzer.attribution.method import Attribution, Found
-from attention_analyzer.attribution.question import Question, ask
-from attention_analyzer.attribution.table import attribution_named
+from attention_analyzer.attribution.context import Question, ask
+from attention_analyzer.attribution.method import Attribution, RawAttribution
+from attention_analyzer.attribution.registry import attribution_named
 from attention_analyzer.errors import InputError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.text.tokenization import Pair
@@ -112,7 +112,7 @@ class TokenImportance:
 
     def plot(self) -> Figure:
         """The text's tokens with their scores as bars."""
-        from attention_analyzer.attribution.picture import importance_picture
+        from attention_analyzer.attribution.plot import importance_picture
 
         return importance_picture(self)
 
@@ -161,7 +161,7 @@ def token_importance(
 
 
 def present(
-    method: Attribution, found: Found, question: Question, units: Units, unit: Unit, special: Special
+    method: Attribution, found: RawAttribution, question: Question, units: Units, unit: Unit, special: Special
 ) -> TokenImportance:
     """What a method found, as shares of units."""
     raw = units.sums(found.raw.double())

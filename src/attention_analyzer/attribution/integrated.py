@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from attention_analyzer.attribution.context import Question
 from attention_analyzer.attribution.deletion import blank_id
-from attention_analyzer.attribution.method import Attribution, Found
-from attention_analyzer.attribution.question import Question
+from attention_analyzer.attribution.method import Attribution, RawAttribution
 from attention_analyzer.attribution.target import Layout
 from attention_analyzer.errors import MissingDependencyError, UnsupportedModelError
 
@@ -33,7 +33,7 @@ class IntegratedGradients(Attribution):
 
     steps: int = STEPS
 
-    def find(self, question: Question) -> Found:
+    def find(self, question: Question) -> RawAttribution:
         try:
             from captum.attr import IntegratedGradients as Captum
         except ImportError:
@@ -59,7 +59,7 @@ class IntegratedGradients(Attribution):
             )
             with torch.no_grad():
                 difference = float(value(text) - value(nothing))
-        return Found(
+        return RawAttribution(
             found[0].detach().sum(-1).double().cpu(),
             {"difference_to_blank_text": difference, "error_of_the_sum": float(error.sum())},
         )

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from attention_analyzer.attribution.method import Attribution, Found
-from attention_analyzer.attribution.question import Question
-from attention_analyzer.attribution.walk import column_sum
+from attention_analyzer.attribution.context import Question
+from attention_analyzer.attribution.method import Attribution, RawAttribution
+from attention_analyzer.attribution.propagation import column_sum
 from attention_analyzer.errors import UnsupportedModelError
 
 
@@ -16,9 +16,9 @@ class LastLayer(Attribution):
     name = "last_layer"
     title = "weights of the last layer"
 
-    def find(self, question: Question) -> Found:
+    def find(self, question: Question) -> RawAttribution:
         fitting = [at for at in question.sites_on("source") if at.queries == question.last_axis]
         if not fitting:
             raise UnsupportedModelError(f"{question.loaded.name} has no layer that reads the text for its prediction.")
         last = fitting[-1]
-        return Found(column_sum(last.weights, question.start).mean(0), {"site": last.site.name})
+        return RawAttribution(column_sum(last.weights, question.start).mean(0), {"site": last.site.name})

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from attention_analyzer.attribution.question import Question
+from attention_analyzer.attribution.context import Question
 
 
 @dataclass(frozen=True)
-class Found:
+class RawAttribution:
     """What a method found.
 
     Attributes:
@@ -42,7 +42,7 @@ class Attribution(ABC):
     limited: ClassVar[bool] = False
 
     @abstractmethod
-    def find(self, question: Question) -> Found:
+    def find(self, question: Question) -> RawAttribution:
         """The raw number of every token.
 
         Raises:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from attention_analyzer.attribution.method import Attribution, Found
+from attention_analyzer.attribution.context import Question
+from attention_analyzer.attribution.method import Attribution, RawAttribution
 from attention_analyzer.attribution.projection import written_norms
-from attention_analyzer.attribution.question import Question
 from attention_analyzer.weights.reductions import ReceivedWeight
 
 
@@ -18,7 +18,7 @@ class NormWeighted(Attribution):
     name = "norm"
     title = "norm-weighted attention"
 
-    def find(self, question: Question) -> Found:
+    def find(self, question: Question) -> RawAttribution:
         layers = []
         for site, heard, norms in written_norms(question.loaded, question.prepared):
             if question.axes(site, heard.weights)[1] != "source":
@@ -26,4 +26,4 @@ class NormWeighted(Attribution):
             received = heard.weights.reduce([ReceivedWeight()])[ReceivedWeight()][0].double().cpu()
             written = (received * norms.double()).sum(0)
             layers.append(written / written.sum())
-        return Found(torch.stack(layers).mean(0))
+        return RawAttribution(torch.stack(layers).mean(0))

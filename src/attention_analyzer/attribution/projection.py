@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from attention_analyzer.attribution.hearing import Heard, hear
+from attention_analyzer.attribution.activations import CallActivations, record_activations
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.recording import Prepared
@@ -51,18 +51,18 @@ def _watching(model: nn.Module) -> Iterator[_Watch]:
         handle.remove()
 
 
-def written_norms(loaded: LoadedModel, prepared: Prepared) -> list[tuple[Site, Heard, Tensor]]:
+def written_norms(loaded: LoadedModel, prepared: Prepared) -> list[tuple[Site, CallActivations, Tensor]]:
     """``‖f(x_j)‖`` of each site: ``[head, key]``, where ``f(x) = (x W_V + b_V) W_O`` is what a head writes for a token.
 
     Raises:
         UnsupportedModelError: a site's values or its output projection cannot be read.
     """
     with _watching(loaded.model) as watch:
-        _, calls = hear(loaded, prepared)
+        _, calls = record_activations(loaded, prepared)
     return [(site, heard, _norms(site, heard, watch)) for site, heard in calls]
 
 
-def _norms(site: Site, heard: Heard, watch: _Watch) -> Tensor:
+def _norms(site: Site, heard: CallActivations, watch: _Watch) -> Tensor:
     assert heard.output is not None
     output = heard.output
     heads, channels = output.shape[2], output.shape[3]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from attention_analyzer.attribution.method import Attribution, Found
-from attention_analyzer.attribution.question import Question
+from attention_analyzer.attribution.context import Question
+from attention_analyzer.attribution.method import Attribution, RawAttribution
 from attention_analyzer.weights.reductions import ReceivedWeight
 
 
@@ -17,10 +17,10 @@ class Received(Attribution):
     name = "received"
     title = "attention received"
 
-    def find(self, question: Question) -> Found:
+    def find(self, question: Question) -> RawAttribution:
         sites = question.sites_on("source")
         shares = [
             at.weights.reduce([ReceivedWeight()])[ReceivedWeight()][0].double().mean(0) / at.weights.queries
             for at in sites
         ]
-        return Found(torch.stack(shares).mean(0).cpu())
+        return RawAttribution(torch.stack(shares).mean(0).cpu())

@@ -13,9 +13,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from attention_analyzer.attribution.method import Attribution, Found
-from attention_analyzer.attribution.question import Question, SiteWeights
-from attention_analyzer.attribution.walk import column_sum, is_causal, uniform, walk_back
+from attention_analyzer.attribution.context import Question, SiteWeights
+from attention_analyzer.attribution.method import Attribution, RawAttribution
+from attention_analyzer.attribution.propagation import column_sum, is_causal, uniform, walk_back
 from attention_analyzer.weights.reductions import TotalWeight
 
 Residual = Literal["half", "normalised", "sum"]
@@ -52,7 +52,7 @@ class Rollout(Attribution):
     residual: ClassVar[Residual] = "half"
     by_receptive_field: ClassVar[bool] = True
 
-    def find(self, question: Question) -> Found:
+    def find(self, question: Question) -> RawAttribution:
         found, on_target = rolled_out(question.sites, question, self.residual)
         notes: dict[str, object] = {}
         if question.last_axis == "target":
@@ -64,7 +64,7 @@ class Rollout(Attribution):
             seen = expected > 0
             found = torch.where(seen, found / expected.where(seen, torch.ones(())), 0)
             notes["receptive_field"] = "divided by the rollout of a model that looks at all it sees alike"
-        return Found(found, notes)
+        return RawAttribution(found, notes)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from attention_analyzer.cli.bars import counting
 from attention_analyzer.cli.options import Device, Text, Truncate, analyzer_for, read_text
-from attention_analyzer.cli.progress import counting
 
 _SHOWN = ["head", "divergence", "low", "high", "entropy_change", "distance_change", "first_weight_change", "matched"]
 
@@ -34,7 +34,7 @@ def compare(
     """Compare two models (or two texts): what changed most, in words, as a table, a figure or a page."""
     from attention_analyzer.comparison import compare as compare_models
     from attention_analyzer.comparison import compare_several
-    from attention_analyzer.comparison.words import head_name
+    from attention_analyzer.comparison.report import head_name
     from attention_analyzer.errors import InputError
 
     _check(output)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from attention_analyzer.cli.bars import working
 from attention_analyzer.cli.options import Model, analyzer_for
-from attention_analyzer.cli.progress import working
 
 SENTENCE = "The quick brown fox jumps over the lazy dog."
 

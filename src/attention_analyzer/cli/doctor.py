@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attention_analyzer.cli.bars import working
 from attention_analyzer.cli.options import Device, analyzer_for, read_text
-from attention_analyzer.cli.progress import working
 
 if TYPE_CHECKING:
-    from attention_analyzer.capture.proof import Proof
+    from attention_analyzer.hooks.verification import VerificationReport
 
 TEXT = "The keys to the old cabinet were on the table, so the visitor who lost them found the keys again."
 #: What else is used where it is installed, and for what.
@@ -41,20 +41,20 @@ def doctor(
         _print("Attention backends", _backends())
     analyzer = analyzer_for(model or offline_encoder(), device)
     with working("Running the proof"):
-        from attention_analyzer.capture.proof import prove
+        from attention_analyzer.hooks.verification import verify_model
         from attention_analyzer.recording import prepare
 
         prepared = prepare(analyzer.loaded, [content], truncate=True)
         with analyzer.loaded.evaluating() as network:
-            proof = prove(network, prepared.inputs, valid=prepared.valid.to(analyzer.loaded.device))
+            proof = verify_model(network, prepared.inputs, valid=prepared.valid.to(analyzer.loaded.device))
     kind, tokens = type(analyzer.model).__name__, len(prepared.source[0])
-    _print(f"Proof on {analyzer.name} ({kind}, {tokens} tokens)", dict(findings(proof)))
+    _print(f"VerificationReport on {analyzer.name} ({kind}, {tokens} tokens)", dict(findings(proof)))
     print(verdict(proof))
     if not proof.holds:
         raise typer.Exit(1)
 
 
-def findings(proof: Proof) -> Iterator[tuple[str, str]]:
+def findings(proof: VerificationReport) -> Iterator[tuple[str, str]]:
     """A proof in words, line by line."""
     layers = len({(site.stack, site.kind, site.layer) for site in proof.sites})
     heads = sum(site.heads for site in proof.sites)
@@ -68,11 +68,11 @@ def findings(proof: Proof) -> Iterator[tuple[str, str]]:
         yield "weights", "the model's own numbers (it does not use the library's attention interface)"
     if "sinks" not in proof.forms:
         yield "rows", f"sum to one within {proof.row_error:.0e}"
-    if proof.unheard:
-        yield "not shown", f"{', '.join(proof.unheard[:4])}: no weights over keys"
+    if proof.not_captured:
+        yield "not shown", f"{', '.join(proof.not_captured[:4])}: no weights over keys"
 
 
-def verdict(proof: Proof) -> str:
+def verdict(proof: VerificationReport) -> str:
     """The proof in one sentence."""
     if proof.holds:
         return "The proof holds: what is shown is what this model does."
@@ -87,7 +87,7 @@ def _environment() -> dict[str, str]:
     import torch
 
     from attention_analyzer import __version__
-    from attention_analyzer.weights.compiled import row_pass
+    from attention_analyzer.weights.cpu.compiled import row_pass
 
     here = {name: purpose for name, purpose in OPTIONAL.items() if importlib.util.find_spec(name)}
     missing = [f"{name} ({purpose})" for name, purpose in OPTIONAL.items() if name not in here]

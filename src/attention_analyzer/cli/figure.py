@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from attention_analyzer.cli.bars import working
 from attention_analyzer.cli.options import Device, Head, Layer, Model, Text, Truncate, analyzer_for, read_text
-from attention_analyzer.cli.progress import working
 
 
 def figure(

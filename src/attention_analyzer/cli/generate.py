@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from attention_analyzer.cli.bars import working
 from attention_analyzer.cli.options import Device, Model, Text, analyzer_for, read_text
-from attention_analyzer.cli.progress import working
 
 
 def generate(
@@ -19,7 +19,7 @@ def generate(
 ) -> None:
     """Let a model write, and show for each written token which tokens were looked at most."""
     from attention_analyzer.cli.tables import print_table
-    from attention_analyzer.view.written import written_tokens
+    from attention_analyzer.view.generation import written_tokens
 
     analyzer = analyzer_for(model, device)
     with working("Writing"):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from attention_analyzer.cli.bars import counting
 from attention_analyzer.cli.options import Device, Model, Output, Truncate, analyzer_for, read_text
-from attention_analyzer.cli.progress import counting
 
 if TYPE_CHECKING:
     import pandas as pd

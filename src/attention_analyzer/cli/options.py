@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attention_analyzer.cli.progress import working
+from attention_analyzer.cli.bars import working
 
 if TYPE_CHECKING:
     from attention_analyzer.analyzer import AttentionAnalyzer

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from attention_analyzer.cli.bars import working
 from attention_analyzer.cli.options import Device, Layer, Model, Output, Text, Truncate, analyzer_for, read_text
-from attention_analyzer.cli.progress import working
 
 #: What a terminal has room for; files get every metric.
 _SHOWN = ["mean_weight", "max_weight", "min_weight", "entropy", "effective_keys", "distance", "self_weight"]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attention_analyzer.cli.bars import counting
 from attention_analyzer.cli.options import Device
-from attention_analyzer.cli.progress import counting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attention_analyzer.cli.bars import working
 from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text
-from attention_analyzer.cli.progress import working
 
 if TYPE_CHECKING:
     from attention_analyzer.interventions import WhatIf

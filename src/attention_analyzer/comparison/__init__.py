@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from attention_analyzer.comparison.comparison import Comparison, compare
 from attention_analyzer.comparison.matching import Matching
-from attention_analyzer.comparison.several import SeveralModels, compare_several
+from attention_analyzer.comparison.multi import SeveralModels, compare_several
 
 __all__ = ["Comparison", "Matching", "SeveralModels", "compare", "compare_several"]

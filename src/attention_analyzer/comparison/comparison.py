@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from attention_analyzer.comparison.inputs import entries_in, joined_rows, loaded_of, places_in
 from attention_analyzer.comparison.matching import Matching, match_by_index, match_heads
-from attention_analyzer.comparison.subject import entries_in, joined_rows, loaded_of, places_in
 from attention_analyzer.errors import InputError
 from attention_analyzer.metrics import METRICS
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.patterns.evidence import bootstrap_interval
-from attention_analyzer.progress import OnProgress, Steps
+from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import record_texts
+from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.alignment import Units, align
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.weights.divergence import divergence_by_row
@@ -71,13 +71,13 @@ class Comparison:
 
     def report(self) -> str:
         """What changed most, in words."""
-        from attention_analyzer.comparison.words import report
+        from attention_analyzer.comparison.report import report
 
         return report(self)
 
     def plot(self) -> Figure:
         """What changed most, in one figure: all heads, the most different ones with intervals, the tokens of a text."""
-        from attention_analyzer.comparison.picture import comparison_figure
+        from attention_analyzer.comparison.plot import comparison_figure
 
         return comparison_figure(self)
 
@@ -121,7 +121,7 @@ def compare(
     if one is not two and fingerprints[0] != fingerprints[1]:
         matching = match_heads(one, two, match)
     values: list[_OfText] = []
-    steps = Steps(len(pairs), progress)
+    steps = ProgressCounter(len(pairs), progress)
     kept: tuple[AttentionRecord, AttentionRecord] | None = None
     for text, other in pairs:
         left = record_texts(one, [text], truncate=truncate)[0]

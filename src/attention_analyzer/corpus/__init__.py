@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attention_analyzer.corpus.corpus import Corpus
-from attention_analyzer.corpus.progress import Progress
 from attention_analyzer.corpus.scan import scan
+from attention_analyzer.corpus.scan_progress import Progress
 
 __all__ = ["Corpus", "Progress", "scan"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attention_analyzer.corpus.measures import MEASURES
 from attention_analyzer.corpus.search import Search
-from attention_analyzer.corpus.state import PAIRS, head_names, summary_of
+from attention_analyzer.corpus.state_tables import PAIRS, head_names, summary_of
 from attention_analyzer.corpus.store import STATE, Manifest, Store
 from attention_analyzer.corpus.summary import Summary
 from attention_analyzer.errors import InputError, MissingDependencyError, SelectionError

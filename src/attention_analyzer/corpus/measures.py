@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from attention_analyzer.capture.naming import CallPlace
 from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.metrics import METRICS
-from attention_analyzer.patterns.frame import labels_of, padded_labels
 from attention_analyzer.patterns.mixed import Mixed
-from attention_analyzer.patterns.pattern import Frame
-from attention_analyzer.patterns.table import PATTERNS
+from attention_analyzer.patterns.pattern import TokenContext
+from attention_analyzer.patterns.registry import PATTERNS
+from attention_analyzer.patterns.token_context import labels_of, padded_labels
 from attention_analyzer.recording import Prepared
 from attention_analyzer.site import Kind
 from attention_analyzer.text.padding import padded_groups, valid_of
@@ -54,7 +54,7 @@ class BatchMeasurer:
     device: torch.device
     _axes: dict[tuple[str, Kind], _SiteAxes] = field(default_factory=dict)
 
-    def keep(self, place: CallPlace, weights: AttentionWeights) -> SiteValues:
+    def keep(self, place: CallSite, weights: AttentionWeights) -> SiteValues:
         """Raises UnsupportedModelError for a site whose axes do not follow the tokens."""
         axes = self._of(place.stack, place.kind)
         if weights.shape[1:] != (axes.valid.shape[1], axes.key_valid.shape[1]):
@@ -105,7 +105,7 @@ class _SiteAxes:
     keys: tuple[Tokens, ...]
     kind: Kind
     of_text: bool
-    frame: Frame
+    frame: TokenContext
     valid: Tensor
     key_valid: Tensor
     plain: tuple[Tensor, Tensor]
@@ -119,7 +119,7 @@ class _SiteAxes:
         groups = padded_groups(keys, device)
         of_texts = [labels_of(*pair, diagonal) for pair in zip(queries, keys, strict=True)]
         labels = padded_labels(of_texts, (max(map(len, queries)), max(map(len, keys))))
-        frame = Frame(diagonal, groups, {name: (q.to(device), k.to(device)) for name, (q, k) in labels.items()})
+        frame = TokenContext(diagonal, groups, {name: (q.to(device), k.to(device)) for name, (q, k) in labels.items()})
         valid, key_valid = valid_of(queries).to(device), valid_of(keys).to(device)
         plain_keys = key_valid & ~groups["special"]
         plain = plain_keys if queries is keys else valid & ~padded_groups(queries, device)["special"]

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from attention_analyzer.capture.shipping import shippable
-from attention_analyzer.corpus.rows import Chunk
+from attention_analyzer.corpus.chunks import Chunk
 from attention_analyzer.corpus.worker import ChunkResult, WorkSettings, work
 from attention_analyzer.errors import AttentionAnalyzerError, InputError, MissingDependencyError
+from attention_analyzer.hooks.pickling import picklable_copy
 from attention_analyzer.models.loaded import LoadedModel
 
 #: How often a chunk may lose its worker before it is taken to be the chunk's fault.
@@ -63,7 +63,7 @@ def work_with_ray(
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
     try:
         # Held until the end: a worker that is started again asks for it again.
-        model = ray.put(replace(loaded, model=shippable(loaded.model)))
+        model = ray.put(replace(loaded, model=picklable_copy(loaded.model)))
         yield from _results(ray, _started(ray, loaded, model, settings, workers), chunks)
     finally:
         if not joined:

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from attention_analyzer.corpus.chunks import CHUNK_CHARACTERS, CHUNK_TEXTS, Chunk, Problem, Rows, rows_of
 from attention_analyzer.corpus.corpus import Corpus
 from attention_analyzer.corpus.measures import MEASURES
-from attention_analyzer.corpus.progress import Progress, bar
-from attention_analyzer.corpus.rows import CHUNK_CHARACTERS, CHUNK_TEXTS, Chunk, Problem, Rows, rows_of
-from attention_analyzer.corpus.state import MOST_PROBLEMS, summary_of, tables_of
+from attention_analyzer.corpus.scan_progress import Progress, bar
+from attention_analyzer.corpus.state_tables import MOST_PROBLEMS, summary_of, tables_of
 from attention_analyzer.corpus.store import STATE, Manifest, Store
 from attention_analyzer.corpus.summary import Summary
 from attention_analyzer.corpus.worker import ChunkResult, WorkSettings, work

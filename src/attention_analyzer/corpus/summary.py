@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_analyzer.corpus.measures import MEASURES
-from attention_analyzer.corpus.moments import Moments
-from attention_analyzer.corpus.strongest import Strongest
+from attention_analyzer.corpus.running_stats import Moments
+from attention_analyzer.corpus.top_k import Strongest
 from attention_analyzer.site import Site
 
 

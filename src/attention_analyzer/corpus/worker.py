@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from attention_analyzer.corpus.chunks import Chunk, Problem
 from attention_analyzer.corpus.measures import BatchMeasurer, SiteValues
-from attention_analyzer.corpus.rows import Chunk, Problem
 from attention_analyzer.corpus.summary import KeptText, Summary
 from attention_analyzer.corpus.tables import LONGEST, texts_table, tokens_table
 from attention_analyzer.models.loaded import LoadedModel

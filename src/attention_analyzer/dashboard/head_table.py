@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from attention_analyzer.dashboard.choices import Place
+from attention_analyzer.dashboard.inputs import Place
 from attention_analyzer.dashboard.navigation import link_to
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from attention_analyzer.dashboard.choices import HEAD, LAYER, SITE
+from attention_analyzer.dashboard.inputs import HEAD, LAYER, SITE
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
 
-    from attention_analyzer.dashboard.choices import Place
+    from attention_analyzer.dashboard.inputs import Place
 
 #: Pages in the order of the menu: address and module of ``pages``, title, icon.
 PAGES = (
@@ -46,7 +46,7 @@ def link_to(place: Place) -> None:
 
 def _page(name: str) -> Callable[[], None]:
     def show() -> None:
-        from attention_analyzer.dashboard.guard import guarded
+        from attention_analyzer.dashboard.error_boundary import guarded
 
         with guarded():
             import_module(f"attention_analyzer.dashboard.pages.{name}").show()

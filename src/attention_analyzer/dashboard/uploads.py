@@ -12,8 +12,8 @@ from typing import Any
 
 import streamlit as st
 
-from attention_analyzer.dashboard.folders import Folder
 from attention_analyzer.dashboard.settings import Settings
+from attention_analyzer.dashboard.temp_dirs import Folder
 from attention_analyzer.errors import InputError
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from attention_analyzer.dashboard.choices import Place
-from attention_analyzer.dashboard.guard import plain
-from attention_analyzer.dashboard.kept import keep, restore
-from attention_analyzer.dashboard.sharing import Given, changed
+from attention_analyzer.dashboard.error_boundary import plain
+from attention_analyzer.dashboard.inputs import Place
+from attention_analyzer.dashboard.model_cache import Given, changed
+from attention_analyzer.dashboard.persistence import keep, restore
 
 if TYPE_CHECKING:
     import pandas as pd

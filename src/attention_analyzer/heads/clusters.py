@@ -9,7 +9,7 @@ import numpy as np
 
 from attention_analyzer.errors import MissingDependencyError
 from attention_analyzer.heads.distance import distance_of
-from attention_analyzer.patterns.evidence import Floats
+from attention_analyzer.stats import Floats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.errors import UnsupportedModelError
-from attention_analyzer.heads.trials import Trial
-from attention_analyzer.interventions.alter import seeing
-from attention_analyzer.interventions.order import same_draws
+from attention_analyzer.heads.eval_batches import Trial
+from attention_analyzer.interventions.apply import seeing
+from attention_analyzer.interventions.call_index import same_draws
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.progress import OnProgress, Steps
+from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.site import Site
 
 
@@ -31,7 +31,7 @@ def gradients(loaded: LoadedModel, trials: list[Trial], progress: OnProgress | N
             "use method='silence', which measures how heads change its hidden states, or load it with its head."
         )
     parts = []
-    steps = Steps(len(trials), progress)
+    steps = ProgressCounter(len(trials), progress)
     for trial in trials:
         parts.append(_gradients(loaded, trial))
         steps.advance()

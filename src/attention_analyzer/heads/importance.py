@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.errors import InputError
+from attention_analyzer.heads.ablation import Measure, check_measure, measure_in_words, measures_while_silent
+from attention_analyzer.heads.eval_batches import Trial, trials_of
 from attention_analyzer.heads.gradient import gradients
-from attention_analyzer.heads.silencing import Measure, check_measure, measure_in_words, measures_while_silent
-from attention_analyzer.heads.trials import Trial, trials_of
 from attention_analyzer.interventions.means import MeanOutputs, mean_outputs
 from attention_analyzer.interventions.plan import SilenceWith
 from attention_analyzer.interventions.selection import Head, Selector, head_name, select_heads
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.patterns.evidence import bootstrap_interval
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import BATCH
 from attention_analyzer.site import Site
+from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class HeadImportance:
 
     def plot(self) -> Figure:
         """Layers × heads, coloured by importance; sets of heads as bars."""
-        from attention_analyzer.heads.importance_picture import importance_figure
+        from attention_analyzer.heads.importance_plot import importance_figure
 
         return importance_figure(self)
 

@@ -10,16 +10,16 @@ import pandas as pd
 import torch
 
 from attention_analyzer.errors import InputError
+from attention_analyzer.heads.ablation import Measure, measure_in_words, measures_while_silent
+from attention_analyzer.heads.eval_batches import trials_of
 from attention_analyzer.heads.importance import Method, all_heads, head_importance, ranked
-from attention_analyzer.heads.silencing import Measure, measure_in_words, measures_while_silent
-from attention_analyzer.heads.trials import trials_of
 from attention_analyzer.interventions.means import mean_outputs
 from attention_analyzer.interventions.plan import SilenceWith
 from attention_analyzer.interventions.selection import Head
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.patterns.evidence import bootstrap_interval
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import BATCH
+from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class PruningCurve:
 
     def plot(self) -> Figure:
         """The measure over the share of silent heads, against random orders."""
-        from attention_analyzer.heads.importance_picture import pruning_figure
+        from attention_analyzer.heads.importance_plot import pruning_figure
 
         return pruning_figure(self)
 

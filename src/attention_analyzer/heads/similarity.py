@@ -15,10 +15,10 @@ from attention_analyzer.heads.clusters import Clusters, clusters_of, map_of, tig
 from attention_analyzer.heads.complement import FEWEST_HEADS, SMALLEST_GAIN, Coverage, coverage
 from attention_analyzer.heads.distance import distance_of, divergence_of_heads, entries_by_text
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.patterns.evidence import Floats, benjamini_hochberg, bootstrap_interval, p_above
-from attention_analyzer.progress import OnProgress, Steps
+from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import BATCH
 from attention_analyzer.site import Kind, Site
+from attention_analyzer.stats import Floats, benjamini_hochberg, bootstrap_interval, p_above
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Similarity:
 
     def plot(self) -> Figure:
         """A map of the heads with their clusters, and the distances between all of them."""
-        from attention_analyzer.heads.similarity_picture import similarity_figure
+        from attention_analyzer.heads.similarity_plot import similarity_figure
 
         return similarity_figure(self)
 
@@ -128,7 +128,7 @@ def similarity(
     covered: list[Coverage] = []
     sites: list[Site] = []
     chosen = entries_by_text(loaded, texts, stack=stack, kind=kind, truncate=truncate, batch_size=batch_size)
-    steps = Steps(len(texts), progress)
+    steps = ProgressCounter(len(texts), progress)
     for entries in chosen:
         sites = [entry.site for entry in entries]
         if sum(site.heads for site in sites) < FEWEST_TEXTS:

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from attention_analyzer.errors import InputError
-from attention_analyzer.heads.shares import SHARES, OffsetRates, edges_of, shares_of
+from attention_analyzer.heads.weight_allocation import SHARES, OffsetRates, edges_of, shares_of
 from attention_analyzer.metrics import METRICS, Metric
-from attention_analyzer.metrics.table import HEAD_KEYS, head_table
+from attention_analyzer.metrics.head_table import HEAD_KEYS, head_table
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.patterns.evidence import bootstrap_interval
-from attention_analyzer.progress import OnProgress, Steps
+from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH, batches, record_texts
+from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.annotation import AnnotatedText
 from attention_analyzer.text.tokenization import Pair
 
@@ -56,13 +56,13 @@ class Specialisation:
 
     def plot(self) -> Figure:
         """Where the weight goes, layer by layer, with every head as a dot."""
-        from attention_analyzer.heads.depth_picture import profile_figure
+        from attention_analyzer.heads.depth_plot import profile_figure
 
         return profile_figure(self)
 
     def plot_metrics(self, metrics: Sequence[str] | None = None) -> Figure:
         """Metrics by depth: the mean, its interval, the spread between heads, and the heads themselves."""
-        from attention_analyzer.heads.depth_picture import depth_figure
+        from attention_analyzer.heads.depth_plot import depth_figure
 
         return depth_figure(self, metrics)
 
@@ -98,7 +98,7 @@ def specialisation(
     rates = OffsetRates()
     frames: list[pd.DataFrame] = []
     records: AttentionRecord
-    steps = Steps(len(plain), progress)
+    steps = ProgressCounter(len(plain), progress)
     for batch in batches(plain, batch_size):
         for records in record_texts(loaded, batch, truncate=truncate, batch_size=batch_size):
             frames.append(_measured(records, chosen, annotated[len(frames)] if annotated else None, rates))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.errors import UnsupportedModelError
-from attention_analyzer.interventions.alter import seeing
-from attention_analyzer.interventions.order import CallOrder, observe, same_draws
+from attention_analyzer.interventions.apply import seeing
+from attention_analyzer.interventions.call_index import CallIndex, observe, same_draws
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.recording import BATCH, batches, prepare
 from attention_analyzer.site import Site
@@ -28,7 +28,7 @@ class MeanOutputs:
         self,
         loaded: LoadedModel,
         inputs: Mapping[str, Any],
-        order: CallOrder,
+        order: CallIndex,
         valid: Mapping[str, Tensor] | None = None,
     ) -> None:
         """One forward of the untouched model.

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.errors import InputError
-from attention_analyzer.interventions.alter import Plan
-from attention_analyzer.interventions.changes import FirstKey, Given, HeadChange, Pattern, Uniform
+from attention_analyzer.interventions.apply import Plan
+from attention_analyzer.interventions.call_index import CallIndex
 from attention_analyzer.interventions.edges import Edges, KnockOut, edges_of
+from attention_analyzer.interventions.edits import FirstKey, Given, HeadChange, Pattern, Uniform
 from attention_analyzer.interventions.means import MeanOutputs
-from attention_analyzer.interventions.order import CallOrder
 from attention_analyzer.interventions.selection import Head, Selector, head_name, select_heads
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.record import AttentionRecord
@@ -72,7 +72,7 @@ class Request:
         return "; ".join(parts) or "nothing changed"
 
 
-def plan_of(request: Request, order: CallOrder, loaded: LoadedModel, means: MeanOutputs | None) -> Plan:
+def plan_of(request: Request, order: CallIndex, loaded: LoadedModel, means: MeanOutputs | None) -> Plan:
     """What is done to each head.
 
     Args:
@@ -103,7 +103,7 @@ def plan_of(request: Request, order: CallOrder, loaded: LoadedModel, means: Mean
 
 
 class _Plan:
-    def __init__(self, order: CallOrder) -> None:
+    def __init__(self, order: CallIndex) -> None:
         self.order = order
         self.changes: dict[str, dict[int, HeadChange]] = {}
 
@@ -122,7 +122,7 @@ class _Patterns:
     """The patterns that one replacement gives to heads; another text is read once."""
 
     replacement: Replacement
-    order: CallOrder
+    order: CallIndex
     loaded: LoadedModel
     _record: AttentionRecord | None = None
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.errors import InputError
-from attention_analyzer.interventions.alter import run_altered
-from attention_analyzer.interventions.comparison import WhatIf, compare
+from attention_analyzer.interventions.apply import run_altered
+from attention_analyzer.interventions.call_index import observe
 from attention_analyzer.interventions.edges import KnockOut
 from attention_analyzer.interventions.means import MeanOutputs, mean_outputs
-from attention_analyzer.interventions.order import observe
 from attention_analyzer.interventions.plan import Replacement, Request, SilenceWith, plan_of
 from attention_analyzer.interventions.prediction import read_prediction
+from attention_analyzer.interventions.result import WhatIf, compare
 from attention_analyzer.interventions.selection import Selector
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.recording import prepare

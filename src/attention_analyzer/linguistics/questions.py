@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_analyzer.capture.naming import CallPlace
 from attention_analyzer.errors import InputError
+from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.recording import prepare, run
 from attention_analyzer.site import Site
@@ -179,7 +179,7 @@ def _word_weights(
     sums = [_membership(owner, len(sentence)) for owner, sentence in zip(owners, sentences, strict=True)]
     means = [each / each.sum(1, keepdim=True).clamp(min=1) for each in sums]
 
-    def keep(place: CallPlace, weights: AttentionWeights) -> list[Tensor] | None:
+    def keep(place: CallSite, weights: AttentionWeights) -> list[Tensor] | None:
         if prepared.axes(place.stack, place.kind) != (prepared.source, prepared.source):
             return None
         result = []

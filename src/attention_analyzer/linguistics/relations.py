@@ -16,7 +16,7 @@ from attention_analyzer.linguistics.questions import Answers, Question, ask
 from attention_analyzer.linguistics.roles import role_questions, syntax_rules
 from attention_analyzer.linguistics.scores import FEWEST, Rules, Scores, offset_rules
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.progress import OnProgress, Steps
+from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.text.annotation import AnnotatedText
 from attention_analyzer.text.conll2012 import read_conll2012
 from attention_analyzer.text.conllu import read_conllu
@@ -114,7 +114,7 @@ def relations(
         wanted = " or ".join(tasks or TASKS)
         raise InputError(f"{len(sentences)} sentences were read, but they have no annotation of {wanted}.")
     probe = CombinationProbe(sentences, seed) if combine and "dependencies" in chosen else None
-    steps = Steps(len(sentences), progress)
+    steps = ProgressCounter(len(sentences), progress)
     every = [question for questions in chosen.values() for question in questions]
     answers = ask(loaded, sentences, every, show=None if probe is None else probe.show, progress=steps.advance)
     scores = {}

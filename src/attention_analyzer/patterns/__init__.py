@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from attention_analyzer.patterns.matrix import named, strengths_of
 from attention_analyzer.patterns.pattern import Pattern
-from attention_analyzer.patterns.table import PATTERNS, pattern_named
+from attention_analyzer.patterns.registry import PATTERNS, pattern_named
 
 __all__ = ["PATTERNS", "Pattern", "named", "pattern_named", "strengths_of"]

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from attention_analyzer.metrics import METRICS
-from attention_analyzer.metrics.table import evaluate, needs_of
+from attention_analyzer.metrics.head_table import evaluate, needs_of
 from attention_analyzer.patterns.matrix import Matrix, measure_matrix, names_earned, read_matrix
-from attention_analyzer.patterns.table import PATTERNS
+from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.text.tokens import Tokens
 
 #: Metrics whose names are shorter here: of a matrix of weights, everything is a weight.

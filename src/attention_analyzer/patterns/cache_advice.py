@@ -17,24 +17,24 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attention_analyzer.capture.naming import CallPlace
 from attention_analyzer.errors import InputError, UnsupportedModelError
+from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.patterns.evidence import (
+from attention_analyzer.patterns.labels import FEWEST_TEXTS, LEVEL
+from attention_analyzer.patterns.probes import needles
+from attention_analyzer.patterns.recent_weight import RecentWeight
+from attention_analyzer.patterns.retrieval import Retrieval
+from attention_analyzer.patterns.streaming import measure_prepared
+from attention_analyzer.progress import OnProgress, ProgressCounter
+from attention_analyzer.recording import batches, prepare, run
+from attention_analyzer.site import Site
+from attention_analyzer.stats import (
     Floats,
     benjamini_hochberg,
     bootstrap_interval,
     mean_over_texts,
     p_above,
 )
-from attention_analyzer.patterns.labels import FEWEST_TEXTS, LEVEL
-from attention_analyzer.patterns.probes import needles
-from attention_analyzer.patterns.recent_weight import RecentWeight
-from attention_analyzer.patterns.retrieval import Retrieval
-from attention_analyzer.patterns.streaming import measure_prepared
-from attention_analyzer.progress import OnProgress, Steps
-from attention_analyzer.recording import batches, prepare, run
-from attention_analyzer.site import Site
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
@@ -85,7 +85,7 @@ class CacheAdvice:
 
     def plot(self) -> Figure:
         """What every head is, and how much each size of cache keeps of it."""
-        from attention_analyzer.patterns.cache_picture import cache_picture
+        from attention_analyzer.patterns.cache_plot import cache_picture
 
         return cache_picture(self)
 
@@ -126,7 +126,7 @@ def cache_advice(
     if isinstance(texts, str):
         raise InputError(f"A list of at least {FEWEST_TEXTS} texts was expected, not str.")
     caches = sorted(product(sorted(set(first)), sorted(set(last))), key=sum)
-    steps = Steps(len(texts) + 1, progress)
+    steps = ProgressCounter(len(texts) + 1, progress)
     kept = _measured(loaded, texts, caches, truncate, steps)
     table = pd.concat(
         [_rows(site, found, cache, number) for site, found in kept.items() for number, cache in enumerate(caches)]
@@ -153,7 +153,11 @@ class _Kept:
 
 
 def _measured(
-    loaded: LoadedModel, texts: Sequence[str | Pair], caches: list[tuple[int, int]], truncate: bool, steps: Steps
+    loaded: LoadedModel,
+    texts: Sequence[str | Pair],
+    caches: list[tuple[int, int]],
+    truncate: bool,
+    steps: ProgressCounter,
 ) -> dict[Site, _Kept]:
     wanted = [TotalWeight(), *(GroupWeight(f"first {size}") for size in dict.fromkeys(first for first, _ in caches))]
     wanted += [RecentWeight(size) for size in dict.fromkeys(last for _, last in caches)]
@@ -162,7 +166,7 @@ def _measured(
         prepared = prepare(loaded, batch, truncate=truncate)
         valid = prepared.valid
 
-        def keep(place: CallPlace, weights: AttentionWeights, valid: Tensor = valid) -> tuple[int, Floats, Floats]:
+        def keep(place: CallSite, weights: AttentionWeights, valid: Tensor = valid) -> tuple[int, Floats, Floats]:
             if weights.shape[1:] != (valid.shape[1], valid.shape[1]):
                 raise UnsupportedModelError(
                     f"{place.path} pools its keys; what a cache of it holds is no run of tokens."

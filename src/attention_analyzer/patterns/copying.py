@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from attention_analyzer.patterns.pattern import Frame, Pattern
+from attention_analyzer.patterns.pattern import Pattern, TokenContext
 from attention_analyzer.weights.reductions import Statistics
 
 
@@ -12,19 +12,19 @@ class Copying(Pattern):
     The mean share of other tokens whose logits it raises less: 1/2 for a head that writes anything else, 1 for one that
     copies (Elhage et al. 2021; Olsson et al. 2022, who compare the raised logits themselves: ranks do not depend on how
     strongly a head writes). Where the head looks plays no part, so it is read from values, not from attention weights:
-    see :mod:`.values_written`.
+    see :mod:`.ov_copying`.
     """
 
     name = "copying"
     title = "writes down the token that it reads"
     has_chance = False
 
-    def fitting(self, frame: Frame) -> None:
+    def fitting(self, frame: TokenContext) -> None:
         """Never found in attention weights."""
         return
 
     def strength(self, results: Statistics) -> Tensor:
-        raise NotImplementedError("Copying is read from values; see values_written.measure_copying.")
+        raise NotImplementedError("Copying is read from values; see ov_copying.measure_copying.")
 
 
 def own_ranks(logits: Tensor) -> Tensor:

@@ -18,16 +18,16 @@ import pandas as pd
 from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config
-from attention_analyzer.patterns.evidence import benjamini_hochberg, bootstrap_interval, mean_over_texts, p_above
-from attention_analyzer.patterns.gathered import Evidence, nearly_largest
+from attention_analyzer.patterns.evidence import Evidence, nearly_largest
+from attention_analyzer.patterns.ov_copying import measure_copying
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.probes import needles, repeated_tokens
+from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.patterns.streaming import Measured, measure_prepared, measure_texts, measured
-from attention_analyzer.patterns.table import PATTERNS
-from attention_analyzer.patterns.values_written import measure_copying
-from attention_analyzer.progress import OnProgress, Steps
+from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH
+from attention_analyzer.stats import benjamini_hochberg, bootstrap_interval, mean_over_texts, p_above
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class LabelTable:
 
     def plot(self) -> Figure:
         """Layers × heads, each coloured by its name; the number is the strength."""
-        from attention_analyzer.patterns.label_picture import label_picture
+        from attention_analyzer.patterns.label_plot import label_picture
 
         return label_picture(self)
 
@@ -152,7 +152,7 @@ def label_heads(
         raise InputError(f"A list of at least {FEWEST_TEXTS} texts was expected, not {type(texts).__name__}.")
 
     kinds = _measured_on(source, patterns, probes)
-    steps = Steps((1 + untrained) * (len(texts) + len(kinds) - 1), progress)
+    steps = ProgressCounter((1 + untrained) * (len(texts) + len(kinds) - 1), progress)
 
     def look(model: LoadedModel) -> Evidence:
         return _looked_at(model, texts, kinds, truncate, batch_size, seed, steps)
@@ -185,7 +185,7 @@ def _looked_at(
     truncate: bool,
     batch_size: int,
     seed: int,
-    steps: Steps,
+    steps: ProgressCounter,
 ) -> Evidence:
     evidence = Evidence()
     for batch in measure_texts(loaded, texts, kinds[TEXTS], truncate=truncate, batch_size=batch_size):

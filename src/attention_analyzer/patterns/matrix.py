@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.errors import InputError
-from attention_analyzer.patterns.frame import frame_of
 from attention_analyzer.patterns.measure import Strengths, measure_weights
-from attention_analyzer.patterns.pattern import Frame, Pattern
-from attention_analyzer.patterns.table import PATTERNS
+from attention_analyzer.patterns.pattern import Pattern, TokenContext
+from attention_analyzer.patterns.registry import PATTERNS
+from attention_analyzer.patterns.token_context import token_context_of
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.dense import DenseWeights
 from attention_analyzer.weights.visibility import Visibility
@@ -30,7 +30,7 @@ class Matrix:
     """
 
     weights: DenseWeights
-    frame: Frame
+    frame: TokenContext
     keys: Tokens | None
 
 
@@ -103,9 +103,11 @@ def read_matrix(weights: Any, tokens: Tokens | Sequence[str] | None = None) -> M
     shift = keys - queries
     causal = shift >= 0 and queries > 1 and not bool(tensor.triu(shift + 1).any())
     diagonal = shift if causal or queries == keys else None
-    frame = Frame(diagonal, {"first": torch.arange(keys)[None] == 0})
+    frame = TokenContext(diagonal, {"first": torch.arange(keys)[None] == 0})
     if shown is not None:
-        frame = frame_of(_last(shown, queries) if diagonal is not None else Tokens.positions(queries), shown, diagonal)
+        frame = token_context_of(
+            _last(shown, queries) if diagonal is not None else Tokens.positions(queries), shown, diagonal
+        )
     return Matrix(DenseWeights(tensor[None], Visibility(queries, keys, upper=shift if causal else None)), frame, shown)
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from attention_analyzer.patterns.frame import frame_of, moved_needs, moved_results, with_moves
-from attention_analyzer.patterns.pattern import Frame, Pattern
-from attention_analyzer.patterns.table import PATTERNS
+from attention_analyzer.patterns.pattern import Pattern, TokenContext
+from attention_analyzer.patterns.registry import PATTERNS
+from attention_analyzer.patterns.token_context import moved_needs, moved_results, token_context_of, with_moves
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
@@ -75,19 +75,21 @@ def measure_record(record: AttentionRecord, patterns: Sequence[Pattern] = PATTER
 def _measured(record: AttentionRecord, patterns: Sequence[Pattern]) -> list[tuple[Site, Strengths]]:
     found = []
     for entry in record.entries:
-        frame = frame_of(entry.queries, entry.keys, entry.diagonal)
+        frame = token_context_of(entry.queries, entry.keys, entry.diagonal)
         found.append((entry.site, measure_weights(entry.weights, frame, patterns)))
     return found
 
 
-def measure_weights(weights: AttentionWeights, frame: Frame, patterns: Sequence[Pattern] = PATTERNS) -> Strengths:
+def measure_weights(
+    weights: AttentionWeights, frame: TokenContext, patterns: Sequence[Pattern] = PATTERNS
+) -> Strengths:
     """Strengths and controls of one text at one site, ``[pattern, head]``."""
     return measure_batch(weights, with_moves(frame), patterns).of_text(0)
 
 
 def measure_batch(
     weights: AttentionWeights,
-    frame: Frame,
+    frame: TokenContext,
     patterns: Sequence[Pattern] = PATTERNS,
     *,
     valid: Tensor | None = None,
@@ -97,11 +99,11 @@ def measure_batch(
 
     Args:
         weights: of a padded batch.
-        frame: with moved copies, such as :func:`.frame.batched_frame` gives.
+        frame: with moved copies, such as :func:`.frame.batched_token_context` gives.
         valid: bool ``[text, query]``, False for padding; ``key_valid`` the same for keys.
     """
 
-    def gather(weights: AttentionWeights, frame: Frame, chosen: Sequence[Pattern]) -> Statistics:
+    def gather(weights: AttentionWeights, frame: TokenContext, chosen: Sequence[Pattern]) -> Statistics:
         return gathered(weights, frame, chosen, valid=valid, key_valid=key_valid)
 
     chosen = tuple(each for pattern in patterns if (each := pattern.fitting(frame)) is not None)
@@ -112,9 +114,9 @@ def measure_batch(
 
 def even_strengths(
     weights: AttentionWeights,
-    frame: Frame,
+    frame: TokenContext,
     patterns: Sequence[Pattern],
-    gather: Callable[[AttentionWeights, Frame, Sequence[Pattern]], Statistics],
+    gather: Callable[[AttentionWeights, TokenContext, Sequence[Pattern]], Statistics],
 ) -> dict[str, Tensor]:
     """What evenly spread weights would give, ``[text, head or 1]`` by name: it depends on the text alone."""
     chosen = [pattern for pattern in patterns if pattern.has_chance]
@@ -144,7 +146,7 @@ def strengths_from(
 
 def gathered(
     weights: AttentionWeights,
-    frame: Frame,
+    frame: TokenContext,
     patterns: Sequence[Pattern],
     *,
     also: Iterable[Reduction] = (),

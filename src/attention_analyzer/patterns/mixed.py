@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attention_analyzer.patterns.pattern import Frame, Pattern
+from attention_analyzer.patterns.pattern import Pattern, TokenContext
 from attention_analyzer.weights.reductions import Reduction, Statistics
 
 
@@ -24,7 +24,7 @@ class Mixed(Pattern):
     def needs(self) -> tuple[Reduction, ...]:  # type: ignore[override]
         return tuple(dict.fromkeys(need for other in self.others for need in other.needs))
 
-    def fitting(self, frame: Frame) -> Mixed | None:
+    def fitting(self, frame: TokenContext) -> Mixed | None:
         others = tuple(each for other in self.others if (each := other.fitting(frame)) is not None)
         return Mixed(others) if others else None
 

@@ -22,7 +22,7 @@ from attention_analyzer.weights.reductions import (
 
 
 @dataclass(frozen=True)
-class Frame:
+class TokenContext:
     """What is known of the tokens on a site's axes: groups of them, and which are alike.
 
     Attributes:
@@ -66,7 +66,7 @@ class Pattern(ABC):
     #: along the text, so that their number and spacing stay and only their tokens are wrong.
     moves: ClassVar[bool] = False
 
-    def fitting(self, frame: Frame) -> Self | None:
+    def fitting(self, frame: TokenContext) -> Self | None:
         """The pattern as it can be looked for in this frame; None where it has no meaning."""
         known = all(map(frame.can_gather, self.needs)) and all(name in frame.labels for name in self.labels)
         return self if known else None

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from attention_analyzer.capture.naming import CallPlace
 from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.patterns.frame import batched_frame
 from attention_analyzer.patterns.measure import Strengths, measure_batch, measure_record
 from attention_analyzer.patterns.pattern import Pattern
-from attention_analyzer.patterns.table import PATTERNS
+from attention_analyzer.patterns.registry import PATTERNS
+from attention_analyzer.patterns.token_context import batched_token_context
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH, Prepared, batches, prepare, record_texts, run
 from attention_analyzer.site import Site
@@ -69,17 +69,17 @@ def measure_prepared(
     """Strengths and controls of one prepared batch.
 
     Args:
-        labels: beside those of :func:`.frame.frame_of`.
+        labels: beside those of :func:`.frame.token_context_of`.
     """
     frames = {}
 
-    def keep(place: CallPlace, weights: AttentionWeights) -> tuple[Strengths, tuple[Tokens, ...]]:
+    def keep(place: CallSite, weights: AttentionWeights) -> tuple[Strengths, tuple[Tokens, ...]]:
         queries, keys = prepared.axes(place.stack, place.kind)
         if weights.shape[1:] != (max(map(len, queries)), max(map(len, keys))):
             raise _OtherAxesError(f"{place.path} pools or widens its sequence.")
         at = (place.stack, place.kind)
         if at not in frames:
-            frame = batched_frame(queries, keys, None if place.kind == "cross" else 0)
+            frame = batched_token_context(queries, keys, None if place.kind == "cross" else 0)
             frames[at] = replace(frame, labels={**frame.labels, **(labels or {})})
         found = measure_batch(weights, frames[at], patterns, valid=valid_of(queries), key_valid=valid_of(keys))
         return found, keys

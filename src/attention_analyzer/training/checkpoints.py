@@ -15,12 +15,12 @@ from attention_analyzer.models.catalog import BUNDLED
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import load
 from attention_analyzer.patterns.pattern import Pattern
-from attention_analyzer.patterns.table import PATTERNS
-from attention_analyzer.progress import OnProgress, Steps
+from attention_analyzer.patterns.registry import PATTERNS
+from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.training.history import History
-from attention_analyzer.training.moment import Measuring
-from attention_analyzer.training.moments import MomentStore
+from attention_analyzer.training.snapshot import Measuring
+from attention_analyzer.training.snapshot_store import MomentStore
 
 _LAST_NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
@@ -64,7 +64,7 @@ def track_checkpoints(
     with _folder(store) as folder:
         moments = MomentStore(folder)
         measuring: Measuring | None = None
-        steps = Steps(len(places), progress)
+        steps = ProgressCounter(len(places), progress)
         for step, (name, revision) in sorted(places.items()):
             if step in moments.steps:
                 steps.advance()

@@ -24,7 +24,7 @@ from attention_analyzer.site import Kind, tower_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from attention_analyzer.training.runs import RunComparison
+    from attention_analyzer.training.run_comparison import RunComparison
 
 FORMAT = 1
 #: What a row is about; together unique.
@@ -173,25 +173,25 @@ class History:
 
     def signs(self) -> pd.DataFrame:
         """Warnings: collapsed entropy, dead and duplicate heads; see :func:`.signs.signs`."""
-        from attention_analyzer.training.signs import signs
+        from attention_analyzer.training.diagnostics import signs
 
         return signs(self)
 
     def report(self) -> str:
         """The history in words: onsets, and what deserves a warning."""
-        from attention_analyzer.training.words import report
+        from attention_analyzer.training.report import report
 
         return report(self)
 
     def compare(self, other: History, names: tuple[str, str] | None = None) -> RunComparison:
         """Two trainings beside each other; see :class:`.runs.RunComparison`."""
-        from attention_analyzer.training.runs import RunComparison
+        from attention_analyzer.training.run_comparison import RunComparison
 
         return RunComparison.of(self, other, names)
 
     def plot(self, roles: Sequence[str] | None = None) -> Figure:
         """Roles, layer-wise entropy and loss over the steps; see :func:`.picture.history_figure`."""
-        from attention_analyzer.training.picture import history_figure
+        from attention_analyzer.training.plot import history_figure
 
         return history_figure(self, roles)
 
@@ -199,7 +199,7 @@ class History:
         self, step: int, column: str = "entropy", *, stack: str | None = None, kind: Kind | None = None
     ) -> Any:
         """A number of all heads at one step as a layer × head figure; see :func:`.picture.head_map`."""
-        from attention_analyzer.training.picture import head_map
+        from attention_analyzer.training.plot import head_map
 
         return head_map(self, step, column, stack=stack, kind=kind)
 

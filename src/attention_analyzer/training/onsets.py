@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from attention_analyzer.errors import SelectionError
-from attention_analyzer.patterns.table import PATTERNS
+from attention_analyzer.patterns.registry import PATTERNS
 
 if TYPE_CHECKING:
     from attention_analyzer.training.history import History

@@ -10,8 +10,8 @@ import torch
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.patterns.frame import batched_frame
-from attention_analyzer.patterns.pattern import Frame
+from attention_analyzer.patterns.pattern import TokenContext
+from attention_analyzer.patterns.token_context import batched_token_context
 from attention_analyzer.recording import Prepared, prepare
 from attention_analyzer.site import Kind
 from attention_analyzer.text.tokenization import Pair, tokenize, tokens_of_ids
@@ -50,13 +50,13 @@ class Probe:
 
     name: str
     prepared: Prepared
-    frames: dict[tuple[str, Kind], Frame] = field(default_factory=dict)
+    frames: dict[tuple[str, Kind], TokenContext] = field(default_factory=dict)
 
-    def frame(self, stack: str, kind: Kind) -> Frame:
+    def frame(self, stack: str, kind: Kind) -> TokenContext:
         """Groups and labels of a site's axes, with their moved copies; the same at every moment."""
         if (stack, kind) not in self.frames:
             queries, keys = self.prepared.axes(stack, kind)
-            self.frames[stack, kind] = batched_frame(queries, keys, None if kind == "cross" else 0)
+            self.frames[stack, kind] = batched_token_context(queries, keys, None if kind == "cross" else 0)
         return self.frames[stack, kind]
 
 

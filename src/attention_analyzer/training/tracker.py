@@ -16,14 +16,14 @@ from attention_analyzer.errors import InputError, UnsupportedModelError
 from attention_analyzer.metrics import METRICS, Metric
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.pattern import Pattern
-from attention_analyzer.patterns.table import PATTERNS
+from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.training.history import History
-from attention_analyzer.training.moment import Measuring
-from attention_analyzer.training.moments import MomentStore
-from attention_analyzer.training.scalars import Scalars
+from attention_analyzer.training.loggers import Scalars
 from attention_analyzer.training.schedule import Budget, LogSpaced, Schedule
-from attention_analyzer.training.untouched import bare, is_recording_process, untouched
+from attention_analyzer.training.snapshot import Measuring
+from attention_analyzer.training.snapshot_store import MomentStore
+from attention_analyzer.training.state_guard import bare, is_recording_process, untouched
 
 
 class AttentionTracker(TrainerCallback):  # type: ignore[misc]

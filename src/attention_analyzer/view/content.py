@@ -14,7 +14,7 @@ from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.text.alignment import align
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.view.annotations import Annotations
-from attention_analyzer.view.coarse import Coarse, coarse
+from attention_analyzer.view.downsample import Coarse, coarse
 from attention_analyzer.view.head_names import alike_groups, pattern_content
 from attention_analyzer.view.payload import PayloadWriter
 from attention_analyzer.view.program import space_deflated

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attention_analyzer.view import codes
+from attention_analyzer.view import quantize
 from attention_analyzer.view.payload import PayloadWriter
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.bias import RelativeBias
@@ -58,8 +58,8 @@ def weights_content(weights: AttentionWeights, writer: PayloadWriter) -> dict[st
     values = np.stack([weights[head].float().cpu().numpy() for head in range(weights.heads)])
     if values.size <= FEW_WEIGHTS:
         return {"weights": {"block": writer.add(values.astype(np.float16)), "codebook": None}}
-    codebook = writer.add(codes.codebook())
-    return {"weights": {"block": writer.add(codes.encode(values)), "codebook": codebook}}
+    codebook = writer.add(quantize.codebook())
+    return {"weights": {"block": writer.add(quantize.encode(values)), "codebook": codebook}}
 
 
 def scores_content(weights: QueryKeyWeights, writer: PayloadWriter) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from attention_analyzer.errors import CaptureError
 from attention_analyzer.weights.block import Block
+from attention_analyzer.weights.linear_reductions import DiagonalPart, LinearPart
 from attention_analyzer.weights.reductions import Axes, LargestWeight, Reduction, Shared, Statistics
-from attention_analyzer.weights.shared import DiagonalPart, LinearPart
 
 
 def gather(blocks: Iterable[Block], reductions: Collection[Reduction], axes: Axes, like: Tensor) -> Statistics:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attention_analyzer.weights import fused, on_gpu
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.block import Block
+from attention_analyzer.weights.cpu import fused
 from attention_analyzer.weights.gather import as_statistics
+from attention_analyzer.weights.gpu import launch
 from attention_analyzer.weights.reductions import Axes, LargestWeight, Reduction, Statistics
 from attention_analyzer.weights.scores import ScoreSource, working_dtype
 from attention_analyzer.weights.visibility import Visibility
@@ -57,13 +58,13 @@ class QueryKeyWeights(AttentionWeights):
         wanted = dict.fromkeys([*reductions, LargestWeight()])
         if fused.why_not(self.source, wanted) is None:
             return as_statistics(fused.fused_gather(self.source, wanted, axes), axes)
-        if on_gpu.why_not(self.source, wanted) is None:
-            return as_statistics(on_gpu.gpu_gather(self.source, wanted, axes), axes)
+        if launch.why_not(self.source, wanted) is None:
+            return as_statistics(launch.gpu_gather(self.source, wanted, axes), axes)
         return super().gather(reductions, axes)
 
     def why_blocked(self, reductions: Collection[Reduction]) -> str | None:
         """Why a pass for these reductions runs block by block in plain PyTorch; None if a kernel takes it."""
-        return (on_gpu if self.source.device.type == "cuda" else fused).why_not(self.source, reductions)
+        return (launch if self.source.device.type == "cuda" else fused).why_not(self.source, reductions)
 
     def select(self, batch: int, queries: slice, keys: slice) -> QueryKeyWeights:
         """The weights of one batch row, cut to runs of queries and keys (its padding left out)."""

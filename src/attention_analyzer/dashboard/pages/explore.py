@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from attention_analyzer.dashboard.choices import Place, head_boxes, model_box, reading, texts_box
+from attention_analyzer.dashboard.error_boundary import plain
 from attention_analyzer.dashboard.export import offer_figure, offer_file, offer_script, offer_table
-from attention_analyzer.dashboard.guard import plain
-from attention_analyzer.dashboard.linked import linked_view, token_boxes
-from attention_analyzer.dashboard.opening import is_opening, opening_view
-from attention_analyzer.dashboard.sharing import Given, heads_of, patterns_of
+from attention_analyzer.dashboard.first_paint import is_opening, opening_view
+from attention_analyzer.dashboard.head_summary import MEANINGS, goals, labels, reach, spread, weight
+from attention_analyzer.dashboard.inputs import Place, head_boxes, model_box, reading, texts_box
+from attention_analyzer.dashboard.model_cache import Given, heads_of, patterns_of
+from attention_analyzer.dashboard.viewer_sync import linked_view, token_boxes
 from attention_analyzer.dashboard.what_if import what_if_panel, what_if_script
-from attention_analyzer.dashboard.words import MEANINGS, goals, labels, reach, spread, weight
 
 if TYPE_CHECKING:
     from attention_analyzer.interventions import WhatIf

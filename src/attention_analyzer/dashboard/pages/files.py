@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from attention_analyzer.dashboard.choices import HEAD, LAYER, model_box, within
+from attention_analyzer.dashboard.error_boundary import plain, without_folders
 from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
-from attention_analyzer.dashboard.folders import Folder
-from attention_analyzer.dashboard.guard import plain, without_folders
 from attention_analyzer.dashboard.head_table import head_table
+from attention_analyzer.dashboard.inputs import HEAD, LAYER, model_box, within
 from attention_analyzer.dashboard.jobs import Job, jobs, wait_for
-from attention_analyzer.dashboard.kept import keep, restore
-from attention_analyzer.dashboard.sharing import analyzer_of, own_analyzer
+from attention_analyzer.dashboard.model_cache import analyzer_of, own_analyzer
+from attention_analyzer.dashboard.persistence import keep, restore
+from attention_analyzer.dashboard.temp_dirs import Folder
 from attention_analyzer.dashboard.uploads import Upload, columns_of, upload_box
 from attention_analyzer.text.readers.row import USUAL_COLUMNS
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from attention_analyzer.dashboard.choices import OWN_EXAMPLES, head_boxes, model_box
 from attention_analyzer.dashboard.export import offer_file, offer_script, offer_table
-from attention_analyzer.dashboard.kept import keep, restore, text_box
-from attention_analyzer.dashboard.linked import linked_view, token_boxes
-from attention_analyzer.dashboard.sharing import analyzer_of, asking
+from attention_analyzer.dashboard.inputs import OWN_EXAMPLES, head_boxes, model_box
+from attention_analyzer.dashboard.model_cache import analyzer_of, asking
+from attention_analyzer.dashboard.persistence import keep, restore, text_box
+from attention_analyzer.dashboard.viewer_sync import linked_view, token_boxes
 from attention_analyzer.errors import InputError
 from attention_analyzer.record import AttentionRecord
-from attention_analyzer.view.written import written_tokens
+from attention_analyzer.view.generation import written_tokens
 
 PROMPT, COUNT, VARY, SEED = "prompt", "tokens", "vary", "seed"
 #: By model or else by architecture.
@@ -101,7 +101,7 @@ def _script(name: str, prompt: str, count: int, seed: int | None) -> list[str]:
     drawn = seed is not None
     return [
         *(["import torch"] if drawn else []),
-        "from attention_analyzer.view.written import written_tokens",
+        "from attention_analyzer.view.generation import written_tokens",
         "",
         f"analyzer = AttentionAnalyzer({name!r})",
         *([f"torch.manual_seed({seed})"] if drawn else []),

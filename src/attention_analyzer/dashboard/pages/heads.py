@@ -7,14 +7,14 @@ from typing import Any
 
 import streamlit as st
 
-from attention_analyzer.dashboard.choices import model_box
+from attention_analyzer.dashboard.error_boundary import plain
 from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
-from attention_analyzer.dashboard.guard import plain
 from attention_analyzer.dashboard.head_table import head_table
+from attention_analyzer.dashboard.inputs import model_box
 from attention_analyzer.dashboard.jobs import Job, wait_for
-from attention_analyzer.dashboard.kept import keep, restore, text_box
+from attention_analyzer.dashboard.model_cache import analyzer_of, own_analyzer
+from attention_analyzer.dashboard.persistence import keep, restore, text_box
 from attention_analyzer.dashboard.settings import Settings
-from attention_analyzer.dashboard.sharing import analyzer_of, own_analyzer
 
 TEXTS, QUESTION = "texts", "question"
 EXAMPLES = """The cat that chased the mice across the garden sleeps on the warm stones now.

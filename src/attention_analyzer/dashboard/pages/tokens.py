@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from attention_analyzer.dashboard.choices import model_box, texts_box
+from attention_analyzer.dashboard.error_boundary import plain
 from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
-from attention_analyzer.dashboard.guard import plain
+from attention_analyzer.dashboard.inputs import model_box, texts_box
 from attention_analyzer.dashboard.jobs import Job, wait_for
-from attention_analyzer.dashboard.kept import keep, restore
-from attention_analyzer.dashboard.sharing import analyzer_of, own_analyzer
+from attention_analyzer.dashboard.model_cache import analyzer_of, own_analyzer
+from attention_analyzer.dashboard.persistence import keep, restore
 
 if TYPE_CHECKING:
     from attention_analyzer.attribution import AttributionComparison

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from attention_analyzer.dashboard.choices import HEAD, LAYER, Place, within
+from attention_analyzer.dashboard.error_boundary import plain
 from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
-from attention_analyzer.dashboard.guard import plain
-from attention_analyzer.dashboard.kept import keep, restore
-from attention_analyzer.dashboard.linked import linked_view
+from attention_analyzer.dashboard.inputs import HEAD, LAYER, Place, within
+from attention_analyzer.dashboard.persistence import keep, restore
 from attention_analyzer.dashboard.settings import Settings
 from attention_analyzer.dashboard.timeline import animated_map
+from attention_analyzer.dashboard.viewer_sync import linked_view
 from attention_analyzer.errors import InputError
 
 if TYPE_CHECKING:

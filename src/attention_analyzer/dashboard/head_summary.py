@@ -1,0 +1,120 @@
+"""A head's numbers as sentences that need no reading up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from attention_analyzer.dashboard.error_boundary import plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from attention_analyzer.dashboard.inputs import Place
+    from attention_analyzer.record import AttentionRecord
+
+#: What each number of the head table means, for column help.
+MEANINGS = {
+    "mean_weight": "Mean weight over the cells that can be seen.",
+    "max_weight": "The largest single weight.",
+    "min_weight": "The smallest weight among the cells that can be seen.",
+    "entropy": "How spread the attention is, in nats: 0 is one token, ln(n) is all n tokens alike.",
+    "normalized_entropy": "Entropy as a share of the most that is possible for each query.",
+    "effective_keys": "How many tokens a query looks at in effect: e to the power of the entropy.",
+    "confidence": "Mean of each query's largest weight.",
+    "distance": "How many tokens away the attention goes, on average.",
+    "self_weight": "Weight of a token on itself.",
+    "other_weight": "Weight on all other tokens.",
+    "previous_weight": "Weight on the token just before.",
+    "next_weight": "Weight on the token just after.",
+    "first_weight": "Weight on the first token, where many heads rest.",
+    "special_weight": "Weight on tokens that the tokenizer added.",
+    "separator_weight": "Weight on tokens that end or divide texts.",
+    "punctuation_weight": "Weight on punctuation.",
+    "local_weight": "Weight on tokens at most two away, the token itself included.",
+    "received_concentration": "How unevenly the received attention lies on the tokens.",
+}
+
+#: What a head that shows a pattern does, by the pattern's name.
+DOES = {
+    "self": "looks at the token itself",
+    "previous_token": "looks at the previous token",
+    "next_token": "looks at the next token",
+    "fixed_offset": "looks at a fixed distance",
+    "induction": "looks at what followed an earlier copy of the token",
+    "duplicate_token": "looks at earlier copies of the token",
+    "retrieval": "looks up what was asked for",
+    "first_token": "rests on the first token",
+    "separator": "rests on tokens that end or divide texts",
+    "special_token": "rests on special tokens",
+    "punctuation": "looks at punctuation",
+    "local_window": "looks at tokens nearby",
+    "same_sentence": "stays within the sentence",
+    "vertical": "looks at the same few tokens from everywhere",
+    "broad": "looks at everything alike",
+    "mixed": "does several things at once",
+}
+
+
+def spread(row: Mapping[str, float]) -> str:
+    """How wide a head looks."""
+    keys, share = row["effective_keys"], row["normalized_entropy"]
+    manner = "It is focused" if share < 0.35 else "It is distributed" if share > 0.75 else "It is in between"
+    return f"{manner}: a token looks at about **{keys:.1f}** tokens in effect (entropy {row['entropy']:.2f} nats)."
+
+
+def reach(row: Mapping[str, float]) -> str:
+    """How far a head looks."""
+    distance = row["distance"]
+    if math.isnan(distance):
+        return "Its keys are another sequence, so distance has no meaning here."
+    near = row["local_weight"]
+    return f"On average it looks **{distance:.1f}** tokens away; {near:.0%} of its weight stays within two tokens."
+
+
+def goals(row: Mapping[str, float]) -> str:
+    """Where most of a head's weight goes, by simple places."""
+    places = {
+        "the token itself": row["self_weight"],
+        "the token before": row["previous_weight"],
+        "the token after": row["next_weight"],
+        "special tokens": row["special_weight"],
+        "punctuation": row["punctuation_weight"],
+    }
+    found = sorted(((value, name) for name, value in places.items() if value >= 0.1), reverse=True)
+    if not found:
+        return "No simple place gets a tenth of its weight."
+    return "Its weight goes to " + ", ".join(f"{name} ({value:.0%})" for value, name in found[:3]) + "."
+
+
+def weight(record: AttentionRecord, place: Place, query: int, key: int) -> str:
+    """One weight, and its rank among those of its query."""
+    entry = record.entry(name=place.site)
+    row = entry.weights[place.head, query]
+    value = float(row[key])
+    rank = int((row > row[key]).sum()) + 1
+    order = "the most" if rank == 1 else f"number {rank} of {len(row)}"
+    names = plain(entry.queries.pieces[query].strip() or "␣"), plain(entry.keys.pieces[key].strip() or "␣")
+    return f"“{names[0]}” looks at “{names[1]}” with weight **{value:.3f}**, {order} among all that it looks at."
+
+
+def labels(place: Place, rows: pd.DataFrame) -> list[str]:
+    """What a head does by name, from its rows of ``record.patterns()``; the nearest name where none is earned."""
+    ranked = rows.sort_values("corrected", ascending=False)
+    shown = ranked[ranked["shows"]]
+    if len(shown):
+        return [f"{place} {_label(row)}" for _, row in shown.iterrows()]
+    if not len(ranked):
+        return [f"{place}: this text is too short to tell what it does."]
+    nearest = ranked.iloc[0]
+    needed = f"{nearest['threshold']:.2f} beyond the control would be needed"
+    return [f"{place} shows no pattern clearly in this text. Nearest: it {_label(nearest)}, where {needed}."]
+
+
+def _label(row: pd.Series) -> str:
+    does = DOES.get(row["pattern"], str(row["pattern"]).replace("_", " "))
+    which = f" ({plain(row['which'])})" if row["which"] else ""
+    controls = [row[name] for name in ("chance", "position") if not math.isnan(row[name])]
+    control = f", control {max(controls):.2f}" if controls else ""
+    return f"{does}{which}: **{row['strength']:.2f}**{control}"

@@ -1,0 +1,166 @@
+"""One attention call turned into lazy weights, and the proof that they are the model's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.errors import CaptureError, UnsupportedModelError
+from attention_analyzer.hooks.interface_hook import AttentionCall
+from attention_analyzer.hooks.masks import MaskReader
+from attention_analyzer.weights.scores import ScoreSource
+from attention_analyzer.weights.visibility import Visibility
+
+#: How far a rebuilt output may be from the model's own, relative to its largest value, by dtype.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+_ROWS_CHECKED = 4
+
+
+def score_source(call: AttentionCall, reader: MaskReader) -> ScoreSource:
+    """What is needed to give the call's weights again; queries and keys are the model's own tensors, detached.
+
+    Raises:
+        UnsupportedModelError: the call has a form that cannot be represented as ``[head, query, key]``.
+    """
+    query, key = call.query.detach(), call.key.detach()
+    if query.dim() != 4 or key.dim() != 4 or query.shape[-1] != key.shape[-1]:
+        raise UnsupportedModelError(
+            f"{call.name} attends with queries {tuple(query.shape)} and keys {tuple(key.shape)}; "
+            "[batch, head, token, channel] with equal channels was expected."
+        )
+    if query.shape[1] % key.shape[1]:
+        raise UnsupportedModelError(
+            f"{call.name} has {query.shape[1]} query heads for {key.shape[1]} key heads, which do not divide."
+        )
+    if call.options.get("indices") is not None or call.options.get("block_indices") is not None:
+        raise UnsupportedModelError(
+            f"{call.name} chooses its keys by index under {call.backend}; load the model with "
+            "attn_implementation='eager' or 'sdpa', where the choice is part of the mask."
+        )
+    batch = max(query.shape[0], key.shape[0])
+    query, key = (tensor.expand(batch, -1, -1, -1) for tensor in (query, key))
+    visibility, bias = reader.read(call)
+    return ScoreSource(
+        query=query,
+        key=key,
+        scaling=_scaling(call),
+        visibility=visibility,
+        softcap=call.options.get("softcap"),
+        bias=bias,
+        sinks=_sinks(call),
+    )
+
+
+def _scaling(call: AttentionCall) -> float:
+    scaling = call.options.get("scaling")
+    return float(call.query.shape[-1] ** -0.5 if scaling is None else scaling)
+
+
+def _sinks(call: AttentionCall) -> Tensor | None:
+    """One score a head (gpt-oss), or one a query that the model computes (Inkling)."""
+    sinks = call.options.get("s_aux")
+    if sinks is None:
+        sinks = call.options.get("sinks", getattr(call.module, "sinks", None))
+    if sinks is None:
+        return None
+    batch, heads, queries, _ = call.query.shape
+    if sinks.numel() == heads:
+        return sinks.detach().reshape(heads)
+    if sinks.numel() == batch * heads * queries:
+        return sinks.detach().reshape(batch, heads, queries)
+    raise UnsupportedModelError(
+        f"{call.name} has sinks of shape {tuple(sinks.shape)}; one score a head, or one a query, was expected."
+    )
+
+
+def verify(call: AttentionCall, source: ScoreSource, output: Tensor, valid: Tensor | None) -> float:
+    """Rebuild some rows of the module's output from weights and values, and compare.
+
+    Args:
+        output: ``[batch, query, head, channel]``, what the model's own function returned.
+        valid: bool ``[batch, query]``; padding queries are not compared.
+
+    Returns:
+        The largest deviation, relative to the largest output compared.
+
+    Raises:
+        CaptureError: it exceeds the dtype's :data:`TOLERANCE`; the weights would not be the model's.
+    """
+    deviation, scale = 0.0, 0.0
+    for text, rows in _sample(source, valid):
+        weights = torch.stack([source.tile(text, slice(0, source.heads), slice(row, row + 1))[:, 0] for row in rows], 1)
+        values = call.value[min(text, call.value.shape[0] - 1)].detach().to(weights.dtype)
+        group = source.heads // values.shape[0]
+        grouped = weights.view(values.shape[0], group * len(rows), -1)
+        rebuilt = (grouped @ values).view(source.heads, len(rows), -1).transpose(0, 1)
+        actual = output[text, rows].detach().to(weights.dtype).reshape(len(rows), source.heads, -1)
+        if not bool(torch.isfinite(actual).all()):
+            continue  # NaN in the model is reported where weights are reduced, with its place
+        deviation = max(deviation, float((rebuilt - actual).abs().max()))
+        scale = max(scale, float(actual.abs().max()))
+    relative = deviation / scale if scale > 0 else deviation
+    if relative > TOLERANCE.get(output.dtype, 1e-4):
+        raise CaptureError(
+            f"The attention of {call.name} under {call.backend} could not be reproduced: its output differs by "
+            f"{relative:.1e} (relative) from what weights and values give, so no weights are shown; "
+            "load the model with attn_implementation='eager', or report its architecture."
+        )
+    return relative
+
+
+def _sample(source: ScoreSource, valid: Tensor | None) -> list[tuple[int, list[int]]]:
+    """A few rows of the first and the last text, spread over the text and never padding or blind."""
+    chosen = []
+    counts = source.visibility.counts(source.device).amin(1).expand(source.batch, -1)
+    for text in sorted({0, source.batch - 1}):
+        good = counts[text] > 0
+        if valid is not None and valid.shape == counts.shape:
+            good = good & valid[text].to(good.device)
+        rows = good.nonzero()[:, 0]
+        if len(rows):
+            spread = torch.linspace(0, len(rows) - 1, min(_ROWS_CHECKED, len(rows))).long()
+            chosen.append((text, rows[spread.to(rows.device)].tolist()))
+    return chosen
+
+
+def chunk_of(source: ScoreSource) -> tuple[Any, ...] | None:
+    """What chunks of one attention have in common; None for a call that is no chunk.
+
+    All tokens of a chunk see each other, within segments.
+    """
+    if source.bias is not None or not replace(source.visibility, segments=None).is_everything:
+        return None
+    return source.batch, source.heads, source.key.shape[1], source.scaling, source.softcap
+
+
+def merge_chunks(sources: list[ScoreSource]) -> ScoreSource:
+    """Chunks that a module attended to in several calls, as one call ``[batch, head, ..]`` in which they do not mix.
+
+    (Qwen2.5-VL's vision tower calls once for each image or window.)
+    """
+    first = sources[0]
+    query = torch.cat([s.query for s in sources], dim=2)
+    key = torch.cat([s.key for s in sources], dim=2)
+    visibility = Visibility(query.shape[2], key.shape[2], segments=_segments_in_a_row(sources))
+    sinks = first.sinks
+    if sinks is not None and sinks.dim() == 3:  # one a query
+        sinks = torch.cat([s.sinks for s in sources if s.sinks is not None], dim=2)
+    return ScoreSource(query, key, first.scaling, visibility, softcap=first.softcap, sinks=sinks)
+
+
+def _segments_in_a_row(sources: list[ScoreSource]) -> tuple[Tensor, Tensor]:
+    """Segment numbers ``[batch, query]`` and ``[batch, key]`` of all chunks, none of which is used by two."""
+    of_queries, of_keys, used = [], [], 0
+    for source in sources:
+        device, seen = source.device, source.visibility
+        numbers = seen.segments or tuple(
+            torch.zeros(1, size, dtype=torch.long, device=device) for size in (seen.queries, seen.keys)
+        )
+        of_query, of_key = (number.to(device).expand(source.batch, -1) + used for number in numbers)
+        used = 1 + max(int(of_query.max()), int(of_key.max()))
+        of_queries.append(of_query)
+        of_keys.append(of_key)
+    return torch.cat(of_queries, dim=1), torch.cat(of_keys, dim=1)

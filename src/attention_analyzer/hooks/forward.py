@@ -1,0 +1,182 @@
+"""The front door of this room: run a model once and have the attention of every site."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.hooks.layer_names import CallSite
+from attention_analyzer.hooks.session import Capture, capturing, recorded_sites
+from attention_analyzer.site import Site
+from attention_analyzer.weights.base import AttentionWeights
+from attention_analyzer.weights.dense import DenseWeights
+from attention_analyzer.weights.lazy import QueryKeyWeights
+
+Kept = TypeVar("Kept")
+#: Classes that are called attention, but not what stands beside it (EdgeTAM's MLPs, Phi-4's bias).
+_ATTENTION = re.compile(r"(?=.*(atten|attn))(?!.*(MLP|Bias)$)", re.IGNORECASE)
+#: Inputs that say how many texts or images a forward holds, the main one first.
+_MAIN_INPUTS = ("input_ids", "inputs_embeds", "decoder_input_ids", "input_features", "input_values", "pixel_values")
+
+#: Models that were watched once and had all their attention at the interface, with the modules heard then. They need
+#: not be watched again while the same modules are heard.
+_interface_only: WeakKeyDictionary[nn.Module, set[frozenset[int]]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class CapturedForward(Generic[Kept]):
+    """What one forward showed.
+
+    Attributes:
+        sites: every site in the order it was called, with its weights, or with what ``keep`` made of them.
+        outputs: the model's own outputs, as if nobody had listened.
+        exact: True where all weights are recomputed from queries and keys; False where a model handed some over.
+        deviation: largest relative deviation met when module outputs were rebuilt from the weights.
+        not_captured: paths of attention modules that ran without a softmax over keys (linear, deformable … attention).
+    """
+
+    sites: list[tuple[Site, Kept]]
+    outputs: Any
+    exact: bool
+    deviation: float
+    not_captured: tuple[str, ...] = ()
+
+
+def capture_forward(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    *,
+    valid: Tensor | None,
+    keep: Callable[[CallSite, AttentionWeights], Any] | None = None,
+    check: bool = True,
+    grad: bool = False,
+    store: torch.device | None = None,
+) -> CapturedForward[Any]:
+    """Run ``model(**inputs)`` and have the attention weights of every site.
+
+    Args:
+        model: any transformers model, in the attention implementation it was loaded with. One that was compiled runs
+            as it was written.
+        inputs: keyword arguments of its forward.
+        valid: bool ``[batch, token]``, False for padding of the main text; None if there is none.
+        keep: called inside the forward with each call's place and weights; what it returns is kept instead of the
+            weights. Called once per chunk where a module attends in chunks; the last result is kept.
+        check: whether outputs are rebuilt from the weights and compared.
+        grad: whether the forward may record gradients.
+        store: where the weights' queries and keys are kept, each moved there as soon as it was heard; by default where
+            the model computed them.
+
+    Raises:
+        UnsupportedModelError: the model has no attention that can be had as ``[head, query, key]``.
+        CaptureError: the weights do not reproduce the model's own outputs.
+    """
+    model = getattr(model, "_orig_mod", model)
+    for outside in (model not in _interface_only or _remember(inputs), True):
+        capture: Capture[Any] = Capture(
+            model, keep=keep or _kept_on(store), valid=valid, check=check, batch=batch_of(inputs)
+        )
+        with as_written(model), torch.set_grad_enabled(grad), capturing(capture, outside=outside):
+            outputs = model(**inputs)
+        heard = frozenset(id(place.module) for place in capture.places)
+        if outside or heard in _interface_only[model]:
+            break
+    not_captured = _unheard(capture) if outside else {}
+    if outside and not not_captured and capture.at_interface == capture.calls > 0:
+        _interface_only.setdefault(model, set()).add(heard)
+    if capture.calls == 0:
+        raise UnsupportedModelError(_nothing_heard(model, not_captured))
+    if keep is None:
+        sites = recorded_sites(cast("Capture[AttentionWeights]", capture))
+    else:
+        sites = [(site, parts[-1]) for site, parts in capture.captured()]
+    return CapturedForward(sites, outputs, capture.exact, capture.deviation, tuple(not_captured))
+
+
+def _remember(inputs: Mapping[str, Any]) -> bool:
+    """Whether an input is a session or a cache, which a forward writes into, so that there is no second one."""
+    plain = (Tensor, str, bool, int, float, list, tuple, Mapping, type(None))
+    return not all(isinstance(value, plain) for value in inputs.values())
+
+
+def as_written(model: nn.Module) -> AbstractContextManager[None]:
+    """A compiled model runs as it was written: what has been traced asks for no attention function any more."""
+    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
+    return torch.compiler.set_stance("force_eager") if compiled or hasattr(model, "_orig_mod") else nullcontext()
+
+
+def _kept_on(store: torch.device | None) -> Callable[[CallSite, AttentionWeights], AttentionWeights]:
+    """Keeps the weights themselves; on another device, masks and biases that sites share are moved once."""
+    moved: dict[int, tuple[Any, Any]] = {}
+
+    def once(shared: Any) -> Any:
+        if shared is None:
+            return None
+        if id(shared) not in moved:
+            # Holding the original keeps its identity from being given to another.
+            moved[id(shared)] = (shared, shared.to(store))
+        return moved[id(shared)][1]
+
+    def keep(place: CallSite, weights: AttentionWeights) -> AttentionWeights:
+        if store is None:
+            return weights
+        if isinstance(weights, DenseWeights):
+            return weights.to(store)
+        assert isinstance(weights, QueryKeyWeights)
+        source = weights.source
+        return QueryKeyWeights(
+            replace(
+                source,
+                query=source.query.to(store),
+                key=source.key.to(store),
+                visibility=once(source.visibility),
+                bias=once(source.bias),
+                sinks=None if source.sinks is None else source.sinks.to(store),
+            )
+        )
+
+    return keep
+
+
+def batch_of(inputs: Mapping[str, Any]) -> int | None:
+    """Texts or images in a forward: the first axis of its main input; a session is of one film."""
+    if "inference_session" in inputs:
+        return 1
+    tensors = [value for value in (inputs.get(name) for name in _MAIN_INPUTS) if isinstance(value, Tensor)]
+    tensors += [value for value in inputs.values() if isinstance(value, Tensor) and value.dim() > 1]
+    return tensors[0].shape[0] if tensors else None
+
+
+def _unheard(capture: Capture[Any]) -> dict[str, str]:
+    """Path and class of the innermost modules that are called attention, ran, and were not heard at, in or above."""
+    assert capture.watch is not None
+    ran = [(name, capture.watch.ran[key]) for key, name in capture.watch.names.items() if key in capture.watch.ran]
+    named = {name: type(module).__name__ for name, module in ran if _ATTENTION.match(type(module).__name__)}
+    heard = {place.path for place in capture.places}
+    related = {name for name in named if any(_within(path, name) or _within(name, path) for path in heard)}
+    return {
+        name: kind
+        for name, kind in named.items()
+        if name not in related and not any(other != name and _within(other, name) for other in named)
+    }
+
+
+def _within(inner: str, outer: str) -> bool:
+    return inner == outer or inner.startswith(f"{outer}.") or outer == ""
+
+
+def _nothing_heard(model: nn.Module, not_captured: Mapping[str, str]) -> str:
+    if not not_captured:
+        return f"{type(model).__name__} ran without any attention, so there is nothing to show."
+    kinds = ", ".join(sorted(set(not_captured.values())))
+    return (
+        f"The attention of {type(model).__name__} ({kinds}) has no weights over keys that could be had; "
+        "this architecture is not supported."
+    )

@@ -1,0 +1,205 @@
+"""From a backend's mask to one description of which keys a query sees.
+
+Each backend takes its mask in its own form: sdpa a boolean one (or None and a causal flag), eager an additive one,
+flash a row of padding flags and a window, flex a block mask. All of them become a :class:`Visibility` and, where an
+additive mask holds more than "hidden", a bias.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.hooks.interface_hook import AttentionCall
+from attention_analyzer.weights.bias import Bias, DenseBias, as_bias
+from attention_analyzer.weights.visibility import Visibility
+
+#: An additive mask at or below this hides its cell: the exponential is zero in every dtype, and the constants that
+#: models use (-1e4, -1e9, the dtype's minimum, -inf) all lie here.
+HIDES_AT = -1e4
+_ROWS_AT_ONCE = 1 << 24
+
+
+@dataclass
+class MaskReader:
+    """Reads the masks of one forward; a mask that several layers share is read once."""
+
+    _known: dict[tuple[Any, ...], tuple[Tensor, Any]] = field(default_factory=dict)
+
+    def read(self, call: AttentionCall) -> tuple[Visibility, Bias | None]:
+        """The visibility and bias of a call.
+
+        Raises:
+            UnsupportedModelError: the mask has a form that is not understood.
+        """
+        queries, keys = call.query.shape[2], call.key.shape[2]
+        bias = call.options.get("position_bias")
+        biases = []
+        if bias is not None and (read := self._remember(bias, "bias", lambda: _read_bias(bias.detach()))):
+            biases.append(read)
+        if "flash" in call.backend:
+            visibility = _flash_visibility(call)
+        elif call.mask is None:
+            visibility = Visibility(queries, keys, upper=0 if _is_causal_by_flag(call) else None)
+        else:
+            mask = _dense_mask(call)
+            added = call.backend == "eager" or (call.backend == "flex_attention" and mask is call.mask)
+            if added and mask.dtype == torch.bool:
+                # A mask that is added is added whatever it is: True adds one and False hides nothing.
+                mask = mask.to(call.query.dtype)
+            if added and call.backend == "flex_attention" and mask.dim() == 4:
+                mask = mask[:, :1]  # the library's flex attention adds the first head's mask to all
+            visibility, mask_bias = self._remember(
+                mask, (queries, keys), lambda: _read_dense(mask.detach(), queries, keys)
+            )
+            if mask_bias is not None:
+                biases.append(mask_bias)
+        return visibility, _sum(biases)
+
+    def _remember(self, tensor: Tensor, purpose: Any, read: Any) -> Any:
+        # Under inference mode nobody counts changes, so contents are compared.
+        counted = not tensor.is_inference()
+        version = tensor._version if counted else None
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, version, purpose)
+        known = self._known.get(key)
+        if known is None or not (counted or torch.equal(known[0], tensor)):
+            # Holding the tensor keeps its address from being given to another one.
+            known = self._known[key] = (tensor if counted else tensor.clone(), read())
+        return known[1]
+
+
+def _is_causal_by_flag(call: AttentionCall) -> bool:
+    """Whether a backend without a mask applies causality itself; eager and flex never do."""
+    if call.backend != "sdpa" or call.query.shape[2] <= 1:
+        return False
+    flag = call.options.get("is_causal")
+    return bool(getattr(call.module, "is_causal", True) if flag is None else flag)
+
+
+def _flash_visibility(call: AttentionCall) -> Visibility:
+    queries, keys = call.query.shape[2], call.key.shape[2]
+    flag = call.options.get("is_causal")
+    causal = bool(getattr(call.module, "is_causal", True) if flag is None else flag)
+    window = call.options.get("sliding_window")
+    shift = keys - queries
+    upper = shift if causal and queries > 1 else None
+    lower = None
+    if window is not None and keys > window:
+        lower = shift - (window - 1)
+        upper = upper if causal else shift + window - 1
+    key_seen = None
+    if isinstance(call.mask, Tensor):
+        if call.mask.dim() != 2:
+            raise UnsupportedModelError(
+                f"Under {call.backend} a mask of padding flags [batch, key] was expected, but its shape is "
+                f"{tuple(call.mask.shape)}; load the model with attn_implementation='sdpa' or 'eager'."
+            )
+        key_seen = call.mask[:, -keys:].bool()
+        key_seen = None if bool(key_seen.all()) else key_seen
+    segments = None
+    boundaries = call.options.get("cu_seq_lens_q")
+    if boundaries is not None:
+        of_query = _segment_numbers(boundaries, queries)
+        of_key = _segment_numbers(call.options.get("cu_seq_lens_k", boundaries), keys)
+        segments = (of_query[None], of_key[None])
+    return Visibility(queries, keys, lower=lower, upper=upper, key_seen=key_seen, segments=segments)
+
+
+def _segment_numbers(boundaries: Tensor, length: int) -> Tensor:
+    positions = torch.arange(length, device=boundaries.device)
+    return torch.bucketize(positions, boundaries[1:].to(positions.dtype), right=True)
+
+
+def _dense_mask(call: AttentionCall) -> Tensor:
+    mask = call.mask
+    if isinstance(mask, Tensor):
+        return mask
+    if hasattr(mask, "mask_mod"):  # flex attention's BlockMask
+        from torch.nn.attention.flex_attention import create_mask
+
+        batch, _, queries, _ = call.query.shape
+        return create_mask(mask.mask_mod, batch, 1, queries, call.key.shape[2], device=str(call.query.device))
+    raise UnsupportedModelError(
+        f"The attention mask of {call.name} is a {type(mask).__name__}, which is not understood; "
+        "load the model with attn_implementation='sdpa' or 'eager'."
+    )
+
+
+def _four_axes(mask: Tensor) -> Tensor:
+    if mask.dim() == 4:
+        return mask
+    if mask.dim() == 3:
+        return mask[:, None]
+    if mask.dim() == 2:
+        return mask[None, None]
+    raise UnsupportedModelError(f"An attention mask with {mask.dim()} axes, {tuple(mask.shape)}, is not understood.")
+
+
+def _read_bias(values: Tensor) -> Bias | None:
+    return as_bias(_four_axes(values)) if bool(values.any()) else None
+
+
+def _read_dense(mask: Tensor, queries: int, keys: int) -> tuple[Visibility, Bias | None]:
+    """Read a boolean (True = sees) or additive mask that broadcasts to ``[batch, head, query, key]``."""
+    mask = _four_axes(mask)
+    if mask.shape[-1] != 1:
+        mask = mask[..., :keys]
+    if mask.dtype == torch.bool:
+        return _compress(mask, queries, keys), None
+    seen = mask > HIDES_AT
+    extra = mask.masked_fill(~seen, 0)
+    bias = as_bias(extra.expand(-1, -1, queries, keys)) if bool(extra.any()) else None
+    return _compress(seen, queries, keys), bias
+
+
+def _compress(seen: Tensor, queries: int, keys: int) -> Visibility:
+    """The simplest visibility that says exactly what ``seen`` does; dense only if nothing simpler does."""
+    if bool(seen.all()):
+        return Visibility(queries, keys)
+    if seen.shape[1] == 1 and seen.shape[2] == 1:
+        return Visibility(queries, keys, key_seen=seen[:, 0, 0].expand(-1, keys).clone())
+    seen = seen.expand(-1, -1, queries, keys)
+    if seen.shape[1] == 1:
+        of_text = seen[:, 0]
+        ever = of_text.any(1)
+        key_seen = None if bool(ever.all()) else ever
+        low, high = _offsets(of_text)
+        for lower, upper in ((None, None), (None, high), (low, high), (low, None)):
+            candidate = Visibility(queries, keys, lower=lower, upper=upper, key_seen=key_seen)
+            if _says(candidate, seen):
+                return candidate
+    return Visibility(queries, keys, mask=seen.clone())
+
+
+def _offsets(seen: Tensor) -> tuple[int, int]:
+    """The smallest and largest ``key - query`` of a visible cell of ``[batch, query, key]``."""
+    some = seen.any(0)
+    keys = some.shape[1]
+    rows = torch.arange(some.shape[0], device=some.device)
+    as_number = some.to(torch.uint8)
+    first = as_number.argmax(1)
+    last = keys - 1 - as_number.flip(1).argmax(1)
+    sees = some.any(1)
+    return int((first - rows)[sees].min()), int((last - rows)[sees].max())
+
+
+def _says(candidate: Visibility, seen: Tensor) -> bool:
+    """Whether a candidate describes exactly these cells, compared in runs of rows."""
+    step = max(1, _ROWS_AT_ONCE // candidate.keys)
+    for start in range(0, candidate.queries, step):
+        rows = slice(start, min(start + step, candidate.queries))
+        told = candidate.seen(rows, slice(0, candidate.keys), slice(None), seen.device)
+        actual = seen[:, :, rows]
+        if not (bool(actual.all()) if told is None else torch.equal(told.expand_as(actual), actual)):
+            return False
+    return True
+
+
+def _sum(biases: list[Bias]) -> Bias | None:
+    if len(biases) < 2:
+        return biases[0] if biases else None
+    return DenseBias(biases[0].dense() + biases[1].dense())

@@ -1,0 +1,177 @@
+"""A capture: one forward listened to, its calls sorted into sites.
+
+Two modes share one code path. *Recording* keeps queries and keys, so that anything may be asked afterwards;
+*streaming* hands each call's weights to a function inside the forward and lets them go.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
+
+from attention_analyzer.hooks.calls import chunk_of, merge_chunks, score_source, verify
+from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, intercept
+from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
+from attention_analyzer.hooks.layer_names import CallSite, declared_depths, number_layers
+from attention_analyzer.hooks.masks import MaskReader
+from attention_analyzer.hooks.precomputed import dense_weights
+from attention_analyzer.hooks.windows import unfold_source, unfold_weights
+from attention_analyzer.site import Site
+from attention_analyzer.weights.base import AttentionWeights
+from attention_analyzer.weights.lazy import QueryKeyWeights
+from attention_analyzer.weights.visibility import Visibility
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Capture(Generic[Result]):
+    """Listens to one forward, inside the library's attention interface and outside of it.
+
+    Attributes:
+        keep: turns a call's weights into what is kept of them, inside the forward.
+        valid: bool ``[batch, query]`` for queries of the main text, to leave padding out of the check.
+        check: whether each call's output is rebuilt and compared (see :func:`verify`).
+        batch: texts or images in the forward; more rows than that are windows, frames or crops of them.
+        exact: False as soon as a site's weights came from the model itself, not from its queries and keys.
+        at_interface: how many calls the tap heard, the rest being overheard.
+    """
+
+    model: nn.Module
+    keep: Callable[[CallSite, AttentionWeights], Result]
+    valid: Tensor | None = None
+    check: bool = True
+    batch: int | None = None
+    deviation: float = 0.0
+    exact: bool = True
+    at_interface: int = 0
+    watch: AttentionDispatchMode | None = None
+    _reader: MaskReader = field(default_factory=MaskReader)
+    _places: list[tuple[CallSite, int]] = field(default_factory=list)
+    _results: list[Result] = field(default_factory=list)
+    _last: tuple[nn.Module, tuple[Any, ...]] | None = None
+
+    def before(self, call: AttentionCall) -> AttentionCall:
+        return call
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """The watch looks away while the interface's function runs: it is heard already, and may be a compiled one."""
+        if self.watch is None:
+            yield
+        else:
+            with _disable_current_modes():
+                yield
+
+    def after(self, call: AttentionCall, output: Tensor) -> Tensor:
+        self.at_interface += 1
+        with _disable_current_modes():  # the watch need not see what is ours
+            self.on_call(call, output)
+        return output
+
+    def on_call(self, call: AttentionCall, output: Tensor) -> None:
+        with torch.no_grad():
+            source = score_source(call, self._reader)
+            if self.check and not (call.module.training and call.options.get("dropout")):
+                self.deviation = max(self.deviation, verify(call, source, output, self.valid))
+            weights = QueryKeyWeights(unfold_source(source, self.batch))
+            again = self._again(call.module, (call.query, call.key, call.mask), operator.is_)
+            place = self._place(call.module, call.name, source.visibility, again, chunk_of(weights.source))
+            self._keep(place, weights)
+
+    def on_weights(self, module: nn.Module, name: str, weights: Tensor) -> None:
+        with torch.no_grad():
+            stored = dense_weights(module, name, weights, self.batch, self.valid)
+            self.exact = False
+            again = self._again(module, (weights,), torch.equal)
+            self._keep(self._place(module, name, stored.seen, again), unfold_weights(stored, self.batch))
+
+    def _again(self, module: nn.Module, made_of: tuple[Any, ...], same: Callable[[Any, Any], bool]) -> bool:
+        """Whether a module applies the attention of the last call to other values (DiffLlama, LiLT)."""
+        last, self._last = self._last, (module, made_of)
+        return last is not None and last[0] is module and all(map(same, made_of, last[1]))
+
+    def _place(
+        self, module: nn.Module, name: str, seen: Visibility, again: bool, chunk: tuple[Any, ...] | None = None
+    ) -> CallSite:
+        """Where a call was made. Chunks of a module are parts of one attention, and so is one that is applied again."""
+        attention = self._places[-1][0].attention if again else chunk or len(self._places)
+        holder = type(self.model.get_submodule(name.rpartition(".")[0])).__name__
+        return CallSite(module, name, self._is_causal(module, seen), attention, again, holder)
+
+    def _is_causal(self, module: nn.Module, seen: Visibility) -> bool:
+        """Whether queries see only what came before; the last one sees everything, so of it the module is asked."""
+        if seen.queries > 1:
+            return seen.upper is not None and seen.upper <= max(seen.keys - seen.queries, 0)
+        declared = getattr(module, "is_causal", None)
+        if not isinstance(declared, bool):
+            config = getattr(self.model, "config", None)
+            declared = getattr(config, "is_decoder", False) or type(self.model).__name__.endswith("ForCausalLM")
+        return seen.keys > 1 and declared
+
+    def _keep(self, place: CallSite, weights: AttentionWeights) -> None:
+        self._places.append((place, weights.heads))
+        self._results.append(self.keep(place, weights))
+
+    @property
+    def places(self) -> list[CallSite]:
+        """Where the calls so far were made, in order."""
+        return [place for place, _ in self._places]
+
+    @property
+    def calls(self) -> int:
+        return len(self._results)
+
+    def result(self, index: int) -> Result:
+        """What a call left."""
+        return self._results[index]
+
+    def captured(self) -> list[tuple[Site, list[Result]]]:
+        """Sites in the order of their first call, each with what its calls left (more than one only for parts)."""
+        return [(site, [self.result(index) for index in calls]) for site, calls in self.sites()]
+
+    def sites(self) -> list[tuple[Site, list[int]]]:
+        """Sites in the order of their first call, each with the numbers of its calls."""
+        config = getattr(self.model, "config", None)
+        depths = declared_depths(config) if config is not None else frozenset()
+        sites: dict[tuple[str, str, int], tuple[Site, list[int]]] = {}
+        for index, key in enumerate(number_layers(self.places, depths)):
+            place, heads = self._places[index]
+            sites.setdefault(key, (Site(*key, heads, place.path), []))[1].append(index)
+        return list(sites.values())
+
+
+@contextmanager
+def capturing(capture: Capture[Result], *, outside: bool = True) -> Iterator[Capture[Result]]:
+    """Open the tap for a capture and, unless told otherwise, watch for attention outside of it.
+
+    Watching looks at every tensor operation of the model, which costs time; see :func:`.forward.capture_forward`.
+    """
+    if not outside:
+        with hook_attention(capture.model, capture):
+            yield capture
+        return
+    with intercept(capture.model, capture) as watch, hook_attention(capture.model, capture):
+        capture.watch = watch
+        yield capture
+
+
+def recorded_sites(capture: Capture[AttentionWeights]) -> list[tuple[Site, AttentionWeights]]:
+    """Sites and weights of a recording; chunks of one site are put together."""
+    places = capture.places
+    return [
+        (site, _together([capture.result(index) for index in calls if index == calls[0] or not places[index].again]))
+        for site, calls in capture.sites()
+    ]
+
+
+def _together(parts: list[AttentionWeights]) -> AttentionWeights:
+    sources = [part.source for part in parts if isinstance(part, QueryKeyWeights)]
+    return QueryKeyWeights(merge_chunks(sources)) if len(sources) > 1 else parts[0]
