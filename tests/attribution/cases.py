@@ -20,7 +20,7 @@ from attention_analyzer.attribution.target import Target, VocabularyTarget
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.recording import Prepared
 from attention_analyzer.text.tokens import Tokens
-from tests.capture import small
+from tests.hooks import small
 
 #: Forms of attention, with a head that predicts tokens.
 FORMS = {

@@ -13,7 +13,7 @@ from attention_analyzer.attribution.integrated import IntegratedGradients
 from attention_analyzer.attribution.method import Attribution
 from attention_analyzer.attribution.target import VocabularyTarget
 from tests.attribution.cases import FORMS, question
-from tests.capture.small import EAGER_ONLY
+from tests.hooks.small import EAGER_ONLY
 
 NAMES = [method.name for method in ATTRIBUTIONS]
 #: Few steps are enough for what is asked here.

@@ -17,7 +17,7 @@ from attention_analyzer.attribution.projection import written_norms
 from attention_analyzer.attribution.target import SequenceTarget, VocabularyTarget
 from attention_analyzer.errors import MissingDependencyError, TooLongError, UnsupportedModelError
 from tests.attribution.cases import CAUSAL, FORMS, TWO_STACKS, dense, question
-from tests.capture.small import EAGER_ONLY, make
+from tests.hooks.small import EAGER_ONLY, make
 
 ONE_STACK = [form for form in FORMS if form not in TWO_STACKS]
 MIDDLE = SequenceTarget("the text", (1, 3), (20, 21))

@@ -15,7 +15,7 @@ from attention_analyzer.heads import head_importance, pruning_curve
 from attention_analyzer.heads.eval_batches import trials_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config, load
-from tests.capture.small import FORMS
+from tests.hooks.small import FORMS
 from tests.interventions.reference import state
 
 TEXTS = [

@@ -21,7 +21,7 @@ from attention_analyzer.heads.distance import distance_of, divergence_of_heads
 from attention_analyzer.heads.similarity import _pairs
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config, load
-from tests.capture.small import FORMS
+from tests.hooks.small import FORMS
 
 TEXTS = [
     "The old man looked at the river and the boy went home.",

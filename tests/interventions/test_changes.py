@@ -16,7 +16,7 @@ from attention_analyzer.interventions.call_index import CallIndex, observe
 from attention_analyzer.interventions.means import MeanOutputs
 from attention_analyzer.interventions.plan import Request, plan_of
 from attention_analyzer.models.loaded import LoadedModel
-from tests.capture.small import BACKENDS, TOKENS, inputs_of, make
+from tests.hooks.small import BACKENDS, TOKENS, inputs_of, make
 from tests.interventions.reference import Outputs, hiding, state, tapped, without_scores
 
 TAPPED = [pair for pair in BACKENDS if pair[0] != "ALiBi"]

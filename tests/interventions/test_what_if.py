@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoMod
 from attention_analyzer import AttentionAnalyzer, AttentionRecord
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.interventions import WhatIf
-from tests.capture.small import FORMS, inputs_of, make
+from tests.hooks.small import FORMS, inputs_of, make
 from tests.interventions.reference import state
 
 TEXT = "The old man looked at the river, and the old"

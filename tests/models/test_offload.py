@@ -13,7 +13,7 @@ from attention_analyzer.hooks.forward import capture_forward
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.offload import input_device, on_several_devices
 from attention_analyzer.record import AttentionRecord
-from tests.capture.small import inputs_of, make
+from tests.hooks.small import inputs_of, make
 
 TEXT = "The keys to the old cabinet were on the table"
 PARTS = {

@@ -14,7 +14,7 @@ from attention_analyzer.hooks.forward import capture_forward
 from attention_analyzer.hooks.verification import run_alone, same_bits, verify_model
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
-from tests.capture.small import BACKENDS, DECODERS, FORMS, ONE_TEXT, TARGETS, TOKENS, inputs_of, make, words
+from tests.hooks.small import BACKENDS, DECODERS, FORMS, ONE_TEXT, TARGETS, TOKENS, inputs_of, make, words
 
 every_backend = pytest.mark.parametrize(("form", "backend"), BACKENDS)
 every_text = pytest.mark.parametrize("form", ONE_TEXT)

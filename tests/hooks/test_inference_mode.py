@@ -11,7 +11,7 @@ from attention_analyzer.hooks.forward import batch_of, capture_forward
 from attention_analyzer.hooks.interface_hook import AttentionCall
 from attention_analyzer.hooks.masks import MaskReader
 from attention_analyzer.hooks.verification import run_alone, same_bits
-from tests.capture.small import BACKENDS, inputs_of, make
+from tests.hooks.small import BACKENDS, inputs_of, make
 
 
 @pytest.mark.parametrize(("form", "backend"), BACKENDS)

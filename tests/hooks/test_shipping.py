@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from attention_analyzer.hooks.pickling import picklable_copy
-from tests.capture.small import inputs_of, make
+from tests.hooks.small import inputs_of, make
 
 
 def plus_one(module: Any, args: Any, output: Any) -> Any:

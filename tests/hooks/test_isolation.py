@@ -22,7 +22,7 @@ from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attentio
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.verification import run_alone, same_bits, verify_model
 from attention_analyzer.weights.base import AttentionWeights
-from tests.capture.small import TOKENS, inputs_of, make, words
+from tests.hooks.small import TOKENS, inputs_of, make, words
 
 GET_INTERFACE = AttentionInterface.get_interface
 
