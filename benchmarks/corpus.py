@@ -28,7 +28,7 @@ import torch
 from attention_analyzer.analyzer import AttentionAnalyzer
 from attention_analyzer.corpus.chunks import Rows, rows_of
 from attention_analyzer.corpus.worker import WorkSettings, _batches
-from attention_analyzer.recording import prepare
+from attention_analyzer.inputs import prepare
 from attention_analyzer.text.readers import ReadOptions
 from benchmarks.by_numpy import by_numpy
 

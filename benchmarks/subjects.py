@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from attention_analyzer.inputs import prepare
 from attention_analyzer.metrics import METRICS
 from attention_analyzer.metrics.head_table import evaluate, needs_of
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import prepare, stream_texts
+from attention_analyzer.recording import stream_texts
 
 NEEDS = needs_of(METRICS)
 

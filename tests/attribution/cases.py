@@ -17,8 +17,8 @@ from transformers import (
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.attribution.context import Question
 from attention_analyzer.attribution.target import Target, VocabularyTarget
+from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import Prepared
 from attention_analyzer.text.tokens import Tokens
 from tests.hooks import small
 

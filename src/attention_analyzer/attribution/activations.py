@@ -17,8 +17,8 @@ from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.forward import capture_forward
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite
+from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import Prepared
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 

@@ -13,8 +13,9 @@ from attention_analyzer.attribution.activations import gradients, record_activat
 from attention_analyzer.attribution.target import Layout, Target
 from attention_analyzer.attribution.target_parser import choose
 from attention_analyzer.errors import CaptureError, UnsupportedModelError
+from attention_analyzer.inputs import Prepared, prepare
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import Prepared, prepare, run
+from attention_analyzer.recording import run
 from attention_analyzer.site import Site
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.text.tokens import Tokens

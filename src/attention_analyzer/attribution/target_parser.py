@@ -20,8 +20,8 @@ from attention_analyzer.attribution.target import (
     represented,
 )
 from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
+from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import Prepared
 
 #: How a target is written, and what it is. ``:K`` is a token's position, ``=X`` what is predicted there.
 TARGETS = {

@@ -42,7 +42,7 @@ def doctor(
     analyzer = analyzer_for(model or offline_encoder(), device)
     with working("Running the proof"):
         from attention_analyzer.hooks.verification import verify_model
-        from attention_analyzer.recording import prepare
+        from attention_analyzer.inputs import prepare
 
         prepared = prepare(analyzer.loaded, [content], truncate=True)
         with analyzer.loaded.evaluating() as network:

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from attention_analyzer.comparison.inputs import Place, entries_in, joined_rows, paired_groups, places_in
 from attention_analyzer.errors import InputError, MissingDependencyError
 from attention_analyzer.hooks.forward import CapturedForward
+from attention_analyzer.inputs import Prepared, prepare
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.record import AttentionRecord
-from attention_analyzer.recording import Prepared, prepare, run
+from attention_analyzer.recording import run
 from attention_analyzer.stats import benjamini_hochberg
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.divergence import Rows, divergence_of_all

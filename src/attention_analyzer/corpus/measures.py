@@ -9,12 +9,12 @@ from torch import Tensor
 
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.layer_names import CallSite
+from attention_analyzer.inputs import Prepared
 from attention_analyzer.metrics import METRICS
 from attention_analyzer.patterns.mixed import Mixed
 from attention_analyzer.patterns.pattern import TokenContext
 from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.patterns.token_context import labels_of, padded_labels
-from attention_analyzer.recording import Prepared
 from attention_analyzer.site import Kind
 from attention_analyzer.text.padding import padded_groups, valid_of
 from attention_analyzer.text.tokens import Tokens

@@ -15,8 +15,9 @@ from attention_analyzer.corpus.chunks import Chunk, Problem
 from attention_analyzer.corpus.measures import BatchMeasurer, SiteValues
 from attention_analyzer.corpus.summary import KeptText, Summary
 from attention_analyzer.corpus.tables import LONGEST, texts_table, tokens_table
+from attention_analyzer.inputs import Prepared, prepare
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import Prepared, prepare, run
+from attention_analyzer.recording import run
 from attention_analyzer.site import Site
 from attention_analyzer.text.readers import Row
 from attention_analyzer.text.tokenization import Pair

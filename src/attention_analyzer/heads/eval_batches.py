@@ -24,11 +24,12 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.errors import InputError, ModelError, UnsupportedModelError
+from attention_analyzer.inputs import Prepared, prepare
 from attention_analyzer.interventions.apply import run_altered
 from attention_analyzer.interventions.call_index import CallIndex, observe
 from attention_analyzer.interventions.prediction import Task, read_prediction
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import BATCH, Prepared, batches, prepare
+from attention_analyzer.recording import BATCH, batches
 from attention_analyzer.text.tokenization import Pair
 
 #: Share of tokens that a masked language model has to guess.

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.inputs import prepare
 from attention_analyzer.interventions.apply import seeing
 from attention_analyzer.interventions.call_index import CallIndex, observe, same_draws
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import BATCH, batches, prepare
+from attention_analyzer.recording import BATCH, batches
 from attention_analyzer.site import Site
 from attention_analyzer.text.tokenization import Pair
 

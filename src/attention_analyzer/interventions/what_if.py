@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.errors import InputError
+from attention_analyzer.inputs import prepare
 from attention_analyzer.interventions.apply import run_altered
 from attention_analyzer.interventions.call_index import observe
 from attention_analyzer.interventions.edges import KnockOut
@@ -18,7 +19,6 @@ from attention_analyzer.interventions.prediction import read_prediction
 from attention_analyzer.interventions.result import WhatIf, compare
 from attention_analyzer.interventions.selection import Selector
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import prepare
 from attention_analyzer.text.tokenization import Pair, tokens_of_ids
 from attention_analyzer.text.tokens import Tokens
 

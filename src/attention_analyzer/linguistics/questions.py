@@ -16,8 +16,9 @@ from torch import Tensor
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.hooks.layer_names import CallSite
+from attention_analyzer.inputs import prepare
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import prepare, run
+from attention_analyzer.recording import run
 from attention_analyzer.site import Site
 from attention_analyzer.text.annotation import AnnotatedText, words_of_tokens
 from attention_analyzer.weights.base import AttentionWeights

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from attention_analyzer.errors import InputError, UnsupportedModelError
 from attention_analyzer.hooks.layer_names import CallSite
+from attention_analyzer.inputs import prepare
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.labels import FEWEST_TEXTS, LEVEL
 from attention_analyzer.patterns.probes import needles
@@ -26,7 +27,7 @@ from attention_analyzer.patterns.recent_weight import RecentWeight
 from attention_analyzer.patterns.retrieval import Retrieval
 from attention_analyzer.patterns.streaming import measure_prepared
 from attention_analyzer.progress import OnProgress, ProgressCounter
-from attention_analyzer.recording import batches, prepare, run
+from attention_analyzer.recording import batches, run
 from attention_analyzer.site import Site
 from attention_analyzer.stats import (
     Floats,

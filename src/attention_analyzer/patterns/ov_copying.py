@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite
+from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.copying import Copying, own_ranks
 from attention_analyzer.patterns.measure import Strengths
 from attention_analyzer.patterns.probes import plain_ids, prepared_ids, room
 from attention_analyzer.patterns.streaming import Measured
-from attention_analyzer.recording import Prepared, run
+from attention_analyzer.recording import run
 
 EXAMPLES, TOKENS = 10, 64
 

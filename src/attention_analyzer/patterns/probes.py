@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.streaming import Labels
-from attention_analyzer.recording import Prepared
 from attention_analyzer.text.tokenization import tokenize, tokens_of_ids
 
 Ids = NDArray[np.int64]

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.layer_names import CallSite
+from attention_analyzer.inputs import Prepared, prepare
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.measure import Strengths, measure_batch, measure_record
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.patterns.token_context import batched_token_context
 from attention_analyzer.record import AttentionRecord
-from attention_analyzer.recording import BATCH, Prepared, batches, prepare, record_texts, run
+from attention_analyzer.recording import BATCH, batches, record_texts, run
 from attention_analyzer.site import Site
 from attention_analyzer.text.padding import valid_of
 from attention_analyzer.text.tokenization import Pair

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from attention_analyzer.errors import InputError
+from attention_analyzer.inputs import Prepared, prepare
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.pattern import TokenContext
 from attention_analyzer.patterns.token_context import batched_token_context
-from attention_analyzer.recording import Prepared, prepare
 from attention_analyzer.site import Kind
 from attention_analyzer.text.tokenization import Pair, tokenize, tokens_of_ids
 
