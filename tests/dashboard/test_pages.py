@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -123,6 +125,19 @@ def test_a_damaged_file_is_listed_by_its_own_name(page: Page) -> None:
     problem = app.dataframe[0].value.iloc[0]
     assert problem["place"].startswith("broken.parquet")
     assert "damaged" in problem["reason"]
+
+
+def test_hostile_files_are_left_out_with_the_reason(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "huge.parquet"
+    pq.write_table(pa.table({"text": ["x" * 100_000_000]}), path, compression="zstd")
+    app = page("files", model="demo-encoder")
+    files = (("deep.jsonl", b"[" * 100_000 + b"\n" + b'"Birds sing."\n'), ("huge.parquet", path.read_bytes()))
+    app.file_uploader(key="corpus").set_value([(name, content, "") for name, content in files]).run()
+    press(app, "Read 2 files")
+    assert "1 text," in app.success[0].value
+    reasons = app.dataframe[0].value["reason"].tolist()
+    assert reasons[0] == "the line is no JSON (its brackets are nested too deeply)"
+    assert reasons[1].startswith("a page unpacks to 100,000,004 bytes")
 
 
 def test_too_many_files_are_refused(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

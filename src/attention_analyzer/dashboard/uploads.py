@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,8 @@ import streamlit as st
 
 from attention_analyzer.dashboard.settings import Settings
 from attention_analyzer.dashboard.temp_dirs import Folder
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import AttentionAnalyzerError, InputError
+from attention_analyzer.text.readers import READERS
 
 
 @dataclass(frozen=True)
@@ -64,21 +63,11 @@ def upload_box(label: str, kinds: Sequence[str], *, several: bool, key: str, hel
 
 def columns_of(path: Path) -> list[str]:
     """The columns or keys of a table's rows; empty for what has none, or where they cannot be read."""
-    kind = path.suffix.lower()
+    reader = next((reader for reader in READERS if reader.reads(path)), None)
     try:
-        if kind in (".csv", ".tsv"):
-            with path.open(encoding="utf-8-sig", newline="") as lines:
-                return next(csv.reader(lines, delimiter="\t" if kind == ".tsv" else ","), [])
-        if kind == ".jsonl":
-            with path.open(encoding="utf-8") as lines:
-                return list(json.loads(next(lines, "{}")))
-        if kind == ".parquet":
-            import pyarrow.parquet as pq
-
-            return list(pq.read_schema(path).names)
-    except (OSError, ValueError, TypeError, csv.Error):
+        return [] if reader is None else reader.columns(path)
+    except (OSError, AttentionAnalyzerError):
         return []
-    return []
 
 
 def _stored(files: Sequence[Any]) -> Upload:

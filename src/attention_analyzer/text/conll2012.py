@@ -14,6 +14,8 @@ from attention_analyzer.errors import FileFormatError
 from attention_analyzer.text.annotation import AnnotatedText, Mention
 
 _FEWEST_COLUMNS = 5
+#: Words of a passage at most; a mention that is never closed would make it as long as the file.
+_MOST_WORDS = 1 << 20
 _PART = re.compile(r"(\()?([^()|\s]+?)(\))?")
 
 
@@ -60,6 +62,8 @@ class _Document:
         if not form:
             self._fail(number, "the word is empty")
         index = len(self.words)
+        if index == _MOST_WORDS:
+            self._fail(number, f"the passage has more than {_MOST_WORDS:,} words")
         self.words.append(form)
         self.lines.append(number)
         label = columns[-1].strip()

@@ -16,6 +16,8 @@ from attention_analyzer.text.words import Span
 
 _COLUMNS = 10
 _NOTHING = "_"
+#: Digits of a word's number at most.
+_DIGITS = 9
 #: What a column of roles says of words that are no argument: nothing, or that they are (part of) the predicate.
 _NO_ROLE = frozenset({_NOTHING, "", "V", "C-V"})
 
@@ -109,14 +111,14 @@ def _words_and_surfaces(rows: list[_Row], source: str) -> tuple[list[_Row], list
         if not form:
             _fail(source, row.line, "the word is empty")
         start, dash, stop = label.partition("-")
-        if dash and start.isdecimal() and stop.isdecimal():
+        if dash and _is_number(start) and _is_number(stop):
             if int(start) != len(words) + 1 or int(stop) < int(start) or inside > len(words):
                 _fail(source, row.line, f"the range {label} does not start at word {len(words) + 1}")
             inside = int(stop)
             surfaces.append(_Surface(form, int(stop) - int(start) + 1, space_after))
         elif "." in label and label.replace(".", "", 1).isdecimal():
             continue  # an empty node of enhanced dependencies: no word of the text
-        elif label.isdecimal():
+        elif _is_number(label):
             if int(label) != len(words) + 1:
                 _fail(source, row.line, f"word {len(words) + 1} was expected, but the number is {label}")
             words.append(row)
@@ -151,7 +153,7 @@ def _governors(words: list[_Row], source: str) -> tuple[int | None, ...]:
         label = row.columns[6]
         if label in (_NOTHING, "0"):
             governors.append(None)
-        elif not label.isdecimal():
+        elif not _is_number(label):
             _fail(source, row.line, f"the governor {label!r} is no word number")
         elif int(label) > len(words):
             _fail(source, row.line, f"the governor is word {label}, but the sentence has {len(words)} words")
@@ -159,13 +161,22 @@ def _governors(words: list[_Row], source: str) -> tuple[int | None, ...]:
             _fail(source, row.line, "the word is its own governor")
         else:
             governors.append(int(label) - 1)
+    checked: set[int] = set()
     for index, row in enumerate(words):
+        path: set[int] = set()
         at: int | None = index
-        for _ in words:
-            at = None if at is None else governors[at]
-        if at is not None:
-            _fail(source, row.line, "the governors run in a circle")
+        while at is not None and at not in checked:
+            if at in path:
+                _fail(source, row.line, "the governors run in a circle")
+            path.add(at)
+            at = governors[at]
+        checked |= path
     return tuple(governors)
+
+
+def _is_number(label: str) -> bool:
+    """Whether it can be the number of a word; Python refuses to convert thousands of digits."""
+    return label.isdecimal() and len(label) <= _DIGITS
 
 
 def _predicates(words: list[_Row], sentence: AnnotatedText, source: str) -> tuple[Predicate, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from attention_analyzer.errors import FileFormatError
 from attention_analyzer.text.conll2012 import read_conll2012
 from attention_analyzer.text.conllu import read_conllu
+from attention_analyzer.text.readers import bounds
 from attention_analyzer.text.readers.opened import lines_of
 from attention_analyzer.text.readers.row import BadRow, Reader, ReadOptions, Row
 
@@ -18,18 +19,22 @@ class ConllU(Reader):
 
     def read(self, path: Path, options: ReadOptions) -> Iterator[Row | BadRow]:
         block: list[str] = []
-        first = 1
+        first, size = 1, 0
         with lines_of(path) as lines:
             for line in lines:
                 if line is None:
-                    yield BadRow(f"{path}, line {lines.number}", lines.not_utf8, lines.share)
+                    yield BadRow(f"{path}, line {lines.number}", lines.problem, lines.share)
                 elif line.strip():
-                    first = first if block else lines.number
-                    block.append(line)
-                elif block:
+                    first = first if size else lines.number
+                    size += len(line)
+                    if size <= bounds.MAX_TEXT:
+                        block.append(line)
+                    else:
+                        block.clear()
+                elif size:
                     yield from _sentence(block, path, first, lines.share)
-                    block = []
-        if block:
+                    block, size = [], 0
+        if size:
             yield from _sentence(block, path, first, 1.0)
 
 
@@ -49,6 +54,9 @@ class Conll2012(Reader):
 
 
 def _sentence(block: list[str], path: Path, first: int, share: float) -> Iterator[Row | BadRow]:
+    """A sentence, from its lines; none where they were too many to be kept."""
+    if not block:
+        yield BadRow(f"{path}, line {first}", bounds.too_long("sentence"), share)
     try:
         for sentence in read_conllu(block, str(path), first):
             yield Row(sentence.text, f"{path}, line {sentence.line}", sentence, share)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import FileFormatError, InputError
 from attention_analyzer.text.readers.row import BadRow, Reader, ReadOptions, Row
 
 
@@ -48,7 +48,7 @@ def sources(inputs: Iterable[str | Path], readers: Iterable[Reader]) -> list[Sou
 
 
 def read_source(source: Source, options: ReadOptions) -> Iterator[Row | BadRow]:
-    """The rows of one source; a file that can no longer be opened is one bad row.
+    """The rows of one source; a file that cannot be opened, or not be read any further, is one bad row.
 
     Raises:
         InputError: the source has no text of the kind that was asked for.
@@ -57,6 +57,8 @@ def read_source(source: Source, options: ReadOptions) -> Iterator[Row | BadRow]:
         yield from source.reader.read(source.path, options)
     except OSError as error:
         yield BadRow(str(source.path), f"it cannot be read any further ({error.strerror or error})", 1.0)
+    except FileFormatError as error:
+        yield BadRow(str(source.path), f"it cannot be read any further: {error}", 1.0)
 
 
 def _of(path: Path, table: tuple[Reader, ...], must: bool) -> Iterator[Source]:

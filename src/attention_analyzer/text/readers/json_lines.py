@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from attention_analyzer.errors import InputError
 from attention_analyzer.text.readers.opened import lines_of
-from attention_analyzer.text.readers.row import USUAL_COLUMNS, BadRow, Reader, ReadOptions, Row
+from attention_analyzer.text.readers.row import MOST_COLUMNS, USUAL_COLUMNS, BadRow, Reader, ReadOptions, Row
+
+#: Keys that a message names.
+_NAMED = 10
 
 
 class JsonLines(Reader):
@@ -15,27 +20,47 @@ class JsonLines(Reader):
     name = "JSON lines"
     suffixes = (".jsonl", ".ndjson")
 
+    def columns(self, path: Path) -> list[str]:
+        with lines_of(path) as lines:
+            value = next((_parse_json(line) for line in lines if line is not None and line.strip()), None)
+        return list(islice(value, MOST_COLUMNS)) if isinstance(value, dict) else []
+
     def read(self, path: Path, options: ReadOptions) -> Iterator[Row | BadRow]:
         with lines_of(path) as lines:
             for line in lines:
                 place = f"{path}, line {lines.number}"
                 if line is None:
-                    yield BadRow(place, lines.not_utf8, lines.share)
+                    yield BadRow(place, lines.problem, lines.share)
                 elif line.strip():
                     text, reason = _text(line, options.column)
                     yield BadRow(place, reason, lines.share) if reason else Row(text, place, share=lines.share)
 
 
+def _parse_json(line: str) -> Any:
+    """The value of a line.
+
+    Raises:
+        InputError: it is no JSON, or nested too deeply or with numbers too long to be built.
+    """
+    try:
+        return json.loads(line)
+    except RecursionError:
+        raise InputError("its brackets are nested too deeply") from None
+    except ValueError as error:  # of the JSON, or a number of more digits than Python converts
+        raise InputError(str(error)) from None
+
+
 def _text(line: str, key: str | None) -> tuple[str, str]:
     """The text of a line, or why there is none."""
     try:
-        value: Any = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        value = _parse_json(line)
+    except InputError as error:
         return "", f"the line is no JSON ({error})"
     if isinstance(value, dict):
         name = next((name for name in ((key,) if key else USUAL_COLUMNS) if name in value), None)
         if name is None:
-            known = ", ".join(map(repr, value)) or "none"
-            return "", f"there is no key {key or 'text'!r}; the keys are {known}"
+            known = ", ".join(repr(each[:40]) for each in islice(value, _NAMED)) or "none"
+            more = ", …" if len(value) > _NAMED else ""
+            return "", f"there is no key {key or 'text'!r}; the keys are {known}{more}"
         value = value[name]
     return (value, "") if isinstance(value, str) else ("", f"the text is a {type(value).__name__}, not a string")

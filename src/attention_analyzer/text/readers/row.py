@@ -13,6 +13,8 @@ from attention_analyzer.text.tokenization import Pair
 
 #: What of a plain text file is one text.
 Unit = Literal["line", "paragraph", "file"]
+#: Columns that are offered to choose from at most.
+MOST_COLUMNS = 1000
 #: Columns and keys that hold the text where none is named, the first that is there.
 USUAL_COLUMNS = ("text", "content", "sentence", "document")
 
@@ -69,6 +71,15 @@ class Reader(ABC):
     def reads(self, path: Path) -> bool:
         """Whether a file or folder is of this kind."""
         return path.is_file() and path.name.lower().removesuffix(".gz").endswith(self.suffixes)
+
+    def columns(self, path: Path) -> list[str]:
+        """The names of a table's columns or keys; empty for what has none.
+
+        Raises:
+            OSError: the file cannot be opened.
+            FileFormatError, InputError: it is damaged, or its first row cannot be read.
+        """
+        return []
 
     @abstractmethod
     def read(self, path: Path, options: ReadOptions) -> Iterator[Row | BadRow]:
