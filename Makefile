@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The set-up and the tests need no model hub; a model that is asked for by name is still looked for there by `attn`.
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test check format bench viewer train-demo-models conformance pin clean
+.PHONY: help setup demo test check format docs dist bench viewer train-demo-models conformance pin clean
 
 help: ## Show these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -47,6 +47,15 @@ check: setup ## Lint, formatting, types and the import rule
 format: setup ## Let ruff format and repair what it can
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
+
+docs: setup ## Build the documentation site into build/docs; warnings are errors
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "Open build/docs/index.html"
+
+dist: setup ## Build sdist and wheel, and try the wheel in new environments, with and without extras
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[release]'
+	@$(BIN)/python tools/dist.py
 
 bench: setup ## Measure time and memory against the plain model; writes the tables of README.md and docs/
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -13,7 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from attention_analyzer import AttentionAnalyzer
-from attention_analyzer.dashboard import sharing
+from attention_analyzer.dashboard import model_cache
 from attention_analyzer.dashboard.first_paint import MODEL, PICTURE
 from attention_analyzer.dashboard.inputs import EXAMPLE, OWN_EXAMPLES
 from attention_analyzer.dashboard.model_cache import record_of
@@ -157,15 +157,15 @@ def test_the_opening_picture_is_what_the_bundled_model_shows() -> None:
 
 def test_a_server_that_has_answered_nothing_opens_with_the_example(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(sharing, "_ANSWERED", Event())
+    monkeypatch.setattr(model_cache, "_ANSWERED", Event())
     monkeypatch.setattr(explore, "opening_view", lambda name, height: shown.append(name))
-    sharing.record_of.clear()
+    model_cache.record_of.clear()
     app = page("explore")
     assert shown == [f"view-{MODEL}"]
     assert "L0H0 in words" in words(app)
-    assert sharing.has_answered()
+    assert model_cache.has_answered()
     page("explore")
-    monkeypatch.setattr(sharing, "_ANSWERED", Event())
+    monkeypatch.setattr(model_cache, "_ANSWERED", Event())
     page("explore", text="Another text.")
     page("explore", head="3")
     assert len(shown) == 1

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attention_analyzer import AttentionAnalyzer, AttentionRecord, Tokens
 from attention_analyzer.errors import InputError
-from attention_analyzer.heads import shares, specialisation
+from attention_analyzer.heads import specialisation, weight_allocation
 from attention_analyzer.heads.weight_allocation import SHARES, Edges, OffsetRates, edges_of, shares_of
 from attention_analyzer.linguistics import read_annotated
 from attention_analyzer.metrics.entropy import MeanEntropy
@@ -43,7 +43,7 @@ def random_rows(heads: int = 3) -> Tensor:
 @pytest.mark.parametrize("stack", ["encoder", "decoder"])
 @pytest.mark.parametrize("annotated", [False, True])
 def test_shares_are_the_definition(stack: str, annotated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shares, "_CELLS", 3 * 8 * 3)  # several runs of rows
+    monkeypatch.setattr(weight_allocation, "_CELLS", 3 * 8 * 3)  # several runs of rows
     weights = random_rows()
     expected = dict.fromkeys(SHARES, 0.0)
     for query in range(1, 7):

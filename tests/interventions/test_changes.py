@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attention_analyzer.errors import CaptureError, InputError, UnsupportedModelError
 from attention_analyzer.hooks.verification import run_alone, same_bits
-from attention_analyzer.interventions import changes
+from attention_analyzer.interventions import edits
 from attention_analyzer.interventions.apply import run_altered
 from attention_analyzer.interventions.call_index import CallIndex, observe
 from attention_analyzer.interventions.means import MeanOutputs
@@ -219,7 +219,7 @@ def test_runs_of_rows_give_what_one_run_gives(monkeypatch: pytest.MonkeyPatch) -
     for form in ("grouped queries", "sinks", "encoder"):
         model, inputs = make(form), padded(form)[0]
         whole = main(altered(model, inputs, **asked))
-        monkeypatch.setattr(changes, "_CELLS", 3 * TOKENS)
+        monkeypatch.setattr(edits, "_CELLS", 3 * TOKENS)
         torch.testing.assert_close(main(altered(model, inputs, **asked)), whole)
         monkeypatch.undo()
 

@@ -48,7 +48,7 @@ def doctor(
         with analyzer.loaded.evaluating() as network:
             proof = verify_model(network, prepared.inputs, valid=prepared.valid.to(analyzer.loaded.device))
     kind, tokens = type(analyzer.model).__name__, len(prepared.source[0])
-    _print(f"VerificationReport on {analyzer.name} ({kind}, {tokens} tokens)", dict(findings(proof)))
+    _print(f"Verification of {analyzer.name} ({kind}, {tokens} tokens)", dict(findings(proof)))
     print(verdict(proof))
     if not proof.holds:
         raise typer.Exit(1)

@@ -44,7 +44,7 @@ def animated_map(history: History, measure: str, step: int) -> Any:
 
     playing = {"frame": {"duration": _PACE, "redraw": True}, "transition": {"duration": 0}, "fromcurrent": False}
     stopped = {"frame": {"duration": 0, "redraw": True}, "mode": "immediate"}
-    frames = [go.TokenContext(data=[tile(at)], name=str(at), layout={"title": _title(measure, at)}) for at in grids]
+    frames = [go.Frame(data=[tile(at)], name=str(at), layout={"title": _title(measure, at)}) for at in grids]
     figure = go.Figure(data=[tile(step)], frames=frames)
     figure.update_layout(
         title=_title(measure, step),

@@ -175,7 +175,7 @@ def _address(tensor: Tensor) -> int:
 
 @contextmanager
 def intercept(model: nn.Module, listener: DispatchHook) -> Iterator[AttentionDispatchMode]:
-    """AttentionDispatchMode what the model's modules compute in this thread; modules themselves stay as they are."""
+    """Watch what the model's modules compute in this thread; modules themselves stay as they are."""
     watch = AttentionDispatchMode({id(module): name for name, module in model.named_modules()}, listener)
     thread = get_ident()
 
