@@ -17,7 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "progress", "plotting", "site", "stats"}),
     frozenset({"text", "weights"}),
     frozenset({"hooks", "models"}),
-    frozenset({"record", "storage", "cache", "inputs", "recording", "matrices"}),
+    frozenset({"record", "external", "storage", "cache", "inputs", "recording", "matrices"}),
     frozenset(
         {"metrics", "patterns", "heads", "attribution", "interventions", "linguistics", "comparison"},
     ),

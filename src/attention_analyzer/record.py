@@ -7,15 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
-from attention_analyzer.weights.dense import DenseWeights
-from attention_analyzer.weights.visibility import Visibility
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -301,73 +298,47 @@ class AttentionRecord:
         tokens: Sequence[str] | Tokens,
         *,
         key_tokens: Sequence[str] | Tokens | None = None,
-        stack: str | None = None,
+        batch: int | None = None,
+        layers: Sequence[int] | None = None,
         causal: bool | None = None,
+        partial_rows: bool = False,
+        stack: str | None = None,
         model_name: str = "",
     ) -> AttentionRecord:
-        """A record of weights that come from elsewhere.
+        """A record of weights that another program computed.
 
         Args:
-            weights: one array per layer, ``[head, query, key]`` or ``[1, head, query, key]``; torch or NumPy.
-            tokens: what the queries show; ``key_tokens`` what the keys show, if it is another sequence (cross).
-            stack: "encoder" or "decoder"; told from ``causal`` by default.
+            weights: a list or tuple with one array for each layer, ``[head, query, key]`` or
+                ``[batch, head, query, key]`` (the ``outputs.attentions`` of Transformers); or one array, of one layer
+                ``[head, query, key]``, of all ``[layer, head, query, key]``, or of all for a batch
+                ``[layer, batch, head, query, key]``. PyTorch, NumPy, JAX or nested lists. They are copied.
+            tokens: what the queries show, one string for each; ``key_tokens`` what the keys show, if they are another
+                sequence (cross-attention).
+            batch: which text of a batch; needed if there are several.
+            layers: the layers' numbers, if they are not 0, 1, 2 …
             causal: whether queries see only keys up to themselves; told from the weights by default (causal if every
-                weight above the diagonal of every layer is zero).
+                weight on a later token is zero).
+            partial_rows: accept rows that sum to less than one, as a model with attention sinks gives them.
+            stack: "encoder" or "decoder"; told from ``causal`` by default.
 
         Raises:
-            InputError: an array has another shape than the tokens ask for, holds NaN, infinite or negative numbers,
-                or a row that sums to more than one.
+            InputError: an array has another shape than the tokens ask for, is None, holds NaN, infinite or negative
+                numbers (scores before the softmax), or a row that does not sum to one. Rows of zeros (padding) are
+                accepted.
         """
-        queries = tokens if isinstance(tokens, Tokens) else Tokens.of_pieces(tokens)
-        other = None if key_tokens is None else key_tokens
-        keys = queries if other is None else other if isinstance(other, Tokens) else Tokens.of_pieces(other)
-        is_one_array = isinstance(weights, Tensor) or (hasattr(weights, "ndim") and weights.ndim <= 4)
-        layers = [weights] if is_one_array else list(weights)
-        arrays = [_checked_weights(layer, number, queries, keys) for number, layer in enumerate(layers)]
-        if not arrays:
-            raise InputError("No weights were given; one array [head, query, key] per layer is needed.")
-        if causal is None:
-            causal = other is None and len(queries) > 1 and all(bool((array.triu(1) == 0).all()) for array in arrays)
-        kind: Kind = "self" if other is None else "cross"
-        stack = stack or ("decoder" if causal or kind == "cross" else "encoder")
-        seen = Visibility(len(queries), len(keys), upper=0 if causal else None)
-        entries = tuple(
-            SiteRecord(Site(stack, kind, number, array.shape[0]), DenseWeights(array[None], seen), queries, keys)
-            for number, array in enumerate(arrays)
+        from attention_analyzer.external.given_weights import record_from_weights
+
+        return record_from_weights(
+            weights,
+            tokens,
+            key_tokens=key_tokens,
+            batch=batch,
+            layers=layers,
+            causal=causal,
+            partial_rows=partial_rows,
+            stack=stack,
+            model_name=model_name,
         )
-        return cls(entries, model_name=model_name, exact=False)
 
     def _at(self, site: Site | str) -> SiteRecord:
         return self.entry(name=site if isinstance(site, str) else site.name)
-
-
-def _checked_weights(array: Any, layer: int, queries: Tokens, keys: Tokens) -> Tensor:
-    try:
-        tensor = torch.as_tensor(array).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"The weights of layer {layer} are not an array of numbers: {error}.") from None
-    if tensor.dim() == 4 and tensor.shape[0] == 1:
-        tensor = tensor[0]
-    if tensor.dim() == 2:
-        tensor = tensor[None]
-    if tensor.dim() != 3 or tensor.shape[1:] != (len(queries), len(keys)) or tensor.shape[0] == 0:
-        raise InputError(
-            f"The weights of layer {layer} have the shape {tuple(tensor.shape)}, but [head, {len(queries)}, "
-            f"{len(keys)}] was expected for {len(queries)} query and {len(keys)} key tokens."
-        )
-    if not tensor.is_floating_point():
-        tensor = tensor.float()
-    if not bool(torch.isfinite(tensor).all()):
-        head, query, key = (int(index) for index in (~torch.isfinite(tensor)).nonzero()[0])
-        raise InputError(
-            f"The weight of layer {layer}, head {head}, query {query}, key {key} is {float(tensor[head, query, key])}; "
-            "weights must be finite."
-        )
-    if bool((tensor < 0).any()):
-        raise InputError(f"Layer {layer} holds a negative weight, {float(tensor.min()):.3g}; weights are shares.")
-    total = float(tensor.float().sum(-1).max())
-    if total > 1.02:
-        raise InputError(
-            f"A row of layer {layer} sums to {total:.3g}; rows of weights (after the softmax) sum to at most 1."
-        )
-    return tensor.clone()

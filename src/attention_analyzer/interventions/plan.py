@@ -134,7 +134,7 @@ class _Patterns:
         if isinstance(self.replacement, Tensor) or hasattr(self.replacement, "__array__"):
             sizes = (Tokens.positions(queries), Tokens.positions(keys))
             weights = torch.as_tensor(self.replacement)
-            record = AttentionRecord.from_weights([weights[None]], sizes[0], key_tokens=sizes[1])
+            record = AttentionRecord.from_weights([weights[None]], sizes[0], key_tokens=sizes[1], partial_rows=True)
             return Given(record.entries[0].weights, 0)
         weights_of_site = self._other().entry(name=site.name).weights
         if weights_of_site.shape[1:] != (queries, keys):

@@ -190,5 +190,10 @@ def record_at(history: History, step: int, place: Place) -> AttentionRecord:
     queries, keys = history.tokens_for(place.stack, place.kind)
     other = None if place.kind == "self" else keys
     return AttentionRecord.from_weights(
-        layers, queries, key_tokens=other, stack=place.stack, model_name=f"{history.model_name} at step {step:,}"
+        layers,
+        queries,
+        key_tokens=other,
+        partial_rows=True,  # A model with attention sinks has them.
+        stack=place.stack,
+        model_name=f"{history.model_name} at step {step:,}",
     )
