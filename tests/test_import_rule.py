@@ -17,7 +17,19 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "progress", "plotting", "site", "stats"}),
     frozenset({"text", "weights"}),
     frozenset({"hooks", "models"}),
-    frozenset({"record", "external", "storage", "cache", "inputs", "recording", "matrices"}),
+    frozenset(
+        {
+            "assembly",
+            "cache",
+            "external",
+            "given_inputs",
+            "inputs",
+            "matrices",
+            "record",
+            "recording",
+            "storage",
+        }
+    ),
     frozenset(
         {"metrics", "patterns", "heads", "attribution", "interventions", "linguistics", "comparison"},
     ),

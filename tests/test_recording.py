@@ -202,7 +202,7 @@ def test_images_show_their_patches() -> None:
     config = ViTConfig(
         hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=16, image_size=12, patch_size=4
     )
-    record = record_inputs(from_config(config, model_class=ViTModel), {"pixel_values": torch.rand(1, 3, 12, 12)})
+    (record,) = record_inputs(from_config(config, model_class=ViTModel), {"pixel_values": torch.rand(1, 3, 12, 12)})
     assert record.weights(1).shape == (3, 10, 10)
     assert record.sites[0].stack in {"vision", "encoder"}
     assert len(record.tokens) == 10
@@ -230,30 +230,26 @@ def test_sound_shows_its_frames() -> None:
     )
     loaded = from_config(config, model_class=WhisperModel)
     inputs = {"input_features": torch.rand(1, 4, 16), "decoder_input_ids": torch.tensor([[1, 5, 6]])}
-    record = record_inputs(loaded, inputs)
+    (record,) = record_inputs(loaded, inputs)
     assert record.weights(0, stack="decoder", kind="cross").shape == (3, 3, 8)
 
 
-def test_inputs_of_several_texts_are_refused() -> None:
-    with pytest.raises(InputError, match=r"one text \[1, token\]"):
-        record_inputs(llama(), {"input_ids": torch.ones(2, 4, dtype=torch.long)})
-
-
-def test_inputs_of_several_images_are_refused() -> None:
+def test_a_batch_of_images_gives_a_record_each() -> None:
     config = ViTConfig(
         hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=16, image_size=12, patch_size=4
     )
-    loaded = from_config(config, model_class=ViTModel)
-    with pytest.raises(InputError, match="give them one by one"):
-        record_inputs(loaded, {"pixel_values": torch.rand(2, 3, 12, 12)})
+    loaded, pixels = from_config(config, model_class=ViTModel), torch.rand(2, 3, 12, 12)
+    for number, record in enumerate(record_inputs(loaded, {"pixel_values": pixels})):
+        (alone,) = record_inputs(loaded, {"pixel_values": pixels[number : number + 1]})
+        torch.testing.assert_close(record.weights(1), alone.weights(1))
 
 
 def test_inputs_may_be_lists_arrays_and_caches() -> None:
     """What a processor gives, and what a model was given before."""
     loaded, ids = llama(), [[1, 5, 6, 7, 8]]
-    whole = record_inputs(loaded, {"input_ids": np.array(ids), "use_cache": False})
+    (whole,) = record_inputs(loaded, {"input_ids": np.array(ids), "use_cache": False})
     past = loaded.model(input_ids=torch.tensor(ids)[:, :4], use_cache=True).past_key_values
-    step = record_inputs(loaded, {"input_ids": [[8]], "past_key_values": past, "use_cache": True})
+    (step,) = record_inputs(loaded, {"input_ids": [[8]], "past_key_values": past, "use_cache": True})
     for layer in range(3):
         torch.testing.assert_close(step.weights(layer)[:, 0], whole.weights(layer)[:, -1])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -13,6 +14,7 @@ from torch import nn
 
 from attention_analyzer.cache import RecordCache, default_folder
 from attention_analyzer.errors import InputError
+from attention_analyzer.given_inputs import single_texts
 from attention_analyzer.matrices import LIMIT, AttentionMatrices, matrices_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config, load
@@ -144,7 +146,7 @@ class AttentionAnalyzer:
         self, text: list[str] | list[Pair], *, truncate: bool = ..., check: bool = ..., batch_size: int = ...
     ) -> list[AttentionRecord]: ...
     @overload
-    def record(self, *, inputs: Mapping[str, Any], check: bool = ...) -> AttentionRecord: ...
+    def record(self, *, inputs: Mapping[str, Any], check: bool = ...) -> AttentionRecord | list[AttentionRecord]: ...
     def record(
         self,
         text: str | Pair | Sequence[str | Pair] | None = None,
@@ -159,7 +161,8 @@ class AttentionAnalyzer:
         Args:
             text: a text; a tuple of two texts (for an encoder–decoder: source and target); or a list of either, which
                 gives a list of records.
-            inputs: instead of text, inputs of the model's forward, such as a processor's (images, sound).
+            inputs: instead of text, inputs of the model's forward, such as a tokenizer's or a processor's. A batch, or
+                texts packed into a row, gives a list, one record per text; padding is neither measured nor shown.
             truncate: cut what the model has no positions for, instead of refusing it.
             check: whether module outputs are rebuilt from the weights and compared with the model's own.
             batch_size: how many texts run together.
@@ -173,7 +176,7 @@ class AttentionAnalyzer:
         if (text is None) == (inputs is None):
             raise InputError("Give either a text or inputs=…, and not both.")
         if inputs is not None:
-            return replace(record_inputs(self.loaded, inputs, check=check), origin=Origin(self.loaded, inputs))
+            return self._of_inputs(inputs, check)
         one = _one_text(text)
         if one is not None:
             return self._records([one], truncate, check, batch_size)[0]
@@ -428,6 +431,21 @@ class AttentionAnalyzer:
         return scan(self.loaded, inputs, store, **options)
 
     # Inside
+
+    def _of_inputs(self, inputs: Mapping[str, Any], check: bool) -> AttentionRecord | list[AttentionRecord]:
+        records = record_inputs(self.loaded, inputs, check=check)
+        if len(records) == 1 and "input_ids" not in inputs:
+            return replace(records[0], origin=Origin(self.loaded, inputs))
+        rows: list[dict[str, torch.Tensor]] = []
+        with suppress(InputError):  # what cannot be cut into texts cannot be run again text by text
+            rows = single_texts(inputs)
+        if len(rows) == len(records):
+            records = [
+                replace(record, origin=Origin(self.loaded, row)) for record, row in zip(records, rows, strict=True)
+            ]
+        elif len(records) == 1:
+            records = [replace(records[0], origin=Origin(self.loaded, inputs))]
+        return records[0] if len(records) == 1 else records
 
     def _records(self, texts: list[str | Pair], truncate: bool, check: bool, batch_size: int) -> list[AttentionRecord]:
         made = self._cached_records(texts, truncate, check, batch_size)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.errors import ModelError
+from attention_analyzer.errors import InputError, ModelError, TooLongError
+from attention_analyzer.given_inputs import SOURCE, TARGET, ids_argument
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.site import Kind, tower_of
 from attention_analyzer.text.padding import valid_of
 from attention_analyzer.text.tokenization import Pair, tokenize, tokens_of_ids
 from attention_analyzer.text.tokens import Tokens
 
+#: What one text may be given as: itself, a pair, or a mapping with its ids ``[1, token]``.
+Text: TypeAlias = str | Pair | Mapping[str, Any]
 #: Tokens that an encoder–decoder may write where its target is not given.
 LONGEST_TARGET = 128
 
@@ -55,8 +58,23 @@ class Prepared:
         return self.target, self.target if kind == "self" else self.source
 
 
-def prepare(loaded: LoadedModel, texts: Sequence[str | Pair], *, truncate: bool = False) -> Prepared:
-    """Tokenize a batch and complete the inputs that the model asks for."""
+def prepare(loaded: LoadedModel, texts: Sequence[Text], *, truncate: bool = False) -> Prepared:
+    """Tokenize a batch, or join ids that were given, and complete the inputs that the model asks for.
+
+    Args:
+        texts: texts or pairs; or mappings with the ids of one text each, without padding, as
+            :func:`.given_inputs.single_texts` makes them.
+
+    Raises:
+        InputError, TooLongError: a text cannot be used.
+    """
+    if any(isinstance(text, Mapping) for text in texts):
+        return _prepared_rows(loaded, texts)
+    read: list[str | Pair] = [text for text in texts if not isinstance(text, Mapping)]
+    return _prepared_texts(loaded, read, truncate)
+
+
+def _prepared_texts(loaded: LoadedModel, texts: Sequence[str | Pair], truncate: bool) -> Prepared:
     tokenizer = loaded.need_tokenizer()
     two_stacks = loaded.architecture == "encoder-decoder"
     targets = [text[1] if isinstance(text, tuple) else None for text in texts] if two_stacks else []
@@ -73,9 +91,65 @@ def prepare(loaded: LoadedModel, texts: Sequence[str | Pair], *, truncate: bool 
     return Prepared(loaded.to_device(inputs), tokenized.tokens, target)
 
 
+def _prepared_rows(loaded: LoadedModel, texts: Sequence[Text]) -> Prepared:
+    rows: list[Mapping[str, Any]] = [text for text in texts if isinstance(text, Mapping)]
+    if len(rows) != len(texts):
+        raise InputError("Texts and inputs were given together; give either texts or inputs.")
+    names = list(rows[0])
+    if any(list(row) != names for row in rows):
+        raise InputError(f"All inputs must have the same parts; the first has {', '.join(names)}.")
+    source_name = next((name for name in (*SOURCE, ids_argument(loaded.model)) if name in names), names[0])
+    target_name = next((name for name in TARGET if name in names), None)
+    if loaded.architecture == "encoder-decoder" and target_name is None:
+        raise InputError("An encoder–decoder's inputs need decoder_input_ids beside input_ids.")
+    source = [row[source_name][0] for row in rows]
+    limit = loaded.max_length
+    longest = max(map(len, source))
+    if limit is not None and longest > limit:
+        raise TooLongError(f"The inputs have {longest} tokens, but the model has positions for {limit}; shorten them.")
+    inputs: dict[str, Any] = {
+        name: _stacked([row[name][0] for row in rows], _pad_id(loaded) if name.endswith("input_ids") else 0)
+        for name in names
+    }
+    inputs["attention_mask"] = _stacked([torch.ones(len(row), dtype=torch.long) for row in source], 0)
+    target = None
+    if target_name is not None:
+        written = [row[target_name][0] for row in rows]
+        inputs["decoder_attention_mask"] = _stacked([torch.ones(len(row), dtype=torch.long) for row in written], 0)
+        target = tuple(tokens_of(loaded, row) for row in written)
+    inputs = _named(loaded.model, inputs)
+    if "attention_mask" not in inputs and len({len(row) for row in source}) > 1:
+        raise InputError(
+            f"{loaded.name} takes no attention_mask, so inputs of different lengths cannot run together; give them one "
+            "by one, or pass batch_size=1."
+        )
+    return Prepared(loaded.to_device(inputs), tuple(tokens_of(loaded, row) for row in source), target)
+
+
+def _named(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs as the model's forward names them: its own name for the ids, and masks only where it takes them."""
+    parameters = inspect.signature(model.forward).parameters
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        return dict(inputs)
+    own = ids_argument(model)
+    renamed = {own if name == "input_ids" and own not in inputs else name: value for name, value in inputs.items()}
+    return {name: value for name, value in renamed.items() if name in parameters or not name.endswith("mask")}
+
+
+def takes_mask(model: nn.Module) -> bool:
+    """Whether a model's forward can be told of padding."""
+    parameters = inspect.signature(model.forward).parameters
+    return "attention_mask" in parameters or any(
+        each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()
+    )
+
+
 def tokens_of(loaded: LoadedModel, ids: Tensor) -> Tokens:
-    if loaded.tokenizer is None:
+    """The tokens of one text's ids ``[token]``: numbered positions without a tokenizer, or for embeddings."""
+    if ids.dim() > 1:
         return Tokens.positions(len(ids))
+    if loaded.tokenizer is None:
+        return replace(Tokens.positions(len(ids)), ids=tuple(ids.tolist()))
     return tokens_of_ids(loaded.tokenizer, ids.tolist())
 
 

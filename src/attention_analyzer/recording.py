@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from attention_analyzer.assembly import Axes, records_of
 from attention_analyzer.errors import InputError, ModelError, TooLongError, UnsupportedModelError
+from attention_analyzer.given_inputs import as_tensors, valid_tokens
 from attention_analyzer.hooks.forward import CapturedForward, capture_forward
 from attention_analyzer.hooks.layer_names import CallSite
-from attention_analyzer.inputs import Prepared, accepted, generated_ids, prepare, tokens_of, written_target
+from attention_analyzer.inputs import Prepared, Text, accepted, generated_ids, prepare, written_target
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Site
 from attention_analyzer.text.padding import padded_groups, valid_of
-from attention_analyzer.text.tokenization import Pair, tokenize, tokens_of_ids
+from attention_analyzer.text.tokenization import tokenize, tokens_of_ids
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.reductions import Reduction, Statistics
@@ -55,7 +56,7 @@ class StreamedBatch:
 
 def record_texts(
     loaded: LoadedModel,
-    texts: Sequence[str | Pair],
+    texts: Sequence[Text],
     *,
     truncate: bool = False,
     check: bool = True,
@@ -87,37 +88,36 @@ def record_texts(
     return records
 
 
-def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True) -> AttentionRecord:
-    """A record of any inputs of a forward, such as a processor's: images, sound, or a mixture with text.
+def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True) -> list[AttentionRecord]:
+    """Records of any inputs of a forward, such as a tokenizer's or a processor's: text, images, sound, or a mixture.
 
-    Axes as long as ``input_ids`` (or ``decoder_input_ids``) show those tokens; all others show numbered positions.
+    The forward runs as the inputs are; padding, left or right, is neither measured nor shown. Axes as long as
+    ``input_ids`` (or ``decoder_input_ids``) show those tokens; all others show numbered positions.
+
+    Returns:
+        One record per row of the batch, and per text where several are packed into a row.
 
     Raises:
-        InputError: the inputs hold more than one text, image or sound.
+        InputError: the inputs cannot be used, or hold different numbers of texts, images or sounds.
     """
-    tensors = {
-        name: torch.as_tensor(value) if isinstance(value, (list, tuple, np.ndarray)) else value
-        for name, value in inputs.items()
-    }
-    ids: dict[str, Tensor] = {name: tensors[name] for name in ("input_ids", "decoder_input_ids") if name in tensors}
-    for name, value in ids.items():
-        if value.dim() != 2 or value.shape[0] != 1:
-            raise InputError(f"{name} has the shape {tuple(value.shape)}, but one text [1, token] was expected.")
+    tensors = as_tensors(inputs)
+    for name in ("input_ids", "decoder_input_ids"):
+        if name in tensors and (not isinstance(tensors[name], Tensor) or tensors[name].dim() != 2):
+            shape = tuple(getattr(tensors[name], "shape", ()))
+            raise InputError(f"{name} has the shape {shape}, but [text, token] was expected.")
+    axes = Axes.of(tensors)
     with loaded.evaluating() as model:
-        forward = capture_forward(model, loaded.to_device(dict(tensors)), valid=None, check=check, store=loaded.store)
-    named: dict[str, Tokens] = {name: tokens_of(loaded, value[0]) for name, value in ids.items()}
-    entries = []
-    for site, weights in forward.sites:
-        if weights.batch > 1:
-            raise InputError(
-                f"The inputs hold {weights.batch} texts, images or sounds ({site.module} attends in each), but one was "
-                "expected; give them one by one."
-            )
-        queries, keys = (
-            _named_axis(named, site, size, side) for size, side in zip(weights.shape[1:], (0, 1), strict=True)
+        forward = capture_forward(
+            model, loaded.to_device(tensors), valid=valid_tokens(tensors), check=check, store=loaded.store
         )
-        entries.append(SiteRecord(site, weights, queries, keys))
-    return _assemble(loaded, entries, forward)
+    return records_of(
+        loaded,
+        forward.sites,
+        axes,
+        exact=forward.exact,
+        deviation=forward.deviation,
+        notes={"not_captured": list(forward.not_captured)} if forward.not_captured else None,
+    )
 
 
 def generate(
@@ -171,7 +171,7 @@ def generate(
 
 def stream_texts(
     loaded: LoadedModel,
-    texts: Iterable[str | Pair],
+    texts: Iterable[Text],
     reductions: Sequence[Reduction],
     *,
     truncate: bool = False,
@@ -263,16 +263,6 @@ def _axis(tokens: Sequence[Tokens], size: int, index: int) -> Tokens:
 def _assemble(loaded: LoadedModel, entries: list[SiteRecord], forward: CapturedForward[Any]) -> AttentionRecord:
     notes: dict[str, Any] = {"not_captured": list(forward.not_captured)} if forward.not_captured else {}
     return AttentionRecord(tuple(entries), loaded.name, loaded.fingerprint, forward.exact, forward.deviation, notes)
-
-
-def _named_axis(named: Mapping[str, Tokens], site: Site, size: int, side: int) -> Tokens:
-    """Tokens of one axis in a record of processor inputs."""
-    in_decoder = site.tower == "decoder" and (side == 0 or site.kind == "self")
-    order = ("decoder_input_ids", "input_ids") if in_decoder else ("input_ids",)
-    for name in order:
-        if name in named and len(named[name]) == size and site.tower in ("encoder", "decoder"):
-            return named[name]
-    return Tokens.grid(size) if site.tower == "vision" else Tokens.positions(size)
 
 
 def _without_closing(tokenizer: Any, tokens: Tokens, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

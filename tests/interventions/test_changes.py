@@ -182,10 +182,10 @@ def test_a_head_s_own_pattern_changes_nothing_and_another_s_does() -> None:
     inputs = {name: value[:1] for name, value in inputs_of("grouped queries").items()}
     from attention_analyzer.recording import record_inputs
 
-    own = record_inputs(LoadedModel(model), inputs)
+    (own,) = record_inputs(LoadedModel(model), inputs)
     plain = main(run_alone(model, inputs))
     torch.testing.assert_close(main(altered(model, inputs, replace={"L0": own, "L1H2": own})), plain)
-    other = record_inputs(
+    (other,) = record_inputs(
         LoadedModel(model), {name: value[1:2] for name, value in inputs_of("grouped queries").items()}
     )
     assert not torch.allclose(main(altered(model, inputs, replace={"L0": other})), plain, atol=1e-3)
@@ -193,7 +193,7 @@ def test_a_head_s_own_pattern_changes_nothing_and_another_s_does() -> None:
     torch.testing.assert_close(main(altered(model, inputs, replace={"L0H3": by_hand})), plain)
     with pytest.raises(InputError, match="cannot see this key"):
         altered(model, inputs, replace={"L0H3": torch.full((TOKENS, TOKENS), 1 / TOKENS)})
-    shorter = record_inputs(LoadedModel(model), {name: value[:1, :7] for name, value in inputs.items()})
+    (shorter,) = record_inputs(LoadedModel(model), {name: value[:1, :7] for name, value in inputs.items()})
     with pytest.raises(InputError, match="same length"):
         altered(model, inputs, replace={"L0H3": shorter})
 

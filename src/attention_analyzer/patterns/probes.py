@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_analyzer.inputs import Prepared
+from attention_analyzer.inputs import Prepared, prepare, takes_mask
+from attention_analyzer.models.embeddings import embedded_positions, vocabulary_size
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.streaming import Labels
-from attention_analyzer.text.tokenization import tokenize, tokens_of_ids
+from attention_analyzer.text.tokenization import tokenize
 
 Ids = NDArray[np.int64]
 EXAMPLES = 10
@@ -77,28 +78,39 @@ def needles(
 
 
 def plain_ids(loaded: LoadedModel) -> Ids:
-    """All ids of the vocabulary but the special tokens'."""
-    tokenizer = loaded.need_tokenizer()
+    """All ids of the vocabulary but the special tokens': without a tokenizer, all that the model embeds.
+
+    Raises:
+        ModelError: the model has no embedding of ids.
+    """
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        config = loaded.config
+        names = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id")
+        special = {getattr(config, name, None) for name in names}
+        return np.array([number for number in range(vocabulary_size(loaded)) if number not in special])
     special = set(tokenizer.all_special_ids)
     rows = getattr(loaded.config, "vocab_size", None) or len(tokenizer)
     return np.array([number for number in range(min(len(tokenizer), rows)) if number not in special])
 
 
 def prepared_ids(loaded: LoadedModel, rows: Sequence[Ids]) -> Prepared:
-    """A padded batch of these ids, each between the special tokens that the tokenizer puts around a text."""
-    tokenizer = loaded.need_tokenizer()
+    """A padded batch of these ids, each between the special tokens that the tokenizer puts around a text.
+
+    Rows are cut to one length for a model that takes no attention mask, because it could not be told of padding.
+    """
+    if not takes_mask(loaded.model):
+        shortest = min(len(row) for row in rows)
+        rows = [row[:shortest] for row in rows]
     before, after = _around(loaded)
-    whole = [torch.tensor([*before, *row.tolist(), *after]) for row in rows]
-    inputs = {
-        "input_ids": torch.nn.utils.rnn.pad_sequence(whole, True, tokenizer.pad_token_id or 0),
-        "attention_mask": torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in whole], True, 0),
-    }
-    return Prepared(loaded.to_device(inputs), tuple(tokens_of_ids(tokenizer, row.tolist()) for row in whole))
+    return prepare(loaded, [{"input_ids": torch.tensor([[*before, *row.tolist(), *after]])} for row in rows])
 
 
 def _around(loaded: LoadedModel) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The special tokens before and after a text; none where the tokenizer reads no word that it writes."""
-    tokenizer = loaded.need_tokenizer()
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        return (), ()
     for number in plain_ids(loaded):
         word = tokenizer.decode([int(number)]).strip()
         if not word:
@@ -120,7 +132,7 @@ def _order(draw: np.random.Generator) -> list[int]:
 
 def room(loaded: LoadedModel) -> int:
     """Tokens that fit beside the special ones."""
-    return (loaded.max_length or HAYSTACK + 4) - 4
+    return (loaded.max_length or embedded_positions(loaded.model) or HAYSTACK + 4) - 4
 
 
 def _said(loaded: LoadedModel, prepared: Prepared) -> Tensor | None:
