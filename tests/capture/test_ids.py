@@ -1,4 +1,4 @@
-"""Analyses that need no words take ids, and random ones are drawn from the vocabulary of a model without a tokenizer."""
+"""Analyses that need no words take ids; random ones are drawn from the vocabulary of a model without a tokenizer."""
 
 from __future__ import annotations
 
