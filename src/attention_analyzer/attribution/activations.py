@@ -7,6 +7,7 @@ output; the capture says which call is which site.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attentio
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.models.quantized import gradients_needed
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 
@@ -81,12 +83,12 @@ def record_activations(
 
     Raises:
         UnsupportedModelError: a site attends outside the library's interface, so that only its weights are seen, or in
-            several calls.
+            several calls; or the model is quantized and passes no gradients on, where ``grad`` asks for them.
     """
     ear = ActivationRecorder(grad)
     with loaded.evaluating() as model:
         inside = getattr(model, "_orig_mod", model)
-        with hook_attention(inside, ear):
+        with hook_attention(inside, ear), gradients_needed(inside) if grad else nullcontext():
             forward = capture_forward(
                 inside, prepared.inputs, valid=prepared.valid.to(loaded.device), keep=ear.keep, grad=grad
             )

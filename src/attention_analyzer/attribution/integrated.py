@@ -12,6 +12,7 @@ from attention_analyzer.attribution.deletion import blank_id
 from attention_analyzer.attribution.method import Attribution, RawAttribution
 from attention_analyzer.attribution.target import Layout
 from attention_analyzer.errors import MissingDependencyError, UnsupportedModelError
+from attention_analyzer.models.quantized import gradients_needed
 
 #: Points on the way from nothing to the text, and how many of them run together.
 STEPS, AT_ONCE = 50, 10
@@ -52,7 +53,7 @@ class IntegratedGradients(Attribution):
             outputs = question.loaded.model(inputs_embeds=embeddings, **given)
             return question.target.values(outputs, Layout.whole(rows, ids.shape[1], ids.device))
 
-        with question.loaded.evaluating():
+        with question.loaded.evaluating() as model, gradients_needed(model):
             _check_same(question, value, text)
             found, error = Captum(value).attribute(
                 text, nothing, n_steps=self.steps, internal_batch_size=AT_ONCE, return_convergence_delta=True

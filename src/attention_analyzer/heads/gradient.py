@@ -15,6 +15,7 @@ from attention_analyzer.heads.eval_batches import Trial
 from attention_analyzer.interventions.apply import seeing
 from attention_analyzer.interventions.call_index import same_draws
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.models.quantized import gradients_needed
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.site import Site
 
@@ -23,7 +24,7 @@ def gradients(loaded: LoadedModel, trials: list[Trial], progress: OnProgress | N
     """``[text, head of all sites]``, float64: the loss's derivative by a factor on each head's output.
 
     Raises:
-        UnsupportedModelError: the model predicts nothing that has a loss.
+        UnsupportedModelError: the model predicts nothing that has a loss, or is quantized and passes no gradients on.
     """
     if trials[0].task == "representation":
         raise UnsupportedModelError(
@@ -47,7 +48,7 @@ def _gradients(loaded: LoadedModel, trial: Trial) -> Tensor:
         factors.append((site, factor))
         return output * factor.repeat_interleave(output.shape[0] // trial.texts, 0)[:, None, :, None]
 
-    with seeing(loaded, trial.order, see) as model, torch.enable_grad():
+    with seeing(loaded, trial.order, see) as model, torch.enable_grad(), gradients_needed(model):
         measured = trial.measure(same_draws(model, trial.inputs))
         found = torch.autograd.grad(measured.sum(), [factor for _, factor in factors], allow_unused=True)
     by_site = {site.name: torch.zeros(trial.texts, site.heads, dtype=torch.float64) for site in trial.order.sites}

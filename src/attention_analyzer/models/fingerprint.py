@@ -10,6 +10,7 @@ import xxhash
 from torch import nn
 
 from attention_analyzer.models.offload import weights_of
+from attention_analyzer.models.tensors import leaves
 
 #: Elements of each tensor that are looked at to see whether a model has changed since it was hashed.
 _SAMPLE = 16
@@ -19,9 +20,13 @@ def fingerprint(model: nn.Module) -> str:
     """32 hexadecimal digits that change with any weight, buffer, dtype or setting of the model (xxHash, 128 bits)."""
     digest = xxhash.xxh3_128()
     digest.update(json.dumps(_settings(model), sort_keys=True, default=str).encode())
-    for name, tensor in weights_of(model):
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(_bytes(tensor))
+    for name, value in weights_of(model):
+        for part, leaf in leaves(name, value):
+            if isinstance(leaf, str):
+                digest.update(f"{part}:{leaf}".encode())
+            else:
+                digest.update(f"{part}:{leaf.dtype}:{tuple(leaf.shape)}".encode())
+                digest.update(_bytes(leaf))
     return digest.hexdigest()
 
 
@@ -32,14 +37,18 @@ def state_mark(model: nn.Module) -> int:
     do not count there. Weights that are kept on disk are not read: nothing trains them.
     """
     marks: list[tuple[Any, ...]] = []
-    for tensor in model.state_dict(keep_vars=True).values():
-        if tensor.is_meta:
-            marks.append((id(tensor), tensor.shape))
-            continue
-        sample = tensor.detach().reshape(-1)
-        step = max(1, sample.numel() // _SAMPLE)
-        marks.append((tensor.data_ptr(), tensor._version, bytes(_bytes(sample[::step]))))  # noqa: SLF001
+    for name, value in model.state_dict(keep_vars=True).items():
+        for part, leaf in leaves(name, value):
+            marks.append((part, leaf) if isinstance(leaf, str) else _mark(leaf))
     return hash(tuple(marks))
+
+
+def _mark(tensor: torch.Tensor) -> tuple[Any, ...]:
+    if tensor.is_meta:
+        return id(tensor), tensor.shape
+    sample = tensor.reshape(-1)
+    step = max(1, sample.numel() // _SAMPLE)
+    return tensor.data_ptr(), tensor._version, bytes(_bytes(sample[::step]))  # noqa: SLF001
 
 
 def _settings(model: nn.Module) -> dict[str, Any]:

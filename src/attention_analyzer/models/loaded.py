@@ -27,6 +27,7 @@ class LoadedModel:
         name: what it was asked for as.
         tokenizer_problem: why the checkpoint's tokenizer could not be loaded, where that was so.
         keep_on: where recorded queries and keys are kept, if not where the model computed them.
+        wrappers: class names of what the model was taken out of, outermost first.
     """
 
     model: nn.Module
@@ -34,6 +35,7 @@ class LoadedModel:
     name: str = ""
     tokenizer_problem: str = ""
     keep_on: torch.device | None = None
+    wrappers: tuple[str, ...] = ()
     _hashed: dict[int, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property

@@ -11,6 +11,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,15 +28,17 @@ from attention_analyzer.errors import (
     ModelError,
     ModelNotFoundError,
 )
+from attention_analyzer.models.adapters import base_of, with_adapter
 from attention_analyzer.models.catalog import available, offline_encoder, offline_folder
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.models.unwrapping import unwrap
 
 #: What is meant where nothing is named.
 DEFAULT = "bert-base-uncased"
 
 
 def load(
-    model: str | os.PathLike[str] | nn.Module | None = None,
+    model: Any = None,
     tokenizer: Any = None,
     *,
     device: str | torch.device = "auto",
@@ -50,9 +53,12 @@ def load(
     """Load a model and its tokenizer.
 
     Args:
-        model: a bundled or packaged name, a local folder, a hub id, or a model that is already loaded; None for
-            ``bert-base-uncased`` or, with a warning, the offline encoder where that cannot be had.
-        tokenizer: for a loaded model its tokenizer or processor; otherwise only to replace the checkpoint's own.
+        model: a bundled or packaged name, a local folder (of a model, or of an adapter), a hub id, a module that is
+            already loaded, or what holds one (a pipeline, a SentenceTransformer, a PEFT, parallel or compiled model;
+            see :mod:`.unwrapping`); None for ``bert-base-uncased`` or, with a warning, the offline encoder where that
+            cannot be had.
+        tokenizer: for a loaded model its tokenizer or processor, which a pipeline or SentenceTransformer brings itself;
+            otherwise only to replace the checkpoint's own.
         device: "auto" takes a CUDA device where there is one. A loaded model stays where it is.
         dtype: "auto" keeps the checkpoint's, but float16 becomes float32 on a CPU. A loaded model stays as it is.
         model_class: a transformers class or its name; by default the one the checkpoint was saved from.
@@ -64,18 +70,28 @@ def load(
         options: further arguments of ``from_pretrained`` (``attn_implementation``, ``device_map``, …).
 
     Raises:
+        InputError: what was given is no model.
         ModelNotFoundError: there is no such model here.
-        MissingDependencyError: ``device_map`` needs accelerate.
+        MissingDependencyError: ``device_map`` needs accelerate, an adapter needs peft.
         ModelError: there is, but it cannot be loaded.
     """
     store = None if keep_on is None else _device(keep_on)
-    if isinstance(model, nn.Module):
-        return LoadedModel(model, _text_part(tokenizer), _name_of(model), keep_on=store)
     if model is None:
         return _load_default(device=device, dtype=dtype, keep_on=keep_on, **options)
+    if not isinstance(model, (str, os.PathLike)):
+        bare = unwrap(model)
+        text_side = bare.text_side if tokenizer is None else tokenizer
+        return LoadedModel(
+            bare.model, _text_part(text_side), _name_of(bare.model), keep_on=store, wrappers=bare.wrappers
+        )
     name = os.fspath(model)
     if not name.strip():
         raise InputError("The model's name is empty; name a model (attn models lists what can be had here).")
+    base = base_of(name)
+    if base is not None:
+        own = {"device": device, "dtype": dtype, "model_class": model_class, "keep_on": keep_on}
+        rights = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+        return _load_adapter(name, base, tokenizer, {**own, **rights, **options})
     settings = {"trust_remote_code": trust_remote_code, "revision": revision}
     where, settings["local_files_only"] = _locate(name, settings)
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -107,6 +123,16 @@ def load(
         return LoadedModel(network, _text_part(tokenizer), name, keep_on=store)
     own, problem = _tokenizer(where, settings)
     return LoadedModel(network, own, name, problem, store)
+
+
+def _load_adapter(folder: str, base: str, tokenizer: Any, options: dict[str, Any]) -> LoadedModel:
+    """A model with an adapter in it; the tokenizer is the folder's own, where it has one."""
+    whole = load(base, tokenizer, **options)
+    network = with_adapter(whole.model, folder)
+    if tokenizer is None and (Path(folder).expanduser() / "tokenizer_config.json").exists():
+        own, problem = _tokenizer(folder, {"local_files_only": True})
+        whole = whole if own is None else replace(whole, tokenizer=own, tokenizer_problem=problem)
+    return replace(whole, model=network, name=folder, wrappers=("PeftModel",), _hashed={})
 
 
 def from_config(

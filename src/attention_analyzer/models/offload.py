@@ -28,11 +28,14 @@ def on_several_devices(model: nn.Module) -> bool:
     return len({str(place) for place in places.values()} - {"cpu", "disk"}) > 1
 
 
-def weights_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """All weights and buffers that are saved with a model, by name; those kept elsewhere are fetched one at a time."""
+def weights_of(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Everything that is saved with a model, by name; weights kept elsewhere are fetched one at a time.
+
+    Mostly tensors; quantized layers save more kinds of values (see :mod:`.tensors`).
+    """
     elsewhere = _elsewhere(model)
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        yield name, _fetched(name, elsewhere) if tensor.is_meta else tensor
+    for name, value in model.state_dict(keep_vars=True).items():
+        yield name, _fetched(name, elsewhere) if isinstance(value, Tensor) and value.is_meta else value
 
 
 def _elsewhere(model: nn.Module) -> dict[str, Mapping[str, Tensor]]:

@@ -11,16 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from attention_analyzer.models.unwrapping import unwrap
+
 
 def bare(model: nn.Module) -> nn.Module:
-    """The model inside the wrappers of compilation and of (distributed) data parallelism."""
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if inner is None and isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner
+    """The model inside what compilation, parallelism and adapters put around it."""
+    return unwrap(model).model
 
 
 @contextmanager
