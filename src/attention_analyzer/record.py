@@ -340,5 +340,76 @@ class AttentionRecord:
             model_name=model_name,
         )
 
+    @classmethod
+    def from_queries_and_keys(
+        cls,
+        queries: Sequence[Any] | Any,
+        keys: Sequence[Any] | Any,
+        tokens: Sequence[str] | Tokens,
+        *,
+        key_tokens: Sequence[str] | Tokens | None = None,
+        batch: int | None = None,
+        layers: Sequence[int] | None = None,
+        scaling: float | Sequence[float | None] | None = None,
+        causal: bool = False,
+        window: int | Sequence[int | None] | None = None,
+        softcap: float | Sequence[float | None] | None = None,
+        sinks: Any = None,
+        bias: Any = None,
+        mask: Any = None,
+        stack: str | None = None,
+        model_name: str = "",
+    ) -> AttentionRecord:
+        """A record of queries and keys that another program computed; its memory is linear in the text.
+
+        The weights of a layer are ``softmax(softcap(scaling · q kᵀ) + bias)`` over the visible keys. Queries and keys
+        are those that the scores are computed from: after rotary embedding, and after norms of queries and keys.
+
+        Args:
+            queries: a list with one array for each layer, ``[head, token, channel]`` or
+                ``[batch, head, token, channel]``; or one array, of one layer, of all ``[layer, head, token, channel]``,
+                or of all for a batch ``[layer, batch, head, token, channel]``. PyTorch, NumPy, JAX or nested lists, of
+                float16, bfloat16, float32 or float64. They are copied.
+            keys: the same, with as many heads or fewer: query heads share key heads in groups of neighbors (GQA).
+            tokens: one string for each token. In a causal text there may be fewer queries than tokens: they are of the
+                last ones.
+            key_tokens: what the keys show, if they are another sequence (cross-attention).
+            batch: which text of a batch; needed if there are several.
+            layers: the layers' numbers, if they are not 0, 1, 2 …
+            scaling: the factor on the products, for all layers or one each; 1/√channels by default.
+            causal: whether queries see only keys up to themselves. As in most libraries it must be said.
+            window: query ``i`` sees key ``j`` only if ``|i - j| < window``: the ``sliding_window`` of Transformers. For
+                all layers, or a list with one (or None) each.
+            softcap: ``c`` in ``c · tanh(score / c)``, for all layers or one each.
+            sinks: one score for each head that takes part in the softmax and is left out: ``[head]``, or one each
+                layer.
+            bias: added to the scores (after the softcap): ``[query, key]`` or ``[head or 1, query, key]``, or one each
+                layer. Entries of -1e4 and less, such as -inf, hide the key.
+            mask: True where a query sees a key, in the same shapes.
+            stack: "encoder" or "decoder"; told from ``causal`` by default.
+
+        Raises:
+            InputError: shapes do not fit each other or the tokens, or a number is NaN, infinite or impossible.
+        """
+        from attention_analyzer.external.given_queries import record_from_queries_and_keys
+
+        return record_from_queries_and_keys(
+            queries,
+            keys,
+            tokens,
+            key_tokens=key_tokens,
+            batch=batch,
+            layers=layers,
+            scaling=scaling,
+            causal=causal,
+            window=window,
+            softcap=softcap,
+            sinks=sinks,
+            bias=bias,
+            mask=mask,
+            stack=stack,
+            model_name=model_name,
+        )
+
     def _at(self, site: Site | str) -> SiteRecord:
         return self.entry(name=site if isinstance(site, str) else site.name)

@@ -16,12 +16,11 @@ from torch import Tensor
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.interface_hook import AttentionCall
 from attention_analyzer.weights.bias import Bias, DenseBias, as_bias
-from attention_analyzer.weights.visibility import Visibility
+from attention_analyzer.weights.visibility import Visibility, visibility_of
 
 #: An additive mask at or below this hides its cell: the exponential is zero in every dtype, and the constants that
 #: models use (-1e4, -1e9, the dtype's minimum, -inf) all lie here.
 HIDES_AT = -1e4
-_ROWS_AT_ONCE = 1 << 24
 
 
 @dataclass
@@ -149,54 +148,11 @@ def _read_dense(mask: Tensor, queries: int, keys: int) -> tuple[Visibility, Bias
     if mask.shape[-1] != 1:
         mask = mask[..., :keys]
     if mask.dtype == torch.bool:
-        return _compress(mask, queries, keys), None
+        return visibility_of(mask, queries, keys), None
     seen = mask > HIDES_AT
     extra = mask.masked_fill(~seen, 0)
     bias = as_bias(extra.expand(-1, -1, queries, keys)) if bool(extra.any()) else None
-    return _compress(seen, queries, keys), bias
-
-
-def _compress(seen: Tensor, queries: int, keys: int) -> Visibility:
-    """The simplest visibility that says exactly what ``seen`` does; dense only if nothing simpler does."""
-    if bool(seen.all()):
-        return Visibility(queries, keys)
-    if seen.shape[1] == 1 and seen.shape[2] == 1:
-        return Visibility(queries, keys, key_seen=seen[:, 0, 0].expand(-1, keys).clone())
-    seen = seen.expand(-1, -1, queries, keys)
-    if seen.shape[1] == 1:
-        of_text = seen[:, 0]
-        ever = of_text.any(1)
-        key_seen = None if bool(ever.all()) else ever
-        low, high = _offsets(of_text)
-        for lower, upper in ((None, None), (None, high), (low, high), (low, None)):
-            candidate = Visibility(queries, keys, lower=lower, upper=upper, key_seen=key_seen)
-            if _says(candidate, seen):
-                return candidate
-    return Visibility(queries, keys, mask=seen.clone())
-
-
-def _offsets(seen: Tensor) -> tuple[int, int]:
-    """The smallest and largest ``key - query`` of a visible cell of ``[batch, query, key]``."""
-    some = seen.any(0)
-    keys = some.shape[1]
-    rows = torch.arange(some.shape[0], device=some.device)
-    as_number = some.to(torch.uint8)
-    first = as_number.argmax(1)
-    last = keys - 1 - as_number.flip(1).argmax(1)
-    sees = some.any(1)
-    return int((first - rows)[sees].min()), int((last - rows)[sees].max())
-
-
-def _says(candidate: Visibility, seen: Tensor) -> bool:
-    """Whether a candidate describes exactly these cells, compared in runs of rows."""
-    step = max(1, _ROWS_AT_ONCE // candidate.keys)
-    for start in range(0, candidate.queries, step):
-        rows = slice(start, min(start + step, candidate.queries))
-        told = candidate.seen(rows, slice(0, candidate.keys), slice(None), seen.device)
-        actual = seen[:, :, rows]
-        if not (bool(actual.all()) if told is None else torch.equal(told.expand_as(actual), actual)):
-            return False
-    return True
+    return visibility_of(seen, queries, keys), bias
 
 
 def _sum(biases: list[Bias]) -> Bias | None:

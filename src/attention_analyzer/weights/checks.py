@@ -78,14 +78,14 @@ def check_source(source: ScoreSource, name: str) -> None:
     for part, tensor in (("queries", query), ("keys", key)):
         if tensor.dim() != 4 or 0 in tensor.shape:
             raise InputError(
-                f"The {part} of {name} have the shape {tuple(tensor.shape)}, but [batch, head, token, channel] was "
-                "expected, none of them 0."
+                f"The {part} of {name} have the shape {_shape(tensor)}, but [head, token, channel] was expected, none "
+                "of them 0."
             )
         check_floats(tensor, f"{part} of {name}")
     if query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
         raise InputError(
-            f"The queries of {name} have the shape {tuple(query.shape)} and the keys {tuple(key.shape)}; their batches "
-            "(first axis) and channels (last axis) must agree."
+            f"The queries of {name} have the shape {_shape(query)} and the keys {_shape(key)}; their channels (last "
+            "axis) must agree, and their batches, if there are any."
         )
     if query.shape[1] % key.shape[1]:
         raise InputError(
@@ -210,6 +210,11 @@ def _check_bool(tensor: Tensor, name: str) -> None:
 def _is_number(value: object) -> bool:
     # An integer that no float holds is no scale either.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    """As a user gives it: one text needs no batch."""
+    return tuple(tensor.shape[1:] if tensor.dim() == 4 and tensor.shape[0] == 1 else tensor.shape)
 
 
 def _first(wrong: Tensor) -> tuple[int, ...]:

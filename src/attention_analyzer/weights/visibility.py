@@ -13,6 +13,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+_ROWS_AT_ONCE = 1 << 24
+
 
 @dataclass(frozen=True)
 class Visibility:
@@ -128,6 +130,53 @@ class Visibility:
         below = self.lower is not None and keys.start - (rows.stop - 1) < self.lower
         above = self.upper is not None and keys.stop - 1 - rows.start > self.upper
         return below or above
+
+
+def visibility_of(seen: Tensor, queries: int, keys: int) -> Visibility:
+    """The simplest visibility that says exactly what ``seen`` does; dense only if nothing simpler does.
+
+    Args:
+        seen: bool, True where a query sees a key; broadcasts to ``[batch, head, query, key]``.
+    """
+    if bool(seen.all()):
+        return Visibility(queries, keys)
+    if seen.shape[1] == 1 and seen.shape[2] == 1:
+        return Visibility(queries, keys, key_seen=seen[:, 0, 0].expand(-1, keys).clone())
+    seen = seen.expand(-1, -1, queries, keys)
+    if seen.shape[1] == 1:
+        of_text = seen[:, 0]
+        ever = of_text.any(1)
+        key_seen = None if bool(ever.all()) else ever
+        low, high = _offsets(of_text)
+        for lower, upper in ((None, None), (None, high), (low, high), (low, None)):
+            candidate = Visibility(queries, keys, lower=lower, upper=upper, key_seen=key_seen)
+            if _says(candidate, seen):
+                return candidate
+    return Visibility(queries, keys, mask=seen.clone())
+
+
+def _offsets(seen: Tensor) -> tuple[int, int]:
+    """The smallest and largest ``key - query`` of a visible cell of ``[batch, query, key]``."""
+    some = seen.any(0)
+    keys = some.shape[1]
+    rows = torch.arange(some.shape[0], device=some.device)
+    as_number = some.to(torch.uint8)
+    first = as_number.argmax(1)
+    last = keys - 1 - as_number.flip(1).argmax(1)
+    sees = some.any(1)
+    return int((first - rows)[sees].min()), int((last - rows)[sees].max())
+
+
+def _says(candidate: Visibility, seen: Tensor) -> bool:
+    """Whether a candidate describes exactly these cells, compared in runs of rows."""
+    step = max(1, _ROWS_AT_ONCE // candidate.keys)
+    for start in range(0, candidate.queries, step):
+        rows = slice(start, min(start + step, candidate.queries))
+        told = candidate.seen(rows, slice(0, candidate.keys), slice(None), seen.device)
+        actual = seen[:, :, rows]
+        if not (bool(actual.all()) if told is None else torch.equal(told.expand_as(actual), actual)):
+            return False
+    return True
 
 
 @lru_cache(maxsize=16)
