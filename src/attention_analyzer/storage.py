@@ -18,6 +18,8 @@ from typing import Any
 from torch import Tensor
 
 from attention_analyzer.errors import AttentionAnalyzerError, FileFormatError, InputError
+from attention_analyzer.external.layers_file import ENTRY as ENTRY_OF_LAYERS
+from attention_analyzer.external.layers_file import record_from_layers
 from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Site
 from attention_analyzer.text.tokens import Tokens
@@ -59,7 +61,7 @@ def save_record(record: AttentionRecord, path: str | os.PathLike[str]) -> Path:
 
 
 def load_record(path: str | os.PathLike[str]) -> AttentionRecord:
-    """Read what :func:`save_record` wrote.
+    """Read what :func:`save_record` wrote, or what another program did in the layout of :mod:`.external.layers_file`.
 
     Raises:
         FileFormatError: the file is missing, corrupt, foreign, or from a newer version.
@@ -75,6 +77,8 @@ def load_record(path: str | os.PathLike[str]) -> AttentionRecord:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError, ValueError) as error:
         raise FileFormatError(f"{source} is not a record, or is cut off: {error}.") from None
+    if _ENTRY not in metadata and ENTRY_OF_LAYERS in metadata:
+        return record_from_layers(metadata[ENTRY_OF_LAYERS], tensors, source)
     if _ENTRY not in metadata:
         raise FileFormatError(f"{source} is a safetensors file, but not a record of attention.")
     try:
