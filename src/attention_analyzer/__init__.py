@@ -11,9 +11,13 @@ transformers; ``tests/test_public_surface.py`` pins both the names and that.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from attention_analyzer.result import Result, draw_with
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from attention_analyzer import errors
     from attention_analyzer.analyzer import AttentionAnalyzer
     from attention_analyzer.record import AttentionRecord
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from attention_analyzer.text.tokens import Tokens
 
 __version__ = "0.1.0"
+
 
 __all__ = ["AttentionAnalyzer", "AttentionRecord", "Site", "Tokens", "__version__", "errors"]
 
@@ -31,6 +36,15 @@ _HOMES = {
     "Site": "attention_analyzer.site",
     "Tokens": "attention_analyzer.text.tokens",
 }
+
+
+def _draw(result: Result, view: str, options: dict[str, Any]) -> Figure:
+    figure: Figure = import_module("attention_analyzer.plots").draw(result, view, options)
+    return figure
+
+
+# Results are drawn by a package above them, which is imported with the first figure.
+draw_with(_draw)
 
 
 def __getattr__(name: str) -> object:

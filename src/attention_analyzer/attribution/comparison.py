@@ -17,11 +17,11 @@ from attention_analyzer.attribution.registry import attribution_named
 from attention_analyzer.errors import InputError, MissingDependencyError, TooLongError, UnsupportedModelError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
+from attention_analyzer.result import Result
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 #: Two methods whose rank correlation over the text's units is below this disagree: they share less than a quarter of
 #: the variance of their ranks.
@@ -35,8 +35,8 @@ USUAL = ("received", "last_layer", "rollout", "flow", "norm", "gradient_attentio
 _BETTER = {"comprehensiveness": 1, "sufficiency": -1, "deletion_area": -1}
 
 
-@dataclass(frozen=True)
-class AttributionComparison:
+@dataclass(frozen=True, repr=False)
+class AttributionComparison(Result):
     """Several methods on one text.
 
     Attributes:
@@ -59,10 +59,6 @@ class AttributionComparison:
     deletion: DeletionKind
     model_name: str = ""
     refused: dict[str, str] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        methods = ", ".join(found.method for found in self.importances)
-        return f"<AttributionComparison for {self.target}: {methods}>"
 
     @property
     def table(self) -> pd.DataFrame:
@@ -148,12 +144,6 @@ class AttributionComparison:
         """The middle :data:`INTERVAL` of a measure over random orders."""
         return self._intervals[name]
 
-    def plot(self) -> Figure:
-        """Scores of all methods by token, and the deletion curves with the interval of random orders."""
-        from attention_analyzer.attribution.plot import comparison_picture
-
-        return comparison_picture(self)
-
     @property
     def _pairs(self) -> list[tuple[TokenImportance, Faithfulness]]:
         return list(zip(self.importances, self.judged, strict=True))
@@ -178,6 +168,18 @@ class AttributionComparison:
         low, high = self.interval(name)
         side = (value > high) - (value < low)
         return side * _BETTER[name]
+
+    def facts(self) -> tuple[str, ...]:
+        methods = ", ".join(found.method for found in self.importances)
+        best = self.table.iloc[0]
+        return (
+            f"for {self.target}: {methods}",
+            f"most comprehensive: {best['method']}, ahead of {best['ahead_of_random']:.0%} of random orders",
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`table`."""
+        return self.table
 
 
 def compare_attributions(

@@ -13,12 +13,12 @@ from attention_analyzer.attribution.method import Attribution, RawAttribution
 from attention_analyzer.attribution.registry import attribution_named
 from attention_analyzer.errors import InputError
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.result import Result
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.text.tokens import Tokens
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 Unit = Literal["piece", "word"]
 Special = Literal["keep", "apart", "exclude"]
@@ -63,8 +63,8 @@ def units_of(tokens: Tokens, unit: Unit) -> Units:
     )
 
 
-@dataclass(frozen=True)
-class TokenImportance:
+@dataclass(frozen=True, repr=False)
+class TokenImportance(Result):
     """How important each token is, by one method.
 
     Attributes:
@@ -99,9 +99,6 @@ class TokenImportance:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __repr__(self) -> str:
-        return f"<TokenImportance by {self.method} for {self.target}: {len(self)} {self.unit}s>"
-
     @property
     def table(self) -> pd.DataFrame:
         """One row per token: ``position, token, score, raw``."""
@@ -109,12 +106,6 @@ class TokenImportance:
 
         columns = {"token": self.tokens, "score": self.scores, "raw": self.raw}
         return pd.DataFrame({"position": range(len(self)), **columns})
-
-    def plot(self) -> Figure:
-        """The text's tokens with their scores as bars."""
-        from attention_analyzer.attribution.plot import importance_picture
-
-        return importance_picture(self)
 
     @property
     def special_handling(self) -> str:
@@ -125,6 +116,15 @@ class TokenImportance:
             "apart": f"Scores are shares of the text's own tokens; special tokens, shown apart, have {share}.",
             "exclude": f"Scores are shares of the text's own tokens; special tokens, left out, had {share}.",
         }[self.special]
+
+    def facts(self) -> tuple[str, ...]:
+        order = sorted(range(len(self)), key=lambda at: -self.scores[at])[:3]
+        top = ", ".join(f"{self.tokens[at].strip()!r} {self.scores[at]:.2f}" for at in order)
+        return f"by {self.method}, for {self.target}", f"{len(self)} {self.unit}s; highest: {top}"
+
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`table`."""
+        return self.table
 
 
 def token_importance(

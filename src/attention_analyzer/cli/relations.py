@@ -40,8 +40,8 @@ def relations(
 ) -> None:
     """Find the heads that know linguistic relations, against baselines that know nothing."""
     from attention_analyzer.cli.tables import check_format, print_table, write_table
+    from attention_analyzer.plots.relations import relations_figure
     from attention_analyzer.view.figures import check_figure_path, save_figure
-    from attention_analyzer.view.relations import relations_figure
 
     check_format(output)
     if figure is not None:

@@ -19,13 +19,14 @@ from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import record_texts
+from attention_analyzer.result import Result
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.alignment import Units, align
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.weights.divergence import divergence_by_row
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 Floats = NDArray[np.float64]
 #: Metrics whose change is told of every head.
@@ -33,8 +34,8 @@ CHANGES = ("entropy", "distance", "self_weight", "previous_weight", "first_weigh
 _KEYS = ["stack", "kind", "layer", "head"]
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Result):
     """What differs between two models (or two texts).
 
     Divergence is the Jensen–Shannon divergence of two heads' rows in nats, between 0 and ``log 2 = 0.693``, mean over
@@ -75,16 +76,25 @@ class Comparison:
 
         return report(self)
 
-    def plot(self) -> Figure:
-        """What changed most, in one figure: all heads, the most different ones with intervals, the tokens of a text."""
-        from attention_analyzer.comparison.plot import comparison_figure
-
-        return comparison_figure(self)
-
     def to_html(self, path: str | Path, **options: Any) -> Path:
         """The first text in the interactive viewer, with both sides and their difference, as one page."""
         first, second = self.records
         return first.to_html(path, second, **options)
+
+    def facts(self) -> tuple[str, ...]:
+        worst = self.heads.iloc[0]
+        return (
+            f"{len(self.heads)} pairs of heads on {len(self.texts)} texts: mean divergence {self.divergence:.3g} nats",
+            f"most in L{worst['layer']}H{worst['head']}: {worst['divergence']:.3g} nats",
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`heads`."""
+        return self.heads
+
+    @property
+    def subject(self) -> str:
+        return " and ".join(self.names)
 
 
 def compare(

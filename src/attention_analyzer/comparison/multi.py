@@ -12,18 +12,18 @@ import pandas as pd
 
 from attention_analyzer.comparison.comparison import CHANGES, Comparison, compare, shown_name
 from attention_analyzer.comparison.inputs import loaded_of
-from attention_analyzer.errors import InputError, SelectionError
-from attention_analyzer.metrics import METRICS
+from attention_analyzer.errors import InputError
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import record_texts
+from attention_analyzer.result import Result
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
-class SeveralModels:
+@dataclass(frozen=True, repr=False)
+class SeveralModels(Result):
     """Several models on the same texts.
 
     Attributes:
@@ -42,20 +42,24 @@ class SeveralModels:
     divergence: pd.DataFrame = field(repr=False)
     matched: pd.DataFrame = field(repr=False)
 
-    def plot(self, metrics: Sequence[str] = CHANGES) -> Figure:
+    def plot(self, metrics: Sequence[str] = CHANGES) -> Figure:  # type: ignore[override]
         """Small multiples: one panel per metric, one line per model, by depth.
 
         Raises:
             SelectionError: there is no such metric.
         """
-        from attention_analyzer.comparison.plot import several_figure
+        return self.figure(metrics=metrics)
 
-        unknown = [name for name in metrics if name not in self.layers.columns]
-        if unknown:
-            raise SelectionError(
-                f"There is no metric {unknown[0]!r}; the metrics are {', '.join(m.name for m in METRICS)}."
-            )
-        return several_figure(self, tuple(metrics))
+    def facts(self) -> tuple[str, ...]:
+        return (f"{len(self.names)} models, {len(self.heads)} heads",)
+
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`layers`."""
+        return self.layers
+
+    @property
+    def subject(self) -> str:
+        return ", ".join(self.names)
 
 
 def compare_several(

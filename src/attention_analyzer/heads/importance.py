@@ -21,18 +21,19 @@ from attention_analyzer.interventions.selection import Head, Selector, head_name
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import BATCH
+from attention_analyzer.result import Result
 from attention_analyzer.site import Site
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 Method = Literal["gradient", "silence"]
 
 
-@dataclass(frozen=True)
-class HeadImportance:
+@dataclass(frozen=True, repr=False)
+class HeadImportance(Result):
     """How much each head matters.
 
     Attributes:
@@ -62,11 +63,14 @@ class HeadImportance:
             return "gradient importance, per layer of length 1"
         return self.measure if self.measure.startswith("KL") else f"change of the {self.measure} when silent"
 
-    def plot(self) -> Figure:
-        """Layers × heads, coloured by importance; sets of heads as bars."""
-        from attention_analyzer.heads.importance_plot import importance_figure
+    def facts(self) -> tuple[str, ...]:
+        top = self.table.nlargest(3, "importance")
+        named = ", ".join(f"{row.heads} {row.importance:.3g}" for row in top.itertuples())
+        return f"{self.meaning}; {self.texts} texts", f"{len(self.table)} rows; highest: {named}"
 
-        return importance_figure(self)
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`table`."""
+        return self.table
 
 
 def head_importance(

@@ -19,19 +19,20 @@ from attention_analyzer.interventions.selection import Head
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import BATCH
+from attention_analyzer.result import Result
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 #: Random orders that the curve is held against.
 _RANDOM_ORDERS = 5
 _SHARES = tuple(number / 10 for number in range(11))
 
 
-@dataclass(frozen=True)
-class PruningCurve:
+@dataclass(frozen=True, repr=False)
+class PruningCurve(Result):
     """What is left of a model while more and more heads are silent.
 
     Attributes:
@@ -51,11 +52,12 @@ class PruningCurve:
     texts: int
     model_name: str = ""
 
-    def plot(self) -> Figure:
-        """The measure over the share of silent heads, against random orders."""
-        from attention_analyzer.heads.importance_plot import pruning_figure
+    def facts(self) -> tuple[str, ...]:
+        return (f"{self.measure} while heads are ablated by {self.method}; {self.texts} texts",)
 
-        return pruning_figure(self)
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`table`."""
+        return self.table
 
 
 def pruning_curve(

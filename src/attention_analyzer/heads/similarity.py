@@ -17,12 +17,13 @@ from attention_analyzer.heads.distance import distance_of, divergence_of_heads, 
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import BATCH
+from attention_analyzer.result import Result
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.stats import Floats, benjamini_hochberg, bootstrap_interval, p_above
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 #: Intervals and stability are over texts, so there must be some.
 FEWEST_TEXTS = 3
@@ -33,8 +34,8 @@ _DRAWS = 500
 _COLUMNS = "name layer head cluster stable nearest distance low high specialised group x y".split()
 
 
-@dataclass(frozen=True)
-class Similarity:
+@dataclass(frozen=True, repr=False)
+class Similarity(Result):
     """How alike the heads of one stack and kind of attention look.
 
     Attributes:
@@ -83,11 +84,17 @@ class Similarity:
         """Heads that look like no other."""
         return list(self.table["name"][self.table["specialised"]])
 
-    def plot(self) -> Figure:
-        """A map of the heads with their clusters, and the distances between all of them."""
-        from attention_analyzer.heads.similarity_plot import similarity_figure
+    def facts(self) -> tuple[str, ...]:
+        clusters = self.clusters
+        quality = f"silhouette {clusters.silhouette:.2f}, stability {clusters.stability:.2f}"
+        return (
+            f"{len(self.table)} heads in {self.place}-attention; {self.texts} texts",
+            f"{clusters.labels.max() + 1} clusters, {quality}; {len(self.groups)} redundant groups",
+        )
 
-        return similarity_figure(self)
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`table`."""
+        return self.table
 
 
 def similarity(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH, batches, record_texts
+from attention_analyzer.result import Result
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.annotation import AnnotatedText
 from attention_analyzer.text.tokenization import Pair
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 _LAYER = ["stack", "kind", "layer"]
 
 
-@dataclass(frozen=True)
-class Specialisation:
+@dataclass(frozen=True, repr=False)
+class Specialisation(Result):
     """A model by depth.
 
     Attributes:
@@ -48,23 +49,25 @@ class Specialisation:
     texts: int
     model_name: str = ""
 
+    views: ClassVar[tuple[str, ...]] = ("metrics",)
+
     @property
     def profile(self) -> pd.DataFrame:
         """Mean shares of each layer."""
         names = [name for name in (*SHARES, "syntax_expected") if name in self.heads]
         return self.heads.groupby(_LAYER, sort=False)[names].mean().reset_index()
 
-    def plot(self) -> Figure:
-        """Where the weight goes, layer by layer, with every head as a dot."""
-        from attention_analyzer.heads.depth_plot import profile_figure
-
-        return profile_figure(self)
-
     def plot_metrics(self, metrics: Sequence[str] | None = None) -> Figure:
         """Metrics by depth: the mean, its interval, the spread between heads, and the heads themselves."""
-        from attention_analyzer.heads.depth_plot import depth_figure
+        return self.figure("metrics", metrics=metrics)
 
-        return depth_figure(self, metrics)
+    def facts(self) -> tuple[str, ...]:
+        layers = self.table[_LAYER].drop_duplicates()
+        return (f"{self.table['metric'].nunique()} metrics in {len(layers)} layers; {self.texts} texts",)
+
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`table`."""
+        return self.table
 
 
 def specialisation(

@@ -13,17 +13,18 @@ from torch import Tensor
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.interventions.prediction import Prediction, Task, label_name, label_number
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.result import Result
 from attention_analyzer.text.tokens import Tokens
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 #: Labels that a table of changes shows.
 SHOWN = 12
 
 
-@dataclass(frozen=True)
-class WhatIf:
+@dataclass(frozen=True, repr=False)
+class WhatIf(Result):
     """What an intervention changed.
 
     Attributes:
@@ -75,11 +76,12 @@ class WhatIf:
         first = f"{self.changed}: for {self.place}, {self.target!r} goes from {self.before:.1%} to {self.after:.1%}"
         return f"{first} (KL divergence {self.kl:.3g} nats)."
 
-    def plot(self) -> Figure:
-        """Probabilities before and after, and where in the text the prediction changed."""
-        from attention_analyzer.interventions.plot import what_if_figure
+    def facts(self) -> tuple[str, ...]:
+        return (str(self),)
 
-        return what_if_figure(self)
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`table`."""
+        return self.table
 
 
 def compare(

@@ -17,6 +17,7 @@ from attention_analyzer.linguistics.roles import role_questions, syntax_rules
 from attention_analyzer.linguistics.scores import FEWEST, Rules, Scores, offset_rules
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
+from attention_analyzer.result import Result
 from attention_analyzer.text.annotation import AnnotatedText
 from attention_analyzer.text.conll2012 import read_conll2012
 from attention_analyzer.text.conllu import read_conllu
@@ -29,8 +30,8 @@ TASKS = ("dependencies", "roles", "coreference")
 _READERS = {".conllu": read_conllu, ".conll": read_conll2012, ".v4_gold_conll": read_conll2012}
 
 
-@dataclass(frozen=True)
-class Relations:
+@dataclass(frozen=True, repr=False)
+class Relations(Result):
     """Each task's scores; tasks that the annotation says nothing about are missing.
 
     Attributes:
@@ -66,6 +67,15 @@ class Relations:
             frame.insert(0, "task", name)
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
+
+    def facts(self) -> tuple[str, ...]:
+        skipped = f", {self.left_out} skipped" if self.left_out else ""
+        asked = ", ".join(f"{len(scores.questions):,} of {task}" for task, scores in self.tasks.items())
+        return f"{self.sentences:,} sentences{skipped}", f"questions: {asked}"
+
+    def to_frame(self) -> pd.DataFrame:
+        """:meth:`table` of all tasks."""
+        return self.table()
 
 
 def relations(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from attention_analyzer.errors import SelectionError
 from attention_analyzer.linguistics.questions import Answers, Question
 from attention_analyzer.linguistics.significance import benjamini_hochberg, better, holm, interval
+from attention_analyzer.result import Result
 from attention_analyzer.site import Site
 from attention_analyzer.text.annotation import AnnotatedText
 
@@ -63,8 +65,8 @@ class Example:
         return f"{'✓' if self.correct else '✗'} {' '.join(shown)} → {looks}"
 
 
-@dataclass(frozen=True)
-class Scores:
+@dataclass(frozen=True, repr=False)
+class Scores(Result):
     """What every head answered to one task's questions, set against rules.
 
     Attributes:
@@ -82,6 +84,8 @@ class Scores:
     rules: Mapping[str, Rules]
     merge: bool = True
     seed: int = 0
+
+    views: ClassVar[tuple[str, ...]] = ("map",)
 
     @property
     def heads(self) -> tuple[tuple[Site, int], ...]:
@@ -273,6 +277,13 @@ class Scores:
         raise SelectionError(
             f"There is no head L{layer}H{head}; layers go from 0 to {layers}, heads to {self.heads[0][0].heads - 1}."
         )
+
+    def facts(self) -> tuple[str, ...]:
+        return (f"{self.task}: {len(self.questions):,} questions in {len(self.sentences):,} sentences",)
+
+    def to_frame(self) -> pd.DataFrame:
+        """:meth:`table`."""
+        return self.table()
 
 
 def best_head(correct: Bools, groups: Mapping[str, Indices]) -> tuple[str, int, float]:

@@ -28,6 +28,7 @@ from attention_analyzer.patterns.retrieval import Retrieval
 from attention_analyzer.patterns.streaming import measure_prepared
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import batches, run
+from attention_analyzer.result import Result
 from attention_analyzer.site import Site
 from attention_analyzer.stats import (
     Floats,
@@ -42,7 +43,7 @@ from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.reductions import GroupWeight, Statistics, TotalWeight
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 #: Sinks and recent tokens of the caches that are tried.
 FIRST, LAST = (1, 4, 16), (16, 64, 256)
@@ -52,8 +53,8 @@ _BATCH = 4
 _HEAD = ["stack", "layer", "head"]
 
 
-@dataclass(frozen=True)
-class CacheAdvice:
+@dataclass(frozen=True, repr=False)
+class CacheAdvice(Result):
     """Per head, what small caches keep.
 
     Attributes:
@@ -84,11 +85,13 @@ class CacheAdvice:
         needed = caches.groupby(["stack", "layer", "cache_head"])["needed"].max()
         return 1 - float(needed.mean()) / tokens
 
-    def plot(self) -> Figure:
-        """What every head is, and how much each size of cache keeps of it."""
-        from attention_analyzer.patterns.cache_plot import cache_picture
+    def facts(self) -> tuple[str, ...]:
+        roles = self.heads["role"].value_counts()
+        return (f"{len(self.heads)} heads: " + ", ".join(f"{count} {role}" for role, count in roles.items()),)
 
-        return cache_picture(self)
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`heads`."""
+        return self.heads
 
 
 def cache_advice(

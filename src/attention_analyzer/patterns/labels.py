@@ -27,11 +27,12 @@ from attention_analyzer.patterns.streaming import Measured, measure_prepared, me
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH
+from attention_analyzer.result import Result
 from attention_analyzer.stats import benjamini_hochberg, bootstrap_interval, mean_over_texts, p_above
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 LEVEL = 0.05
 FEWEST_TEXTS = 3
@@ -48,8 +49,8 @@ PROBED = {
 _HEAD = ["stack", "kind", "layer", "head"]
 
 
-@dataclass(frozen=True)
-class LabelTable:
+@dataclass(frozen=True, repr=False)
+class LabelTable(Result):
     """What every head does, with the evidence.
 
     Attributes:
@@ -92,11 +93,15 @@ class LabelTable:
         heads = zip(found["layer"], found["head"], strict=True)
         return list(dict.fromkeys((int(layer), int(head)) for layer, head in heads))
 
-    def plot(self) -> Figure:
-        """Layers × heads, each coloured by its name; the number is the strength."""
-        from attention_analyzer.patterns.label_plot import label_picture
+    def facts(self) -> tuple[str, ...]:
+        heads, named = len(self.heads), self.labels[_HEAD].drop_duplicates()
+        counts = self.labels.drop_duplicates([*_HEAD, "pattern"])["pattern"].value_counts().head(3)
+        common = ", ".join(f"{name} {count}" for name, count in counts.items())
+        return (f"{len(named)} of {heads} heads are labeled" + (f"; most often {common}" if common else ""),)
 
-        return label_picture(self)
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`table`."""
+        return self.table
 
 
 def label_heads(

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from attention_analyzer.errors import FileFormatError, InputError, SelectionError
 from attention_analyzer.models.catalog import BUNDLED
+from attention_analyzer.result import Result
 from attention_analyzer.site import Kind, tower_of
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ BESIDE = ("_control", "_error")
 _KEPT = ("pattern", "pattern_queries")
 
 
-@dataclass(frozen=True)
-class History:
+@dataclass(frozen=True, repr=False)
+class History(Result):
     """How attention grew.
 
     Attributes:
@@ -52,6 +53,7 @@ class History:
     model_name: str = ""
     source: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
+    views: ClassVar[tuple[str, ...]] = ("map",)
     _wide: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -90,10 +92,13 @@ class History:
             return pd.Series(dtype=float, name="loss")
         return self.table.groupby("step")["loss"].first().dropna()
 
-    def __repr__(self) -> str:
+    def facts(self) -> tuple[str, ...]:
         steps = self.steps
-        name = f" of {self.model_name}" if self.model_name else ""
-        return f"<History{name}: {len(self.heads)} heads at {len(steps)} steps from {steps[0]:,} to {steps[-1]:,}>"
+        return (f"{len(self.heads)} heads at {len(steps)} steps from {steps[0]:,} to {steps[-1]:,}",)
+
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`table`."""
+        return self.table
 
     def at(self, step: int) -> pd.DataFrame:
         """The head table of one recorded step.
@@ -189,19 +194,15 @@ class History:
 
         return RunComparison.of(self, other, names)
 
-    def plot(self, roles: Sequence[str] | None = None) -> Figure:
-        """Roles, layer-wise entropy and loss over the steps; see :func:`.picture.history_figure`."""
-        from attention_analyzer.training.plot import history_figure
-
-        return history_figure(self, roles)
+    def plot(self, roles: Sequence[str] | None = None) -> Figure:  # type: ignore[override]
+        """Roles, layer-wise entropy and loss over the steps."""
+        return self.figure(roles=roles)
 
     def head_map(
         self, step: int, column: str = "entropy", *, stack: str | None = None, kind: Kind | None = None
-    ) -> Any:
-        """A number of all heads at one step as a layer × head figure; see :func:`.picture.head_map`."""
-        from attention_analyzer.training.plot import head_map
-
-        return head_map(self, step, column, stack=stack, kind=kind)
+    ) -> Figure:
+        """A number of all heads at one step as a layer × head figure."""
+        return self.figure("map", step=step, column=column, stack=stack, kind=kind)
 
     # Files
 

@@ -13,16 +13,15 @@ import numpy as np
 import pandas as pd
 
 from attention_analyzer.errors import InputError
+from attention_analyzer.result import Result
 from attention_analyzer.training.onsets import ROLES, column_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from attention_analyzer.training.history import History
 
 
-@dataclass(frozen=True)
-class RunComparison:
+@dataclass(frozen=True, repr=False)
+class RunComparison(Result):
     """What differs between two histories.
 
     Attributes:
@@ -68,11 +67,16 @@ class RunComparison:
             lines.append(f"At step {step:,} layer {place[2]} differs most in entropy, by {last[place]:+.3g} nats.")
         return "\n".join(lines)
 
-    def plot(self) -> Figure:
-        """Strongest heads and entropy of both runs over the steps."""
-        from attention_analyzer.training.plot import runs_figure
+    def facts(self) -> tuple[str, ...]:
+        return tuple(str(self).splitlines())
 
-        return runs_figure(self)
+    def to_frame(self) -> pd.DataFrame:
+        """:attr:`roles`."""
+        return self.roles
+
+    @property
+    def subject(self) -> str:
+        return " and ".join(self.names)
 
 
 def _roles(first: History, second: History, roles: list[str]) -> pd.DataFrame:

@@ -95,7 +95,7 @@ def _earlier(fewest: int) -> None:
 
 
 def _results(answered: Answered, fewest: int) -> None:
-    from attention_analyzer.view.relations import relation_map, relations_figure
+    from attention_analyzer.plots.relations import relation_map, relations_figure
 
     found = answered.found
     tasks = list(found.tasks)

@@ -10,7 +10,7 @@ import numpy as np
 from attention_analyzer.errors import InputError
 from attention_analyzer.heads.weight_allocation import SHARES, WINDOW
 from attention_analyzer.metrics import METRICS
-from attention_analyzer.plotting import FAINT, INK, finish, new_figure
+from attention_analyzer.plots.style import FAINT, GROUPS, INK, finish, heading, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 
     from attention_analyzer.heads.specialisation import Specialisation
 
-_COLOURS = {"sink": "#b9bec8", "local": "#3b6ea8", "syntax": "#3f8f5b", "distant": "#d9662b"}
+_COLORS = {"sink": "#b9bec8", "local": "#3b6ea8", "syntax": "#3f8f5b", "distant": "#d9662b"}
 _WORDS = {
     "sink": "sink: special and first tokens",
     "local": f"local: at most {WINDOW} tokens away",
     "syntax": "syntax: governor and dependents",
     "distant": "global: farther away",
 }
-_LINES = ("#3b6ea8", "#d9662b", "#3f8f5b", "#8a5fa8")
 
 
 def profile_figure(found: Specialisation) -> Figure:
@@ -49,7 +48,7 @@ def profile_figure(found: Specialisation) -> Figure:
     figure.legend(handles[::-1], labels[::-1], loc="outside lower left", fontsize=8, frameon=False, ncols=2)
     note = "" if found.annotated else "; no annotation, so no share is called syntax"
     title = f"{found.model_name}  where the weight goes, by depth; {found.texts} texts{note}"
-    figure.suptitle(title.strip(), fontsize=10, color=INK, x=0.01, ha="left")
+    heading(figure, title)
     return figure
 
 
@@ -75,7 +74,7 @@ def depth_figure(found: Specialisation, metrics: Sequence[str] | None = None) ->
         for number, (place, part) in enumerate(found.table.groupby(["stack", "kind"], sort=False)):
             rows = part[part["metric"] == name]
             heads = found.heads[(found.heads[["stack", "kind"]] == list(place)).all(axis=1)]
-            _line(axes, rows, heads, name, _LINES[number % len(_LINES)], " ".join(place))
+            _line(axes, rows, heads, name, GROUPS[number % len(GROUPS)], " ".join(place))
         unit = units.get(name, "")
         finish(axes, name.replace("_", " ") + (f" ({unit})" if unit else ""))
         axes.tick_params(labelsize=7)
@@ -83,7 +82,7 @@ def depth_figure(found: Specialisation, metrics: Sequence[str] | None = None) ->
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", fontsize=8, frameon=False, ncols=4)
     title = f"{found.model_name}  metrics by layer: mean, spread between heads, single heads; {found.texts} texts"
-    figure.suptitle(title.strip(), fontsize=10, color=INK, x=0.01, ha="left")
+    heading(figure, title)
     return figure
 
 
@@ -92,7 +91,7 @@ def _bars(axes: Axes, part: pd.DataFrame, names: Sequence[str], title: str) -> N
     bottom = np.zeros(len(means))
     for name in names:
         heights = means[name].fillna(0).to_numpy()
-        axes.bar(means.index, heights, 0.82, bottom=bottom, color=_COLOURS[name], label=_WORDS[name])
+        axes.bar(means.index, heights, 0.82, bottom=bottom, color=_COLORS[name], label=_WORDS[name])
         bottom += heights
     if "syntax_expected" in part and part["syntax_expected"].notna().any():
         expected = part.groupby("layer")["syntax_expected"].mean()
@@ -111,23 +110,23 @@ def _dots(axes: Axes, part: pd.DataFrame, name: str, *, first: bool) -> None:
     # Heads of a layer stand beside each other, so that none hides another.
     count = int(part["head"].max()) + 1
     place = part["layer"] + (part["head"] - (count - 1) / 2) * (0.7 / count)
-    axes.scatter(place, part[name], s=10, color=_COLOURS[name], linewidths=0)
+    axes.scatter(place, part[name], s=10, color=_COLORS[name], linewidths=0)
     axes.set_ylim(-0.04, 1.04)
     if first:
-        axes.set_ylabel("global" if name == "distant" else name, fontsize=8, color=_COLOURS[name])
+        axes.set_ylabel("global" if name == "distant" else name, fontsize=8, color=_COLORS[name])
     finish(axes, "")
 
 
-def _line(axes: Axes, rows: pd.DataFrame, heads: pd.DataFrame, name: str, colour: str, label: str) -> None:
-    axes.scatter(heads["layer"], heads[name], s=5, color=colour, alpha=0.35, linewidths=0)
+def _line(axes: Axes, rows: pd.DataFrame, heads: pd.DataFrame, name: str, color: str, label: str) -> None:
+    axes.scatter(heads["layer"], heads[name], s=5, color=color, alpha=0.35, linewidths=0)
     axes.fill_between(
         rows["layer"],
         rows["mean"] - rows["spread"],
         rows["mean"] + rows["spread"],
-        color=colour,
+        color=color,
         alpha=0.15,
         linewidth=0,
     )
-    axes.vlines(rows["layer"], rows["low"], rows["high"], color=colour, linewidth=1)
-    axes.plot(rows["layer"], rows["mean"], color=colour, marker="o", markersize=3, linewidth=1.4, label=label)
+    axes.vlines(rows["layer"], rows["low"], rows["high"], color=color, linewidth=1)
+    axes.plot(rows["layer"], rows["mean"], color=color, marker="o", markersize=3, linewidth=1.4, label=label)
     axes.set_xticks(sorted(set(rows["layer"])))

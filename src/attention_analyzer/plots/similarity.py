@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attention_analyzer.plotting import FAINT, INK, finish, new_figure
+from attention_analyzer.plots.style import FAINT, GROUPS, INK, color_bar, finish, heading, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,29 +14,22 @@ if TYPE_CHECKING:
 
     from attention_analyzer.heads.similarity import Similarity
 
-_COLOURS = (
-    "#3b6ea8", "#d9662b", "#3f8f5b", "#8a5fa8", "#c2a02d", "#b5475f",
-    "#4aa3a3", "#7a6a4f", "#8fa33a", "#d07fb0", "#5b6472", "#2f4858",
-)  # fmt: skip
 #: More heads than this are not all named on the map.
 _NAMED = 80
 
 
 def similarity_figure(found: Similarity) -> Figure:
-    """Left a map, in which colours are clusters and faint heads are unstable ones; right all distances."""
+    """Left a map, in which colors are clusters and faint heads are unstable ones; right all distances."""
     figure = new_figure((11.5, 5.6))
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     _map(left, found)
     _matrix(figure, right, found)
     clusters = found.clusters
-    figure.suptitle(
+    heading(
+        figure,
         f"{found.model_name}  {found.place}-attention over {found.texts} texts: {clusters.labels.max() + 1} clusters, "
         f"silhouette {clusters.silhouette:.2f}; with texts drawn anew they agree by {clusters.stability:.2f} "
         "(adjusted Rand)",
-        fontsize=9.5,
-        color=INK,
-        x=0.01,
-        ha="left",
     )
     return figure
 
@@ -46,11 +39,11 @@ def _map(axes: Axes, found: Similarity) -> None:
     for _, members in table.dropna(subset="group").groupby("group"):
         axes.plot(members["x"], members["y"], color=FAINT, linewidth=3, alpha=0.45, zorder=1, solid_capstyle="round")
     for row in table.itertuples():
-        colour = _COLOURS[row.cluster % len(_COLOURS)]
+        color = GROUPS[row.cluster % len(GROUPS)]
         marker = "*" if row.specialised else "o"
         size = 190 if row.specialised else 70
         # An unstable head is faint, but still to be seen.
-        axes.scatter(row.x, row.y, s=size, marker=marker, color=colour, alpha=0.25 + 0.75 * row.stable, linewidths=0)
+        axes.scatter(row.x, row.y, s=size, marker=marker, color=color, alpha=0.25 + 0.75 * row.stable, linewidths=0)
     if len(table) <= _NAMED:
         for row in table.itertuples():
             axes.annotate(row.name, (row.x, row.y), (4, 4), textcoords="offset points", fontsize=6.5, color=INK)
@@ -80,11 +73,7 @@ def _matrix(figure: Figure, axes: Axes, found: Similarity) -> None:
     else:
         axes.set_xticks([])
         axes.set_yticks([])
-    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
-    bar.ax.tick_params(labelsize=7, colors=INK)
-    bar.outline.set_visible(False)
-    bar.set_label("distance", fontsize=8, color=INK)
+    color_bar(figure, image, axes, "distance")
     finish(axes, "distance between heads, by cluster")
     axes.tick_params(labelsize=6)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from attention_analyzer.errors import SelectionError
+from attention_analyzer.plots.style import BLUE, FAINT, INK, ORANGE, color_bar, finish, heading, new_figure
 from attention_analyzer.training.onsets import ROLES, column_of, evidence, threshold_of
 from attention_analyzer.view.figures import grid_figure
 
@@ -20,20 +21,18 @@ if TYPE_CHECKING:
     from attention_analyzer.training.history import History
     from attention_analyzer.training.run_comparison import RunComparison
 
-_INK, _FAINT, _OTHERS = "#1f2430", "#8a8f98", "#c3c8d0"
-#: Heads that bear a role, in the order of their onset; more heads share the last colour.
+_OTHERS = "#c3c8d0"
+#: Heads that bear a role, in the order of their onset; more heads share the last color.
 _BEARERS = ("#b3261e", "#d9762b", "#2f6db3", "#2e7d4f", "#7a4fa3", "#5b6472")
-_RUNS = ("#2f6db3", "#d9662b")
+_RUNS = (BLUE, ORANGE)
 
 
 def history_figure(history: History, roles: Sequence[str] | None = None) -> Figure:
     """One panel per role with every head's strength and the onsets, then layer-wise entropy and the loss."""
-    from matplotlib.figure import Figure
-
     shown = [role for role in ROLES if column_of(history, role)] if roles is None else list(roles)
     found = history.onsets(shown)
     parts = [*shown, *(["entropy"] if "entropy" in history.columns else []), *(["loss"] if len(history.loss) else [])]
-    figure = Figure(figsize=(8.6, 0.6 + 1.75 * len(parts)), layout="constrained", facecolor="white")
+    figure = new_figure((8.6, 0.6 + 1.75 * len(parts)))
     panels = figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0]
     for axes, part in zip(panels, parts, strict=True):
         if part in shown:
@@ -41,23 +40,21 @@ def history_figure(history: History, roles: Sequence[str] | None = None) -> Figu
         elif part == "entropy":
             _entropy(axes, history)
         else:
-            axes.plot(_at(history.loss.index), history.loss, color=_INK, linewidth=1.4)
+            axes.plot(_at(history.loss.index), history.loss, color=INK, linewidth=1.4)
             _finish(axes, "loss", "nats per token" if history.loss.max() < 20 else "")
     _steps(panels[-1], history.steps)
-    figure.suptitle(f"{history.model_name}  how attention grew".strip(), fontsize=10, color=_INK, x=0.01, ha="left")
+    heading(figure, f"{history.model_name}  how attention grew")
     return figure
 
 
 def runs_figure(runs: RunComparison) -> Figure:
     """The strongest head of each role, and the mean entropy, of two runs over the steps."""
-    from matplotlib.figure import Figure
-
     parts = [*runs.roles["role"], *(["entropy"] if len(runs.entropy) else [])]
-    figure = Figure(figsize=(8.6, 0.8 + 1.8 * len(parts)), layout="constrained", facecolor="white")
+    figure = new_figure((8.6, 0.8 + 1.8 * len(parts)))
     panels = figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0]
     for axes, part in zip(panels, parts, strict=True):
         row = runs.roles[runs.roles["role"] == part]
-        for number, (history, name, colour) in enumerate(
+        for number, (history, name, color) in enumerate(
             zip((runs.first, runs.second), runs.names, _RUNS, strict=True), start=1
         ):
             if part == "entropy":
@@ -66,8 +63,8 @@ def runs_figure(runs: RunComparison) -> Figure:
                 curve = history.wide(str(column_of(history, part))).max(axis=1)
                 low, high = (float(row[f"{end}_{number}"].iloc[0]) for end in ("low", "high"))
                 if low == low:  # noqa: PLR0124 (NaN is not itself)
-                    axes.axvspan(*_at([low, high]), color=colour, alpha=0.16, linewidth=0)
-            axes.plot(_at(curve.index), curve, color=colour, linewidth=1.6, label=name)
+                    axes.axvspan(*_at([low, high]), color=color, alpha=0.16, linewidth=0)
+            axes.plot(_at(curve.index), curve, color=color, linewidth=1.6, label=name)
         if part == "entropy":
             _finish(axes, "entropy, mean over all heads", "nats")
         else:
@@ -110,15 +107,15 @@ def _role(axes: Axes, history: History, role: str, found: pd.DataFrame) -> None:
             axes.plot(at, strength[head], color=_OTHERS, linewidth=0.7, zorder=1)
     several = history.heads[["stack", "kind"]].drop_duplicates().shape[0] > 1
     for number, (head, row) in reversed(list(enumerate(zip(bearers, found.itertuples(index=False), strict=True)))):
-        colour = _BEARERS[min(number, len(_BEARERS) - 1)]
+        color = _BEARERS[min(number, len(_BEARERS) - 1)]
         place = f"{head[0]} {head[1]} " if several else ""
         label = f"{place}L{head[2]}H{head[3]}" if number < len(_BEARERS) - 1 else None
-        axes.plot(at, strength[head], color=colour, linewidth=1.7, zorder=3, label=label)
+        axes.plot(at, strength[head], color=color, linewidth=1.7, zorder=3, label=label)
         if number == 0:
             if row.low < row.high:
-                axes.axvspan(*_at([row.low, row.high]), color=colour, alpha=0.13, linewidth=0, zorder=0)
-            axes.axvline(_at([row.onset])[0], color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
-    axes.axhline(threshold_of(column), color=_FAINT, linewidth=0.6, linestyle=":", zorder=0)
+                axes.axvspan(*_at([row.low, row.high]), color=color, alpha=0.13, linewidth=0, zorder=0)
+            axes.axvline(_at([row.onset])[0], color=color, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
+    axes.axhline(threshold_of(column), color=FAINT, linewidth=0.6, linestyle=":", zorder=0)
     axes.set_ylim(-0.03, 1.03)
     if bearers:
         handles, labels = axes.get_legend_handles_labels()
@@ -139,20 +136,17 @@ def _entropy(axes: Axes, history: History) -> None:
     import matplotlib as mpl
 
     layers = history.entropy_by_layer()
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, max(layers.shape[1], 1)))
-    for (place, curve), colour in zip(layers.items(), colours, strict=True):
+    colors = mpl.colormaps["viridis"](np.linspace(0, 0.92, max(layers.shape[1], 1)))
+    for (place, curve), color in zip(layers.items(), colors, strict=True):
         several = layers.columns.droplevel("layer").nunique() > 1
         label = f"{place[0]} {place[1]} {place[2]}" if several else f"layer {place[2]}"
-        axes.plot(_at(layers.index), curve, color=colour, linewidth=1.5, label=label)
+        axes.plot(_at(layers.index), curve, color=color, linewidth=1.5, label=label)
     axes.set_ylim(bottom=0)
     if layers.shape[1] <= 8:
         axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     else:
         shades = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, layers.shape[1] - 1), "viridis")
-        bar = axes.figure.colorbar(shades, ax=axes, fraction=0.03, pad=0.01)
-        bar.set_label("layer", fontsize=7, color=_INK)
-        bar.ax.tick_params(labelsize=7, colors=_INK)
-        bar.outline.set_visible(False)
+        color_bar(axes.figure, shades, axes, "layer")
     _finish(axes, "entropy, mean over the heads of each layer", "nats")
 
 
@@ -169,16 +163,12 @@ def _steps(axes: Axes, steps: Sequence[int]) -> None:
         marks[-1] = steps[-1]
     axes.set_xticks(_at(marks), [f"{step:,}" for step in marks])
     axes.set_xlim(_at([steps[0]])[0] - 0.02, _at([steps[-1]])[0] + 0.02)
-    axes.set_xlabel("step", fontsize=8, color=_INK)
+    axes.set_xlabel("step", fontsize=8, color=INK)
 
 
 def _finish(axes: Axes, title: str, unit: str) -> None:
-    axes.set_title(title, fontsize=8.5, color=_INK, loc="left", pad=3)
-    axes.set_ylabel(unit, fontsize=7.5, color=_FAINT)
-    axes.tick_params(length=2, labelsize=7.5, colors=_INK)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color("#c9ccd1")
+    finish(axes, title)
+    axes.set_ylabel(unit, fontsize=7.5, color=FAINT)
 
 
 def _named(role: str) -> str:

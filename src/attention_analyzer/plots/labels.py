@@ -1,10 +1,11 @@
-"""Layers × heads as coloured cells: what every head is called."""
+"""Layers × heads as colored cells: what every head is called."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from attention_analyzer.patterns.registry import PATTERNS
+from attention_analyzer.plots.style import INK, heading, is_dark, layer_by_head, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -12,9 +13,9 @@ if TYPE_CHECKING:
 
     from attention_analyzer.patterns.labels import LabelTable
 
-_INK, _BLANK = "#1f2430", "#f1f2f4"
-#: One colour per pattern, related patterns in related hues.
-_COLOURS = {
+_BLANK = "#f1f2f4"
+#: One color per pattern, related patterns in related hues.
+_COLORS = {
     "self": "#08519c",
     "previous_token": "#3182bd",
     "next_token": "#6baed6",
@@ -36,9 +37,8 @@ _COLOURS = {
 _OTHER = "#5b6472"
 
 
-def label_picture(labels: LabelTable) -> Figure:
+def label_figure(labels: LabelTable) -> Figure:
     """One panel per stack and kind of attention; small squares are further names, and a nameless head stays blank."""
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     heads = labels.heads
@@ -49,28 +49,21 @@ def label_picture(labels: LabelTable) -> Figure:
     seen = set(heads["name"]) | {name for also in heads["also"] for name in also.split(", ")}
     shown = [name for name in titles if name in seen]
     size = max(6.4, 0.9 + 0.5 * sum(widths)), 1.3 + 0.46 * down + 0.1 * (len(shown) + 1)
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    figure = new_figure(size)
     grid = figure.subplots(1, len(panels), squeeze=False, width_ratios=widths)[0]
     for axes, ((stack, kind), part) in zip(grid, panels, strict=True):
         for row in part.itertuples():
             _cell(axes, row)
         axes.set_xlim(-0.5, part["head"].max() + 0.5)
         axes.set_ylim(-0.5, part["layer"].max() + 0.5)
-        axes.set_xticks(sorted(set(part["head"])))
-        axes.set_yticks(sorted(set(part["layer"])))
-        axes.tick_params(length=0, labelsize=7, colors=_INK)
-        axes.set_xlabel("head", fontsize=8, color=_INK)
-        axes.set_ylabel("layer", fontsize=8, color=_INK)
+        title = f"{stack} {kind}-attention" if len(panels) > 1 else ""
+        layer_by_head(axes, part["head"], part["layer"], title)
         axes.set_aspect("equal")
         axes.set_anchor("W")
-        axes.spines[:].set_visible(False)
-        if len(panels) > 1:
-            axes.set_title(f"{stack} {kind}-attention", fontsize=8, color=_INK)
-    patches = [Patch(color=_COLOURS.get(name, _OTHER), label=f"{_shown(name)}: {titles[name]}") for name in shown]
+    patches = [Patch(color=_COLORS.get(name, _OTHER), label=f"{_shown(name)}: {titles[name]}") for name in shown]
     patches.append(Patch(color=_BLANK, label="no name earned"))
-    figure.legend(handles=patches, loc="outside lower left", fontsize=7, frameon=False, ncols=2, labelcolor=_INK)
-    title = f"{labels.model_name}  what every head does, and how strongly".strip()
-    figure.suptitle(title, fontsize=9, color=_INK, x=0.01, ha="left")
+    figure.legend(handles=patches, loc="outside lower left", fontsize=7, frameon=False, ncols=2, labelcolor=INK)
+    heading(figure, f"{labels.model_name}  what every head does, and how strongly")
     return figure
 
 
@@ -78,23 +71,18 @@ def _cell(axes: Axes, row: Any) -> None:
     """One head: a row of :attr:`.LabelTable.heads`."""
     from matplotlib.patches import Rectangle
 
-    colour = _COLOURS.get(row.name, _OTHER) if row.name else _BLANK
-    axes.add_patch(Rectangle((row.head - 0.46, row.layer - 0.46), 0.92, 0.92, color=colour, linewidth=0))
+    color = _COLORS.get(row.name, _OTHER) if row.name else _BLANK
+    axes.add_patch(Rectangle((row.head - 0.46, row.layer - 0.46), 0.92, 0.92, color=color, linewidth=0))
     if not row.name:
         return
     text = f"{row.which}\n{row.strength:.2f}" if row.name == "fixed_offset" else f"{row.strength:.2f}"
-    ink = "white" if _is_dark(colour) else _INK
+    ink = "white" if is_dark(color) else INK
     axes.text(row.head, row.layer, text, ha="center", va="center", fontsize=6, color=ink, linespacing=1.1)
     for number, name in enumerate(row.also.split(", ") if row.also else []):
         corner = row.head - 0.4 + 0.17 * number, row.layer - 0.4
-        square = Rectangle(corner, 0.14, 0.14, facecolor=_COLOURS.get(name, _OTHER), edgecolor="white", linewidth=0.5)
+        square = Rectangle(corner, 0.14, 0.14, facecolor=_COLORS.get(name, _OTHER), edgecolor="white", linewidth=0.5)
         axes.add_patch(square)
 
 
 def _shown(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _is_dark(colour: str) -> bool:
-    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-    return 0.299 * red + 0.587 * green + 0.114 * blue < 140

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from attention_analyzer.plots.style import FAINT, INK, LINE, heading, new_figure, short
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -18,10 +20,9 @@ if TYPE_CHECKING:
 #: More units than this are drawn as a line over positions instead of a list.
 LISTED = 60
 _NAMED = 8
-_INK, _FAINT, _LINE = "#1f2430", "#8a8f98", "#c9ccd1"
 _FOR, _AGAINST, _SPECIAL = "#3f7fbf", "#c4553d", "#b4b9c2"
-#: One colour per method, told apart by people who see colours differently, too.
-_COLOURS = {
+#: One color per method, told apart by people who see colors differently, too.
+_COLORS = {
     "received": "#8c8c8c",
     "last_layer": "#b8a13a",
     "rollout": "#e08214",
@@ -34,29 +35,21 @@ _COLOURS = {
     "integrated_gradients": "#c51b5a",
 }
 _OTHER = "#5b6472"
-_FONTS = (
-    "DejaVu Sans",
-    "Noto Sans CJK JP",
-    "Noto Sans",
-    "Noto Sans Arabic",
-    "Noto Sans Hebrew",
-    "Noto Sans Devanagari",
-)
 
 
-def importance_picture(found: TokenImportance) -> Figure:
+def importance_figure(found: TokenImportance) -> Figure:
     """A bar per token, from the top down as the text is read; over long texts a line, with its peaks named."""
     units = len(found) + len(found.special_tokens)
     if units > LISTED:
-        return _long_picture(found)
-    figure = _figure((5.6, 1.7 + 0.22 * units))
+        return _long_figure(found)
+    figure = new_figure((5.6, 1.7 + 0.22 * units))
     axes = figure.add_subplot()
     names = [*found.tokens, *(token for token, _ in found.special_tokens)]
     values = [share if raw >= 0 else -share for share, raw in zip(found.scores, found.raw, strict=True)]
-    colours = [_AGAINST if value < 0 else _FOR for value in values]
-    colours += [_SPECIAL] * len(found.special_tokens)
+    colors = [_AGAINST if value < 0 else _FOR for value in values]
+    colors += [_SPECIAL] * len(found.special_tokens)
     values += [share for _, share in found.special_tokens]
-    axes.barh(range(units), values, color=colours, height=0.72)
+    axes.barh(range(units), values, color=colors, height=0.72)
     axes.set_ylim(units - 0.4, -0.6)
     low, high = min(0.0, *values), max(0.0, *values)
     room = 0.14 * (high - low or 1)
@@ -64,31 +57,31 @@ def importance_picture(found: TokenImportance) -> Figure:
     _names(axes, names)
     for at, value in enumerate(values):
         side = "left" if value >= 0 else "right"
-        axes.text(value, at, f" {abs(value):.3f} ", va="center", ha=side, fontsize=7, color=_INK)
+        axes.text(value, at, f" {abs(value):.3f} ", va="center", ha=side, fontsize=7, color=INK)
     if low < 0:
-        axes.axvline(0, color=_LINE, linewidth=0.8)
+        axes.axvline(0, color=LINE, linewidth=0.8)
     against = " To the left: what speaks against it." if low < 0 else ""
     _foot(axes, f"{found.special_handling}{against}", 84)
-    axes.tick_params(axis="x", labelsize=7, colors=_FAINT)
+    axes.tick_params(axis="x", labelsize=7, colors=FAINT)
     _frame(axes)
-    _heading(figure, f"{found.model_name}  {found.title}".strip(), _about(found))
+    heading(figure, f"{found.model_name}  {found.title}", _about(found), size=9)
     return figure
 
 
-def comparison_picture(found: AttributionComparison) -> Figure:
-    """Left every method's scores by token, in colours up to its own largest; right the deletion curves."""
+def comparison_figure(found: AttributionComparison) -> Figure:
+    """Left every method's scores by token, in colors up to its own largest; right the deletion curves."""
     units = len(found.importances[0])
     tall = max(3.9, 1.9 + 0.2 * min(units, LISTED))
-    figure = _figure((4.0 + 0.42 * len(found.importances) + 5.2, tall))
+    figure = new_figure((4.0 + 0.42 * len(found.importances) + 5.2, tall))
     left, right = figure.subplots(1, 2, width_ratios=[1.6 + 0.42 * len(found.importances), 5.2])
     _score_grid(left, found)
     _curves(right, found)
-    _heading(figure, f"{found.model_name}  {found.target}".strip(), "")
+    heading(figure, f"{found.model_name}  {found.target}", size=9)
     return figure
 
 
-def _long_picture(found: TokenImportance) -> Figure:
-    figure = _figure((9.0, 3.2))
+def _long_figure(found: TokenImportance) -> Figure:
+    figure = new_figure((9.0, 3.2))
     axes = figure.add_subplot()
     axes.vlines(range(len(found)), 0, found.scores, color=_FOR, linewidth=max(0.4, min(3.0, 450 / len(found))))
     axes.set_xlim(-1, len(found))
@@ -99,14 +92,14 @@ def _long_picture(found: TokenImportance) -> Figure:
         # Names that would lie on one another are left out: the table has them all.
         if all(abs(at - other) > len(found) / 22 for other in placed):
             placed.append(at)
-            name = _short(found.tokens[at])
+            name = short(found.tokens[at], 20)
             axes.annotate(name, (at, found.scores[at]), (0, 2), textcoords="offset points", ha="center", fontsize=7,
-                          color=_INK, parse_math=False)  # fmt: skip
+                          color=INK, parse_math=False)  # fmt: skip
     _foot(axes, f"Position of the {found.unit}. {found.special_handling}", 160)
-    axes.set_ylabel("share of the whole", fontsize=7, color=_FAINT)
-    axes.tick_params(labelsize=7, colors=_FAINT)
+    axes.set_ylabel("share of the whole", fontsize=7, color=FAINT)
+    axes.tick_params(labelsize=7, colors=FAINT)
     _frame(axes)
-    _heading(figure, f"{found.model_name}  {found.title}".strip(), _about(found))
+    heading(figure, f"{found.model_name}  {found.title}", _about(found), size=9)
     return figure
 
 
@@ -118,15 +111,15 @@ def _score_grid(axes: Axes, found: AttributionComparison) -> None:
     if len(grid) > LISTED:
         grid = torch.nn.functional.adaptive_max_pool1d(grid.T[None], LISTED)[0].T
         axes.set_yticks([])
-        axes.set_ylabel(f"{len(found.importances[0])} {found.importances[0].unit}s", fontsize=8, color=_FAINT)
+        axes.set_ylabel(f"{len(found.importances[0])} {found.importances[0].unit}s", fontsize=8, color=FAINT)
     else:
         _names(axes, found.importances[0].tokens)
-    colours = LinearSegmentedColormap.from_list("share", ["#ffffff", "#dbe9f6", "#9ecae1", "#4292c6", "#08519c"])
-    axes.imshow(grid.numpy(), cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    colors = LinearSegmentedColormap.from_list("share", ["#ffffff", "#dbe9f6", "#9ecae1", "#4292c6", "#08519c"])
+    axes.imshow(grid.numpy(), cmap=colors, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     methods = [each.method.replace("_", " ") for each in found.importances]
-    axes.set_xticks(range(len(methods)), methods, rotation=40, ha="right", fontsize=8, color=_INK)
+    axes.set_xticks(range(len(methods)), methods, rotation=40, ha="right", fontsize=8, color=INK)
     axes.tick_params(length=0)
-    axes.set_title("score, beside the method's largest", fontsize=8, color=_FAINT, loc="left")
+    axes.set_title("score, beside the method's largest", fontsize=8, color=FAINT, loc="left")
     _frame(axes)
 
 
@@ -143,54 +136,33 @@ def _curves(axes: Axes, found: AttributionComparison) -> None:
             f"{importance.method.replace('_', ' ')}: {row['comprehensiveness']:+.2f} / {row['sufficiency']:+.2f}, "
             f"ahead of {row['ahead_of_random']:.0%} of random orders"
         )
-        colour = _COLOURS.get(importance.method, _OTHER)
-        axes.plot(shares, judged.curve, color=colour, linewidth=1.6, marker="o", markersize=2.5, label=label)
+        color = _COLORS.get(importance.method, _OTHER)
+        axes.plot(shares, judged.curve, color=color, linewidth=1.6, marker="o", markersize=2.5, label=label)
     axes.set_xlim(0, 1)
-    axes.set_xlabel("share of the text deleted, the most important first", fontsize=8, color=_INK)
-    axes.set_ylabel(found.measured, fontsize=8, color=_INK)
-    axes.tick_params(labelsize=7, colors=_INK)
-    axes.set_title("deletion · comprehensiveness / sufficiency", fontsize=8, color=_FAINT, loc="left")
-    axes.legend(fontsize=6.5, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.13), ncols=2, labelcolor=_INK)
+    axes.set_xlabel("share of the text deleted, the most important first", fontsize=8, color=INK)
+    axes.set_ylabel(found.measured, fontsize=8, color=INK)
+    axes.tick_params(labelsize=7, colors=INK)
+    axes.set_title("deletion · comprehensiveness / sufficiency", fontsize=8, color=FAINT, loc="left")
+    axes.legend(fontsize=6.5, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.13), ncols=2, labelcolor=INK)
     _frame(axes)
 
 
-def _figure(size: tuple[float, float]) -> Figure:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.font_manager import get_font_names
-
-    installed = set(get_font_names())
-    with mpl.rc_context({"font.family": [name for name in _FONTS if name in installed] or ["sans-serif"]}):
-        return Figure(figsize=size, layout="constrained", facecolor="white")
-
-
 def _foot(axes: Axes, text: str, width: int) -> None:
-    axes.set_xlabel("\n".join(wrap(text, width)), fontsize=7, color=_FAINT, loc="left", multialignment="left")
+    axes.set_xlabel("\n".join(wrap(text, width)), fontsize=7, color=FAINT, loc="left", multialignment="left")
 
 
 def _names(axes: Axes, names: Sequence[str]) -> None:
-    style: dict[str, Any] = {"fontsize": 8, "color": _INK, "parse_math": False}
-    axes.set_yticks(range(len(names)), [_short(name) for name in names], **style)
+    style: dict[str, Any] = {"fontsize": 8, "color": INK, "parse_math": False}
+    axes.set_yticks(range(len(names)), [short(name, 20) for name in names], **style)
     axes.tick_params(axis="y", length=0)
-
-
-def _short(name: str) -> str:
-    shown = name.replace("\n", "⏎").replace("\t", "⇥")
-    shown = shown if shown.strip() else shown.replace(" ", "␣")
-    return shown if len(shown) <= 20 else f"{shown[:19]}…"
 
 
 def _about(found: TokenImportance) -> str:
     return f"for {found.target}"
 
 
-def _heading(figure: Figure, title: str, note: str) -> None:
-    lines = f"{title}\n{note}" if note else title
-    figure.suptitle(lines, fontsize=9, color=_INK, x=0.01, ha="left", parse_math=False)
-
-
 def _frame(axes: Axes) -> None:
     for side, spine in axes.spines.items():
-        spine.set_color(_LINE)
+        spine.set_color(LINE)
         spine.set_linewidth(0.6)
         spine.set_visible(side in ("left", "bottom"))

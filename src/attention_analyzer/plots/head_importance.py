@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attention_analyzer.plotting import FAINT, INK, finish, new_figure, panels
+from attention_analyzer.plots.style import (
+    FAINT,
+    INK,
+    ORANGE,
+    color_bar,
+    finish,
+    heading,
+    is_dark,
+    layer_by_head,
+    new_figure,
+    panels,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +26,7 @@ if TYPE_CHECKING:
     from attention_analyzer.heads.importance import HeadImportance
     from attention_analyzer.heads.pruning import PruningCurve
 
-_BY_IMPORTANCE, _AT_RANDOM = "#d9662b", "#8a94a6"
+_BY_IMPORTANCE, _AT_RANDOM = ORANGE, "#8a94a6"
 
 
 def importance_figure(importance: HeadImportance) -> Figure:
@@ -39,13 +50,9 @@ def importance_figure(importance: HeadImportance) -> Figure:
             aspect="auto",
         )
         _numbers(axes, values, image)
-        _grid_axes(axes, part, place)
-    bar = figure.colorbar(image, ax=[axes for axes, _ in grid], fraction=0.05, pad=0.02)
-    bar.ax.tick_params(labelsize=7, colors=INK)
-    bar.outline.set_visible(False)
-    figure.suptitle(
-        f"{importance.model_name}  {importance.meaning}; {importance.texts} texts".strip(), fontsize=10, color=INK
-    )
+        layer_by_head(axes, range(int(part["head"].max()) + 1), list(part["layer"]), place)
+    color_bar(figure, image, [axes for axes, _ in grid])
+    heading(figure, f"{importance.model_name}  {importance.meaning}; {importance.texts} texts")
     return figure
 
 
@@ -53,11 +60,11 @@ def pruning_figure(curve: PruningCurve) -> Figure:
     """Lines with their bands; a band is the interval over texts, or the range of the random orders."""
     figure = new_figure((6.4, 3.8))
     axes = figure.add_subplot()
-    for order, colour in (("at random", _AT_RANDOM), ("by importance", _BY_IMPORTANCE)):
+    for order, color in (("at random", _AT_RANDOM), ("by importance", _BY_IMPORTANCE)):
         part = curve.table[curve.table["order"] == order].sort_values("share")
-        axes.fill_between(part["share"] * 100, part["low"], part["high"], color=colour, alpha=0.2, linewidth=0)
+        axes.fill_between(part["share"] * 100, part["low"], part["high"], color=color, alpha=0.2, linewidth=0)
         label = f"{order} ({'range of five orders' if order == 'at random' else '95 % interval of the change'})"
-        axes.plot(part["share"] * 100, part["value"], color=colour, marker="o", markersize=3.5, label=label)
+        axes.plot(part["share"] * 100, part["value"], color=color, marker="o", markersize=3.5, label=label)
     axes.set_xlabel("heads silenced, least important first (%)", fontsize=8, color=FAINT)
     axes.set_ylabel(curve.measure, fontsize=8, color=FAINT)
     axes.set_xlim(0, 100)
@@ -88,23 +95,10 @@ def _numbers(axes: Axes, values: Any, image: Any) -> None:
     for (layer, head), value in np.ndenumerate(values):
         if np.isnan(value):
             continue
-        red, green, blue, _ = image.cmap(image.norm(value))
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-        axes.text(head, layer, _short(value), ha="center", va="center", fontsize=6, color="white" if dark else INK)
+        dark = is_dark(image.cmap(image.norm(value))[:3])
+        axes.text(head, layer, _two_digits(value), ha="center", va="center", fontsize=6, color="white" if dark else INK)
 
 
-def _short(value: float) -> str:
+def _two_digits(value: float) -> str:
     """Two digits; a number that rounds to nothing is shown as 0."""
     return "0" if abs(value) < 0.005 else f"{value:.2f}"
-
-
-def _grid_axes(axes: Axes, part: Any, place: str) -> None:
-    axes.set_xticks(range(int(part["head"].max()) + 1))
-    layers = sorted(set(part["layer"]))
-    axes.set_yticks(range(len(layers)), [str(layer) for layer in layers])
-    axes.tick_params(length=0, labelsize=7, colors=INK)
-    axes.set_xlabel("head", fontsize=8, color=INK)
-    axes.set_ylabel("layer", fontsize=8, color=INK)
-    axes.set_title(place, fontsize=8, color=INK)
-    for spine in axes.spines.values():
-        spine.set_visible(False)

@@ -1,0 +1,54 @@
+"""How results are drawn: one module per subject, and one table that says which function draws which result.
+
+Figures are made without pyplot, so nothing global is kept and any thread may draw. A new figure is a function in a
+module of this package and one line in :data:`FIGURES`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from attention_analyzer.errors import SelectionError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from attention_analyzer.result import Result
+
+#: Name of the result's class and of the view ("" is the main one) → module of this package and function.
+FIGURES: dict[tuple[str, str], tuple[str, str]] = {
+    ("TokenImportance", ""): ("attribution", "importance_figure"),
+    ("AttributionComparison", ""): ("attribution", "comparison_figure"),
+    ("CacheAdvice", ""): ("cache_advice", "cache_figure"),
+    ("Comparison", ""): ("comparison", "comparison_figure"),
+    ("SeveralModels", ""): ("comparison", "several_figure"),
+    ("Specialisation", ""): ("depth", "profile_figure"),
+    ("Specialisation", "metrics"): ("depth", "depth_figure"),
+    ("HeadImportance", ""): ("head_importance", "importance_figure"),
+    ("PruningCurve", ""): ("head_importance", "pruning_figure"),
+    ("WhatIf", ""): ("intervention", "what_if_figure"),
+    ("LabelTable", ""): ("labels", "label_figure"),
+    ("Relations", ""): ("relations", "first_task_figure"),
+    ("Scores", ""): ("relations", "relations_figure"),
+    ("Scores", "map"): ("relations", "relation_map"),
+    ("Similarity", ""): ("similarity", "similarity_figure"),
+    ("History", ""): ("training", "history_figure"),
+    ("History", "map"): ("training", "head_map"),
+    ("RunComparison", ""): ("training", "runs_figure"),
+}
+
+
+def draw(result: Result, view: str, options: dict[str, Any]) -> Figure:
+    """The figure of a result.
+
+    Raises:
+        SelectionError: the result has no such view.
+    """
+    name = type(result).__name__
+    if (name, view) not in FIGURES:
+        views = ", ".join(repr(known) for owner, known in FIGURES if owner == name and known)
+        raise SelectionError(f"{name} has no view {view!r}; it has {views or 'one figure only: leave the view out'}.")
+    module, function = FIGURES[name, view]
+    figure: Figure = getattr(import_module(f"{__name__}.{module}"), function)(result, **options)
+    return figure

@@ -1,0 +1,144 @@
+"""One contract for everything that an analysis returns."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import attention_analyzer
+from attention_analyzer import AttentionAnalyzer, errors, plots
+from attention_analyzer.comparison import compare_several
+from attention_analyzer.models.catalog import BUNDLED
+from attention_analyzer.result import SHOWN_ROWS, Result
+from attention_analyzer.training import History
+
+TEXTS = [
+    "The door of the old house was red. The boy went to the door of the old house.",
+    "One day a girl named Sue saw a big tree. The big tree was near the house of Sue.",
+    "Tom had a dog. The dog was happy. Tom and the dog went home, and the dog slept.",
+]
+
+
+@cache
+def analyzer() -> AttentionAnalyzer:
+    return AttentionAnalyzer("demo-decoder", cache=False)
+
+
+@cache
+def history() -> History:
+    return History.open("demo-decoder-history")
+
+
+MAKERS: dict[str, Callable[[], Result]] = {
+    "TokenImportance": lambda: analyzer().token_importance(TEXTS[0]),
+    "AttributionComparison": lambda: analyzer().compare_attributions(TEXTS[0], methods=("received", "rollout")),
+    "WhatIf": lambda: analyzer().record(TEXTS[0]).what_if(silence="L1"),
+    "HeadImportance": lambda: analyzer().head_importance(TEXTS),
+    "PruningCurve": lambda: analyzer().pruning_curve([*TEXTS, TEXTS[0]], shares=(0, 0.5, 1)),
+    "Similarity": lambda: analyzer().similarity(TEXTS),
+    "Specialisation": lambda: analyzer().specialisation(TEXTS),
+    "LabelTable": lambda: analyzer().patterns(TEXTS, probes=False),
+    "CacheAdvice": lambda: analyzer().cache_advice(TEXTS, first=(1,), last=(4, 8)),
+    "Comparison": lambda: analyzer().compare(BUNDLED / "demo-decoder-history" / "early", texts=TEXTS),
+    "SeveralModels": lambda: compare_several([analyzer(), BUNDLED / "demo-decoder-history" / "early"], texts=TEXTS),
+    "History": history,
+    "RunComparison": lambda: history().compare(history()),
+}
+ROOMS = {"attribution", "heads", "patterns", "interventions", "linguistics", "comparison", "training"}
+#: Made from annotated sentences, in the tests of linguistics.
+ELSEWHERE = {"Relations", "Scores"}
+
+
+def subclasses(base: type) -> Iterator[type]:
+    for found in base.__subclasses__():
+        yield found
+        yield from subclasses(found)
+
+
+@cache
+def made(name: str) -> Result:
+    return MAKERS[name]()
+
+
+@pytest.fixture(params=list(MAKERS))
+def result(request: pytest.FixtureRequest) -> Result:
+    return made(request.param)
+
+
+def test_every_result_is_here_and_has_a_figure() -> None:
+    for module in pkgutil.walk_packages(attention_analyzer.__path__, "attention_analyzer."):
+        if module.name.split(".")[1] in (
+            "attribution",
+            "heads",
+            "patterns",
+            "interventions",
+            "linguistics",
+            "comparison",
+            "training",
+        ):
+            importlib.import_module(module.name)
+    names = {found.__name__ for found in subclasses(Result)}
+    assert names == set(MAKERS) | ELSEWHERE
+    assert names == {name for name, _ in plots.FIGURES}
+    for found in subclasses(Result):
+        assert {view for name, view in plots.FIGURES if name == found.__name__} == {"", *found.views}
+
+
+@pytest.mark.parametrize(("module", "function"), list(dict.fromkeys(plots.FIGURES.values())))
+def test_every_figure_exists(module: str, function: str) -> None:
+    assert callable(getattr(importlib.import_module(f"attention_analyzer.plots.{module}"), function))
+
+
+def test_it_prints_in_a_few_lines(result: Result) -> None:
+    text = repr(result)
+    assert text.startswith(type(result).__name__)
+    assert len(text) < 700
+    assert len(text.splitlines()) <= 8
+    assert all(fact in text for fact in result.facts())
+    assert ".to_frame()" in text
+    if result.subject:
+        assert result.subject in text
+
+
+def test_a_notebook_shows_a_table_without_scripts(result: Result) -> None:
+    html = result._repr_html_()
+    assert "<table" in html and "<script" not in html
+    frame = result.to_frame()
+    assert isinstance(frame, pd.DataFrame) and len(frame)
+    assert html.count("<tr") - 1 == min(len(frame), SHOWN_ROWS)
+    assert ("more rows" in html) == (len(frame) > SHOWN_ROWS)
+
+
+def test_it_is_drawn_by_both_names(result: Result) -> None:
+    assert [len(figure.axes) for figure in (result.figure(), result.plot())] == [len(result.figure().axes)] * 2
+    assert result.figure().axes
+
+
+def test_an_unknown_view_names_the_known_ones(result: Result) -> None:
+    with pytest.raises(errors.SelectionError, match="has no view 'nothing'") as caught:
+        result.figure("nothing")
+    assert all(view in str(caught.value) for view in result.views)
+
+
+@pytest.mark.parametrize("name", ["HeadImportance", "TokenImportance"])
+def test_a_page_needs_nothing_else(name: str, tmp_path: Path) -> None:
+    result = made(name)
+    page = result.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<svg" in page and "<table" in page and "<script" not in page
+    assert "http" not in page.replace("http://www.w3.org", "").replace("https://matplotlib.org", "").replace(
+        "http://purl.org", ""
+    ).replace("http://creativecommons.org", "")
+    with pytest.raises(errors.InputError, match="could not be written"):
+        result.to_html(tmp_path / "missing" / "page.html")
+
+
+def test_text_in_a_notebook_is_no_markup() -> None:
+    importance: Any = analyzer().token_importance("<b>x</b> and <i>y</i>")
+    assert "<b>" not in importance._repr_html_()
