@@ -13,6 +13,7 @@ from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
+from attention_analyzer.weights.stacked import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +44,13 @@ class SiteRecord:
 
     def reduce(self, reductions: Sequence[Reduction]) -> Statistics:
         """Statistics of this site in one pass; see :meth:`AttentionWeights.reduce`."""
+        return self.task.reduce(reductions)
+
+    @property
+    def task(self) -> Task:
+        """This site's weights with the frame of its pass, to be reduced alone or with others."""
         groups = self.keys.groups(self.weights.empty().device)
-        return self.weights.reduce(reductions, diagonal=self.diagonal, groups=groups)
+        return Task(self.weights, self.diagonal, groups, shares=id(self.keys))
 
 
 @dataclass(frozen=True)

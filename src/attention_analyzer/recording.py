@@ -6,7 +6,7 @@ forward and lets them go: for corpora, very long texts and training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from attention_analyzer.text.tokenization import tokenize, tokens_of_ids
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.reductions import Reduction, Statistics
+from attention_analyzer.weights.stacked import Task, is_small, reduce_together
 
 #: How many texts run together unless the caller says otherwise.
 BATCH = 16
@@ -212,24 +213,32 @@ def run(
 
 
 def _streamed(loaded: LoadedModel, prepared: Prepared, reductions: Sequence[Reduction], check: bool) -> StreamedBatch:
-    def keep(place: CallSite, weights: AttentionWeights) -> Statistics:
+    frames: dict[Hashable, dict[str, Any]] = {}
+
+    def keep(place: CallSite, weights: AttentionWeights) -> Statistics | Task:
         queries, keys = prepared.axes(place.stack, place.kind)
         if weights.shape[1:] != (max(map(len, queries)), max(map(len, keys))):
             raise UnsupportedModelError(
                 f"{place.path} has {weights.queries} queries and {weights.keys} keys for a text of {len(queries[0])} "
                 "tokens; pooled or widened sequences cannot be streamed: use record(text) instead."
             )
-        groups = padded_groups(keys, weights.empty().device)
-        return weights.reduce(
-            reductions,
-            diagonal=None if place.kind == "cross" else 0,
-            groups=groups,
-            valid=valid_of(queries),
-            key_valid=valid_of(keys),
-        )
+        device = weights.empty().device
+        shares = id(queries), id(keys), device
+        if shares not in frames:
+            frames[shares] = {
+                "groups": padded_groups(keys, device),
+                "valid": valid_of(queries),
+                "key_valid": valid_of(keys),
+            }
+        task = Task(weights, None if place.kind == "cross" else 0, **frames[shares], shares=shares)
+        # A big site is reduced at once, so that its queries and keys need not outlive the call.
+        return task if is_small(weights) else task.reduce(reductions)
 
     forward = run(loaded, prepared, keep=keep, check=check)
-    sites, statistics = zip(*forward.sites, strict=True)
+    sites, kept = zip(*forward.sites, strict=True)
+    small = reduce_together([each for each in kept if isinstance(each, Task)], reductions)
+    waiting = iter(small)
+    statistics = tuple(next(waiting) if isinstance(each, Task) else each for each in kept)
     return StreamedBatch(prepared.source, sites, statistics, prepared.valid, forward.outputs)
 
 

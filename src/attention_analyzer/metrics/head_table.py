@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from attention_analyzer.metrics import METRICS, Metric
 from attention_analyzer.site import Site
 from attention_analyzer.weights.reductions import Reduction, Statistics
+from attention_analyzer.weights.stacked import reduce_together
 
 if TYPE_CHECKING:
     from attention_analyzer.record import AttentionRecord
@@ -25,8 +29,11 @@ def needs_of(metrics: Sequence[Metric]) -> tuple[Reduction, ...]:
 
 
 def evaluate(statistics: Statistics, metrics: Sequence[Metric]) -> dict[str, Tensor]:
-    """Each metric's value per head, ``[batch, head]``."""
-    return {metric.name: metric.value(statistics) for metric in metrics}
+    """Each metric's value per head, ``[batch, head]``. Sites that were reduced together are evaluated together."""
+    if statistics.whole is None:
+        return {metric.name: metric.value(statistics) for metric in metrics}
+    whole, rows = statistics.whole
+    return {metric.name: whole.once(metric.name, partial(metric.value, whole))[rows] for metric in metrics}
 
 
 def head_table(record: AttentionRecord, metrics: Sequence[Metric] | None = None) -> pd.DataFrame:
@@ -37,18 +44,20 @@ def head_table(record: AttentionRecord, metrics: Sequence[Metric] | None = None)
 
 
 def _head_table(record: AttentionRecord, metrics: Sequence[Metric]) -> pd.DataFrame:
-    needs = needs_of(metrics)
-    values = [(entry.site, evaluate(entry.reduce(needs), metrics)) for entry in record.entries]
-    return table_of(values, text=0)
+    statistics = reduce_together([entry.task for entry in record.entries], needs_of(metrics))
+    sites = [entry.site for entry in record.entries]
+    return table_of([(site, evaluate(each, metrics)) for site, each in zip(sites, statistics, strict=True)], text=0)
 
 
 def table_of(values: Sequence[tuple[Site, Mapping[str, Tensor]]], text: int) -> pd.DataFrame:
     """Rows for one text of a batch from the sites' metric values ``[batch, head]``."""
-    frames = [
-        pd.DataFrame(
-            {"stack": site.stack, "kind": site.kind, "layer": site.layer, "head": range(site.heads)}
-            | {name: value[text].double().cpu().numpy() for name, value in by_name.items()}
-        )
-        for site, by_name in values
-    ]
-    return pd.concat(frames, ignore_index=True)
+    sites = [site for site, _ in values]
+    counts = [site.heads for site in sites]
+    columns: dict[str, Any] = {
+        key: np.repeat(np.array([getattr(site, key) for site in sites], dtype=kind), counts)
+        for key, kind in (("stack", object), ("kind", object), ("layer", np.int64))
+    }
+    columns["head"] = np.concatenate([np.arange(count) for count in counts])
+    for name in values[0][1]:
+        columns[name] = torch.cat([by_name[name][text].double().cpu() for _, by_name in values]).numpy()
+    return pd.DataFrame(columns)

@@ -8,8 +8,8 @@ a row (weight on a group of keys, expected distance) or that lie near the diagon
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Literal
 
@@ -51,6 +51,23 @@ class Axes:
     @property
     def flat(self) -> int:
         return self.batch * self.heads
+
+    def part(self, rows: slice) -> Axes:
+        """The frame of some batch rows."""
+
+        def cut(values: Tensor) -> Tensor:
+            return values if values.shape[0] == 1 and self.batch > 1 else values[rows]
+
+        return replace(
+            self,
+            batch=rows.stop - rows.start,
+            valid=cut(self.valid),
+            visible=cut(self.visible),
+            key_valid=None if self.key_valid is None else cut(self.key_valid),
+            groups={name: cut(group) for name, group in self.groups.items()},
+            labels={name: (cut(queries), cut(keys)) for name, (queries, keys) in self.labels.items()},
+            factors={name: cut(factor) for name, factor in self.factors.items()},
+        )
 
     @property
     def real_keys(self) -> Tensor:
@@ -246,6 +263,20 @@ class Statistics:
 
     axes: Axes
     values: Mapping[Reduction, Tensor]
+    #: The statistics of several sites that these are a part of, and which of their batch rows these are.
+    whole: tuple[Statistics, slice] | None = None
+
+    def part(self, rows: slice) -> Statistics:
+        """The statistics of some batch rows."""
+        values = {reduction: value[rows] for reduction, value in self.values.items()}
+        return Statistics(self.axes.part(rows), values, (self, rows))
+
+    def once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """What ``make`` gives, computed when ``name`` is first asked for."""
+        made: dict[str, Tensor] = self.__dict__.setdefault("_made", {})
+        if name not in made:
+            made[name] = make()
+        return made[name]
 
     def __getitem__(self, reduction: Reduction) -> Tensor:
         """``[batch, head, query]``, or ``[batch, head, key]`` for what keys receive. NaN where undefined."""
