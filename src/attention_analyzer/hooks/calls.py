@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,8 @@ from attention_analyzer.weights.visibility import Visibility
 #: How far a rebuilt output may be from the model's own, relative to its largest value, by dtype.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 _ROWS_CHECKED = 4
+#: Cells of a site whose rows are all computed when some are checked: fewer calls are worth more than fewer products.
+_SMALL_SITE = 1 << 18
 
 
 def score_source(call: AttentionCall, reader: MaskReader) -> ScoreSource:
@@ -89,18 +92,22 @@ def verify(call: AttentionCall, source: ScoreSource, output: Tensor, valid: Tens
     Raises:
         CaptureError: it exceeds the dtype's :data:`TOLERANCE`; the weights would not be the model's.
     """
-    deviation, scale = 0.0, 0.0
+    deviations, scales = [], []
     for text, rows in _sample(source, valid):
-        weights = torch.stack([source.tile(text, slice(0, source.heads), slice(row, row + 1))[:, 0] for row in rows], 1)
+        weights = _rows_of(source, text, rows)
         values = call.value[min(text, call.value.shape[0] - 1)].detach().to(weights.dtype)
         group = source.heads // values.shape[0]
-        grouped = weights.view(values.shape[0], group * len(rows), -1)
+        grouped = weights.reshape(values.shape[0], group * len(rows), -1)
         rebuilt = (grouped @ values).view(source.heads, len(rows), -1).transpose(0, 1)
         actual = output[text, rows].detach().to(weights.dtype).reshape(len(rows), source.heads, -1)
-        if not bool(torch.isfinite(actual).all()):
-            continue  # NaN in the model is reported where weights are reduced, with its place
-        deviation = max(deviation, float((rebuilt - actual).abs().max()))
-        scale = max(scale, float(actual.abs().max()))
+        deviations.append((rebuilt - actual).abs().max())
+        scales.append(actual.abs().max())
+    deviation, scale = 0.0, 0.0
+    if deviations:
+        # One transfer; NaN in the model is reported where weights are reduced, with its place.
+        for apart, size in zip(*torch.stack([*deviations, *scales]).view(2, -1).tolist(), strict=True):
+            if math.isfinite(size):
+                deviation, scale = max(deviation, apart), max(scale, size)
     relative = deviation / scale if scale > 0 else deviation
     if relative > TOLERANCE.get(output.dtype, 1e-4):
         raise CaptureError(
@@ -111,18 +118,26 @@ def verify(call: AttentionCall, source: ScoreSource, output: Tensor, valid: Tens
     return relative
 
 
+def _rows_of(source: ScoreSource, text: int, rows: list[int]) -> Tensor:
+    """Finished weights of some rows of one text, ``[head, row, key]``; of a small site all are computed at once."""
+    every_head = slice(0, source.heads)
+    if source.heads * source.queries * source.keys <= _SMALL_SITE:
+        return source.tile(text, every_head, slice(0, source.queries))[:, rows]
+    return torch.stack([source.tile(text, every_head, slice(row, row + 1))[:, 0] for row in rows], 1)
+
+
 def _sample(source: ScoreSource, valid: Tensor | None) -> list[tuple[int, list[int]]]:
     """A few rows of the first and the last text, spread over the text and never padding or blind."""
-    chosen = []
     counts = source.visibility.counts(source.device).amin(1).expand(source.batch, -1)
-    for text in sorted({0, source.batch - 1}):
-        good = counts[text] > 0
-        if valid is not None and valid.shape == counts.shape:
-            good = good & valid[text].to(good.device)
-        rows = good.nonzero()[:, 0]
-        if len(rows):
-            spread = torch.linspace(0, len(rows) - 1, min(_ROWS_CHECKED, len(rows))).long()
-            chosen.append((text, rows[spread.to(rows.device)].tolist()))
+    good = counts > 0
+    if valid is not None and valid.shape == counts.shape:
+        good = good & valid.to(good.device)
+    chosen = []
+    for text, flags in {0: good[0], source.batch - 1: good[-1]}.items():
+        rows = [row for row, counts_here in enumerate(flags.tolist()) if counts_here]
+        if rows:
+            last, count = len(rows) - 1, min(_ROWS_CHECKED, len(rows))
+            chosen.append((text, [rows[last * step // max(count - 1, 1)] for step in range(count)]))
     return chosen
 
 

@@ -28,6 +28,7 @@ class MaskReader:
     """Reads the masks of one forward; a mask that several layers share is read once."""
 
     _known: dict[tuple[Any, ...], tuple[Tensor, Any]] = field(default_factory=dict)
+    _bands: dict[tuple[int, int, int | None], Visibility] = field(default_factory=dict)
 
     def read(self, call: AttentionCall) -> tuple[Visibility, Bias | None]:
         """The visibility and bias of a call.
@@ -43,7 +44,8 @@ class MaskReader:
         if "flash" in call.backend:
             visibility = _flash_visibility(call)
         elif call.mask is None:
-            visibility = Visibility(queries, keys, upper=0 if _is_causal_by_flag(call) else None)
+            band = queries, keys, 0 if _is_causal_by_flag(call) else None
+            visibility = self._bands.setdefault(band, Visibility(queries, keys, upper=band[-1]))
         else:
             mask = _dense_mask(call)
             added = call.backend == "eager" or (call.backend == "flex_attention" and mask is call.mask)

@@ -81,7 +81,13 @@ class Visibility:
         return seen
 
     def counts(self, device: torch.device) -> Tensor:
-        """How many keys each query sees: int64 ``[batch or 1, head or 1, query]``."""
+        """How many keys each query sees: int64 ``[batch or 1, head or 1, query]``; counted once."""
+        known: dict[torch.device, Tensor] = self.__dict__.setdefault("_counts", {})
+        if device not in known:
+            known[device] = self._count(device)
+        return known[device]
+
+    def _count(self, device: torch.device) -> Tensor:
         if self.segments is None and self.mask is None:
             rows = torch.arange(self.queries, device=device)
             first = torch.zeros_like(rows) if self.lower is None else (rows + self.lower).clamp(0, self.keys)
