@@ -14,10 +14,14 @@ from attention_analyzer.metrics import METRICS
 from attention_analyzer.metrics.head_table import evaluate, needs_of
 from attention_analyzer.weights import stacked
 from attention_analyzer.weights.lazy import QueryKeyWeights
+from attention_analyzer.weights.reductions import Entropy, ReceivedWeight
+from attention_analyzer.weights.scores import ScoreSource
 from attention_analyzer.weights.stacked import Task, is_small, reduce_together
+from attention_analyzer.weights.visibility import Visibility
 from tests.kernels.sites import SiteCase, sites
 
 NEEDS = needs_of(METRICS)
+FEW = (Entropy(), ReceivedWeight())
 
 
 def task_of(case: SiteCase, seed: int, scale: float = 1.0) -> Task:
@@ -53,9 +57,6 @@ def test_sites_of_other_forms_keep_their_order(case: SiteCase) -> None:
 
 
 def simple(seed: int, tokens: int = 7) -> Task:
-    from attention_analyzer.weights.scores import ScoreSource
-    from attention_analyzer.weights.visibility import Visibility
-
     generator = torch.Generator().manual_seed(seed)
     query, key = (torch.randn(1, 2, tokens, 3, generator=generator) for _ in range(2))
     return Task(QueryKeyWeights(ScoreSource(query, key, 1.0, Visibility(tokens, tokens))))
@@ -65,7 +66,7 @@ def test_one_pass_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[int] = []
     reduce = Task.reduce
     monkeypatch.setattr(Task, "reduce", lambda task, needs: passes.append(task.weights.batch) or reduce(task, needs))
-    reduce_together([simple(number) for number in range(5)], NEEDS)
+    reduce_together([simple(number) for number in range(5)], FEW)
     assert passes == [5]
 
 
@@ -73,7 +74,7 @@ def test_a_big_site_is_reduced_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_small(simple(0).weights)
     monkeypatch.setattr(stacked, "SMALL", 100)
     assert not is_small(simple(0).weights)
-    first, second = reduce_together([simple(0), simple(1)], NEEDS)
+    first, second = reduce_together([simple(0), simple(1)], FEW)
     assert first.whole is None and second.whole is None
 
 
@@ -82,4 +83,4 @@ def test_a_site_that_is_not_finite_is_refused() -> None:
     assert isinstance(broken.weights, QueryKeyWeights)
     broken.weights.source.query[0, 1, 2] = torch.nan
     with pytest.raises(CaptureError, match="NaN or infinite"):
-        reduce_together([simple(0), broken], NEEDS)
+        reduce_together([simple(0), broken], FEW)
