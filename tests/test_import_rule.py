@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 
 #: From the ground up. A room may use its own floor and every floor below it.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "files", "progress", "result", "site", "stats"}),
+    frozenset({"errors", "fields", "files", "progress", "result", "site", "stats"}),
     frozenset({"text", "weights"}),
     frozenset({"hooks", "models"}),
     frozenset(

@@ -74,14 +74,35 @@ def check_source(source: ScoreSource, name: str) -> None:
     Raises:
         InputError: a shape, a dtype or a number does not fit; the sentence begins with ``name``.
     """
-    query, key = source.query, source.key
-    for part, tensor in (("queries", query), ("keys", key)):
+    for part, tensor in (("queries", source.query), ("keys", source.key)):
         if tensor.dim() != 4 or 0 in tensor.shape:
             raise InputError(
                 f"The {part} of {name} have the shape {_shape(tensor)}, but [head, token, channel] was expected, none "
                 "of them 0."
             )
-        check_floats(tensor, f"{part} of {name}")
+    check_shapes(source, name)
+    tensors = {"queries": source.query, "keys": source.key, "sinks": source.sinks, "bias": None}
+    if source.bias is not None:
+        is_relative = isinstance(source.bias, RelativeBias)
+        tensors["bias"] = source.bias.diagonals if is_relative else source.bias.values  # type: ignore[union-attr]
+    for part, values in tensors.items():
+        if values is not None:
+            check_floats(values, f"{part} of {name}")
+
+
+def check_shapes(source: ScoreSource, name: str) -> None:
+    """Everything but the numbers of :func:`check_source`: what a pass over memory has to rely on. Reads no tensor.
+
+    Raises:
+        InputError: a shape, a dtype or a size does not fit.
+    """
+    query, key = source.query, source.key
+    for part, tensor in (("queries", query), ("keys", key)):
+        if tensor.dim() != 4 or tensor.shape[1] == 0:
+            raise InputError(
+                f"The {part} of {name} have the shape {_shape(tensor)}, but [head, token, channel] was expected."
+            )
+        _check_float_dtype(tensor, f"{part} of {name}")
     if query.shape[0] != key.shape[0] or query.shape[3] != key.shape[3]:
         raise InputError(
             f"The queries of {name} have the shape {_shape(query)} and the keys {_shape(key)}; their channels (last "
@@ -134,7 +155,7 @@ def check_visibility(seen: Visibility, shape: Sequence[int], name: str) -> None:
         _check_bool(seen.key_seen, f"key mask of {name}")
     if seen.segments is not None:
         for part, tensor, size in zip(("query", "key"), seen.segments, (queries, keys), strict=True):
-            _check_shape(tensor, ((batch,), (size,)), f"{part} segments of {name}")
+            _check_shape(tensor, ((1, batch), (size,)), f"{part} segments of {name}")
             if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
                 raise InputError(f"The {part} segments of {name} are {_kind(tensor)}, but whole numbers are needed.")
     if seen.mask is not None:
@@ -148,12 +169,16 @@ def check_floats(tensor: Tensor, name: str) -> None:
     Raises:
         InputError: it is of another dtype, or a number is NaN or infinite.
     """
-    if tensor.dtype not in _FLOATS:
-        raise InputError(f"The {name} are {_kind(tensor)}, but float16, bfloat16, float32 or float64 is needed.")
+    _check_float_dtype(tensor, name)
     finite = torch.isfinite(tensor)
     if not bool(finite.all()):
         place = _first(~finite)
         raise InputError(f"The {name} hold {float(tensor[place])} at {list(place)}, but finite numbers are needed.")
+
+
+def _check_float_dtype(tensor: Tensor, name: str) -> None:
+    if tensor.dtype not in _FLOATS:
+        raise InputError(f"The {name} are {_kind(tensor)}, but float16, bfloat16, float32 or float64 is needed.")
 
 
 def _check_sinks(source: ScoreSource, name: str) -> None:
@@ -166,14 +191,14 @@ def _check_sinks(source: ScoreSource, name: str) -> None:
             f"The sinks of {name} have the shape {tuple(sinks.shape)}, but [{source.heads}], one for each head, or "
             f"{list(whole)} was expected."
         )
-    check_floats(sinks, f"sinks of {name}")
+    _check_float_dtype(sinks, f"sinks of {name}")
 
 
 def _check_bias(bias: Bias, shape: tuple[int, int, int, int], name: str) -> None:
     batch, heads, queries, keys = shape
     if not isinstance(bias, RelativeBias):
         _check_shape(bias.values, ((1, batch), (1, heads), (queries,), (keys,)), f"bias of {name}")
-        check_floats(bias.values, f"bias of {name}")
+        _check_float_dtype(bias.values, f"bias of {name}")
         return
     if bias.diagonals.dim() != 2 or bias.diagonals.shape[0] not in {1, heads}:
         raise InputError(
@@ -192,7 +217,7 @@ def _check_bias(bias: Bias, shape: tuple[int, int, int, int], name: str) -> None
             f"The bias of {name} has {width} diagonals with offset 0 at {bias.origin}, which do not cover {queries} "
             f"queries and {keys} keys."
         )
-    check_floats(bias.diagonals, f"bias of {name}")
+    _check_float_dtype(bias.diagonals, f"bias of {name}")
 
 
 def _check_shape(tensor: Tensor, allowed: Sequence[tuple[int, ...]], name: str) -> None:

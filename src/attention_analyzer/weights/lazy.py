@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attention_analyzer.errors import InputError
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.block import Block
+from attention_analyzer.weights.checks import check_shapes
 from attention_analyzer.weights.cpu import fused
 from attention_analyzer.weights.gather import as_statistics
 from attention_analyzer.weights.gpu import launch
@@ -20,9 +22,19 @@ from attention_analyzer.weights.visibility import Visibility
 
 @dataclass(frozen=True)
 class QueryKeyWeights(AttentionWeights):
-    """Exact weights in memory linear in the text."""
+    """Exact weights in memory linear in the text.
+
+    The passes read memory by the sizes they are given, so this is where every source is checked: of a capture, of
+    arrays, of a file.
+
+    Raises:
+        InputError: a shape, dtype or size of the source does not fit the others.
+    """
 
     source: ScoreSource
+
+    def __post_init__(self) -> None:
+        check_shapes(self.source, "an attention site")
 
     @property
     def nbytes(self) -> int:
@@ -54,6 +66,8 @@ class QueryKeyWeights(AttentionWeights):
 
     def gather(self, reductions: Collection[Reduction], axes: Axes) -> Statistics:
         """By a kernel where that can be had, on CPU or GPU; else block by block. See :meth:`why_blocked`."""
+        if (axes.batch, axes.heads, axes.queries, axes.keys) != (self.batch, self.heads, self.queries, self.keys):
+            raise InputError("The axes of the pass are not those of the weights.")
         # The largest weights are always gathered: they show whether anything is not finite.
         wanted = dict.fromkeys([*reductions, LargestWeight()])
         if fused.why_not(self.source, wanted) is None:

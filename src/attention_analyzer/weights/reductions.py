@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from attention_analyzer.errors import InputError
 from attention_analyzer.weights.block import Block
 
 
@@ -34,6 +35,9 @@ class Axes:
         labels: named labels of queries and of keys, int64 ``([batch or 1, query], [batch or 1, key])``; negative for
             tokens that have none. A query is matched with the keys that bear its label.
         factors: named factors of queries, ``[batch or 1, query]``, for :class:`WeightedColumnSum`.
+
+    Raises:
+        InputError: a part has another shape or dtype; passes read memory by these sizes.
     """
 
     batch: int
@@ -47,6 +51,32 @@ class Axes:
     groups: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     factors: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.diagonal is not None and abs(self.diagonal) > self.queries + self.keys:
+            raise InputError(
+                f"The diagonal {self.diagonal} lies outside of {self.queries} queries and {self.keys} keys."
+            )
+        self._check("the valid queries", self.valid, self.queries, is_flags=True)
+        if self.valid.shape[0] != self.batch:
+            raise InputError(f"Valid queries are of {self.valid.shape[0]} texts, but the pass is over {self.batch}.")
+        if self.key_valid is not None:
+            self._check("the valid keys", self.key_valid, self.keys, is_flags=True)
+        for name, group in self.groups.items():
+            self._check(f"the group {name!r}", group, self.keys, is_flags=True)
+        for name, (of_queries, of_keys) in self.labels.items():
+            self._check(f"the labels {name!r} of queries", of_queries, self.queries)
+            self._check(f"the labels {name!r} of keys", of_keys, self.keys)
+        for name, factor in self.factors.items():
+            self._check(f"the factors {name!r}", factor, self.queries)
+
+    def _check(self, name: str, values: Tensor, size: int, *, is_flags: bool = False) -> None:
+        if values.dim() != 2 or values.shape[0] not in {1, self.batch} or values.shape[1] != size:
+            raise InputError(
+                f"The shape of {name} is {tuple(values.shape)}, but [{self.batch} or 1, {size}] is needed."
+            )
+        if is_flags and values.dtype != torch.bool:
+            raise InputError(f"{name.capitalize()} must be booleans, not {values.dtype}.")
 
     @property
     def flat(self) -> int:
