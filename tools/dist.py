@@ -25,6 +25,10 @@ NEEDED = (
     "attention_analyzer/view/static/viewer.js",
     "attention_analyzer/weights/cpu/row_pass.cpp",
 )
+#: A wheel for a platform brings the compiled pass.
+PREBUILT = (
+    "from attention_analyzer.weights.cpu.compiled import row_pass as p; assert 'prebuilt' in p().reason, p().reason"
+)
 #: Run with the wheel alone; each line must end in a MissingDependencyError that names the extra.
 WITHOUT_EXTRAS = """
 from attention_analyzer import AttentionAnalyzer, errors
@@ -77,6 +81,8 @@ def try_wheel(wheel: Path, extras: str, folder: Path) -> None:
     requirement = f"{wheel}[{extras}]" if extras else str(wheel)
     run(binaries / "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", requirement)
     run(binaries / "attn", "scan", TEXT, "-m", "demo-encoder", folder=folder)
+    if not wheel.name.endswith("none-any.whl"):
+        run(binaries / "python", "-c", PREBUILT, folder=folder)
     run(binaries / "attn", "show", TEXT, "-m", "demo-decoder", "-o", folder / "page.html", folder=folder)
     if extras:
         run(binaries / "attn", "doctor", "demo-encoder", folder=folder)

@@ -1,9 +1,9 @@
-"""The compiled row pass: built by the user's own compiler at first use, kept, and done without where there is none.
+"""The compiled row pass: the library that came with the wheel, or one that the user's compiler builds at first use.
 
-A few hundred lines of C++ with no dependency but a compiler take about a second to build, for exactly this processor;
-so the package stays pure Python, without a wheel per system. What decided for this over Inductor and numba: both
-compile for seconds in every new process or shape, numba would be a large dependency, and neither fuses a matrix product
-with what follows it on a CPU.
+A few hundred lines of C++ with no dependency but a compiler take about a second to build, for exactly this processor.
+Without either, plain PyTorch does the work. What decided for this over Inductor and numba: both compile for seconds in
+every new process or shape, numba would be a large dependency, and neither fuses a matrix product with what follows it
+on a CPU.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from functools import cache
 from pathlib import Path
 
 import platformdirs
+import torch
+
+from attention_analyzer.weights.cpu.variants import FLAGS, prebuilt
 
 #: Set to "off" to do without the compiled pass, or to a folder to keep it there.
 VARIABLE = "ATTENTION_ANALYZER_KERNEL"
 SOURCE = Path(__file__).with_name("row_pass.cpp")
 _COMPILERS = ("g++", "clang++", "c++")
-_FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-fPIC", "-shared", "-pthread")
 _PATIENCE = 120
 
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
@@ -76,28 +78,46 @@ def row_pass() -> RowPass:
     chosen = os.environ.get(VARIABLE, "")
     if chosen.lower() in {"off", "0", "no"}:
         return RowPass(None, f"The compiled pass is turned off by {VARIABLE}.")
+    if not chosen and (shipped := prebuilt(torch.backends.cpu.get_cpu_capability())):
+        try:
+            return RowPass(load_library(shipped), f"The prebuilt pass is used ({shipped}).")
+        except OSError:
+            pass  # of another system, or damaged: one that is built here may still work
     compiler = next((found for name in _COMPILERS if (found := shutil.which(name))), None)
     if compiler is None:
         return RowPass(None, f"No C++ compiler ({', '.join(_COMPILERS)}) is on the path; plain PyTorch is used.")
     folder = Path(chosen) if chosen else Path(platformdirs.user_cache_dir("attention-analyzer")) / "kernels"
     try:
         path = _built(compiler, folder)
-        library = ctypes.CDLL(str(path))
-        library.size_of_pass.restype = _COUNT
-        if library.size_of_pass() != ctypes.sizeof(Pass):
-            return RowPass(None, f"{path} has another layout than this version expects; delete it.")
-        library.row_pass.argtypes = [ctypes.POINTER(Pass)]
-        library.row_pass.restype = None
+        library = load_library(path)
     except (OSError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None) or str(error)
         return RowPass(None, f"The compiled pass could not be built by {compiler}: {str(detail).strip()[-300:]}")
     return RowPass(library, f"The compiled pass is used ({path}).")
 
 
+def load_library(path: Path) -> ctypes.CDLL:
+    """The library in a file.
+
+    Raises:
+        OSError: it cannot be loaded, or has another layout than this version expects.
+    """
+    library = ctypes.CDLL(str(path))
+    try:
+        library.size_of_pass.restype = _COUNT
+        if library.size_of_pass() != ctypes.sizeof(Pass):
+            raise OSError(f"{path} has another layout than this version expects; delete it.")
+        library.row_pass.argtypes = [ctypes.POINTER(Pass)]
+        library.row_pass.restype = None
+    except AttributeError as error:
+        raise OSError(f"{path} is not the library of this package: {error}.") from None
+    return library
+
+
 def _built(compiler: str, folder: Path) -> Path:
     """The library for this source, compiler and processor; several processes may build it at once."""
     native = "-mcpu=native" if platform.machine() in {"arm64", "aarch64"} else "-march=native"
-    command = [compiler, *_FLAGS, native]
+    command = [compiler, *FLAGS, native]
     asked = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=_PATIENCE)
     key = hashlib.sha256()
     for part in (SOURCE.read_text(encoding="utf-8"), " ".join(command), asked.stdout, _processor()):

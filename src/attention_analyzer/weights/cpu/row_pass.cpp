@@ -4,8 +4,8 @@
 // are any; exponentials, sums, entropy and distance in one sweep over each row; group, window and offset weights of the
 // finished row; and what keys receive from all these rows together. Rows lie in a buffer that fits the level-2 cache.
 //
-// Compiled on the user's machine, for its processor (compiled.py), with nothing but a C++17 compiler: vectors are those
-// of GCC and Clang, threads are those of the OpenMP runtime that torch already uses, where it has one.
+// Compiled into wheels (setup.py) or on the user's machine (compiled.py), with nothing but a C++17 compiler: vectors are
+// those of GCC and Clang, threads are those of the OpenMP runtime that torch already uses, where it has one.
 
 #include <atomic>
 #include <cmath>
@@ -14,6 +14,12 @@
 #include <limits>
 #include <thread>
 #include <vector>
+
+#if defined(_WIN32)
+#define EXPORTED extern "C" __declspec(dllexport)
+#else
+#define EXPORTED extern "C"
+#endif
 
 namespace {
 
@@ -520,9 +526,9 @@ void join(void* team) { static_cast<Team*>(team)->work(); }
 
 extern "C" int64_t lanes_of_build() { return LANES; }
 
-extern "C" int64_t size_of_pass() { return sizeof(Pass); }
+EXPORTED int64_t size_of_pass() { return sizeof(Pass); }
 
-extern "C" void row_pass(const Pass* pass) {
+EXPORTED void row_pass(const Pass* pass) {
   const int64_t padded = (pass->keys + PANEL - 1) / PANEL * PANEL;
   const int64_t texts = pass->groups_batch ? pass->batch : 1;
   std::vector<Group> groups(pass->group_count * texts);
