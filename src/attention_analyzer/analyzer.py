@@ -417,7 +417,9 @@ class AttentionAnalyzer:
             inputs: files, folders, patterns or datasets (txt, csv, jsonl, parquet, conllu, Hugging Face datasets on
                 disk), or any iterable of texts. They are streamed.
             store: the folder.
-            options: ``column`` with the text; ``unit`` of plain text files ("line", "paragraph", "file"); ``truncate``;
+            options: ``column`` with the text; ``unit`` of plain text files ("line", "paragraph", "file");
+                ``encoding`` of files that are neither UTF-8 nor UTF-16 ("cp1252"); ``delimiter`` of CSV files (";") and
+                ``header=False`` where their first line is a row, whose columns are "1", "2", …; ``truncate``;
                 ``examples`` kept per head; ``links=False`` for a small store that cannot be searched;
                 ``batch_tokens``; ``engine="ray"`` with ``workers`` and ``address``; ``progress``: False, or a function
                 that is given a :class:`.corpus.Progress`.

@@ -177,3 +177,43 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=300, check=False
     )
     assert "Traceback" not in result.stderr
+
+
+# Files
+
+
+def test_texts_of_windows_lose_their_mark_and_name_their_encoding(attn, tmp_path: Path) -> None:
+    table = tmp_path / "heads.json"
+    expected = AttentionAnalyzer("demo-decoder", cache=False).heads(["A café.\nIt is naïve.\n"])
+    windows = "\ufeffA café.\r\nIt is naïve.\r\n"
+    for encoding, more in (("utf-8", ()), ("utf-16-le", ()), ("cp1252", ("--encoding", "cp1252"))):
+        path = tmp_path / f"{encoding}.txt"
+        path.write_bytes(windows.encode(encoding) if encoding != "cp1252" else windows[1:].encode(encoding))
+        code, _, error = attn("scan", path, "-m", "demo-decoder", "-o", table, *more)
+        assert (code, error) == (0, "")
+        found = pd.read_json(table)
+        assert found["entropy"].to_list() == pytest.approx(expected["entropy"].to_list(), abs=1e-6)
+    code, _, error = attn("scan", tmp_path / "cp1252.txt", "-m", "demo-decoder")
+    assert code == 2
+    assert "line 1: the line is not UTF-8 text; if it should read 'A café.', pass encoding='cp1252'" in error
+
+
+def test_records_stand_in_for_a_text(attn, tmp_path: Path) -> None:
+    record = AttentionAnalyzer("demo-decoder", cache=False).record("A cat and a dog.")
+    path = record.save(tmp_path / "one.attn")
+    table = tmp_path / "heads.json"
+    assert attn("scan", path, "-o", table)[0] == 0
+    assert pd.read_json(table)["entropy"].to_list() == pytest.approx(record.heads()["entropy"].to_list(), abs=1e-6)
+    assert attn("figure", path, "-l", "1", "-o", tmp_path / "layer.png")[0] == 0
+    page = tmp_path / "both.html"
+    assert attn("show", path, "--other", path, "-o", page)[0] == 0
+    assert page.stat().st_size > 100_000
+    code, _, error = attn("scan", path, "-m", "demo-decoder")
+    assert code == 2
+    assert "is a record, for which no model is run; leave out --model" in error
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+    code, _, error = attn("show", tmp_path / "bad.safetensors")
+    assert code == 1
+    assert "is not a record, or is cut off" in error
+    code, _, error = attn("show", "none.safetensors")
+    assert "There is no file none.safetensors" in error

@@ -117,6 +117,22 @@ def test_a_column_is_asked_for_before_anything_is_read(page: Page) -> None:
     assert "1 text," in app.success[0].value
 
 
+def test_tables_of_other_programs_are_read_as_is_said(page: Page) -> None:
+    app = page("files", model="demo-encoder")
+    table = "Nr;Größe\n1;Ein Café.\n2;Zwei Züge.\n".encode("cp1252")
+    app.file_uploader(key="corpus").set_value([("groß.csv", table, "")]).run()
+    assert "if it should read 'Nr;Größe'" in app.warning[0].value.replace("\\", "")
+    app.selectbox(key="encoding").set_value("cp1252").run()
+    assert "separated by semicolons" in app.warning[0].value
+    app.selectbox(key="delimiter").set_value(";").run()
+    assert not app.warning
+    app.selectbox(key="column").set_value("Größe").run()
+    press(app, "Read 1 file")
+    assert "2 texts" in app.success[0].value
+    app.checkbox(key="header").set_value(False).run()
+    assert app.selectbox(key="column").options == ["1", "2"]
+
+
 def test_a_damaged_file_is_listed_by_its_own_name(page: Page) -> None:
     app = page("files", model="demo-encoder")
     upload(app, "corpus", ("broken.parquet", "this is no parquet"))

@@ -14,6 +14,8 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.text.readers import READERS, BadRow, ReadOptions, Row, read_source, sources
 from tests.linguistics.treebank import ROWS, treebank
 
+CP1252 = "the line is not UTF-8 text; if it should read '{}', pass encoding='cp1252' (--encoding cp1252)"
+
 
 def read(path: Path | str, **options) -> Iterator[Row | BadRow]:
     for source in sources([path], READERS):
@@ -32,7 +34,10 @@ def told(path: Path | str, **options) -> list[str]:
 def test_plain_text_by_line_paragraph_and_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("\ufeffOne.\r\n\nTwo,\nthree.\n".encode() + b"\xff\xfe bad\n\nFour\n")
-    bad = "! a.txt, line 5: the line is not UTF-8 text; convert the file first"
+    bad = (
+        "! a.txt, line 5: the line is not UTF-8 text; name the encoding of the file (encoding=…, --encoding), such as "
+        "cp1251, gb18030 or shift_jis"
+    )
     assert told(path) == ["One.", "Two,", "three.", bad, "Four"]
     assert told(path, unit="paragraph") == ["One.", bad, "Four"]
     assert told(path, unit="file") == [bad]
@@ -52,7 +57,7 @@ def test_csv_with_quoted_lines_and_bad_rows(tmp_path: Path) -> None:
         "plain",
         "two\nlines, and a comma",
         "! a.csv, line 5: 2 columns were expected, 1 were met",
-        "! a.csv, line 6: the line is not UTF-8 text; convert the file first",
+        f"! a.csv, line 6: {CP1252.format('4,café')}",
         "! a.csv, line 7: the row cannot be read (',' expected after '\"')",
         "last",
     ]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import Device, Encoding, Model, Output, Text, Truncate, analyzer_for, read_text
 
 _SHOWN = ["head", "role", "retrieval", "first", "last", "kept", "low", "cut"]
 
@@ -23,6 +23,7 @@ def cache_advice(
     last: Annotated[list[int] | None, typer.Option(min=1, help="Keys kept at the end; may be repeated.")] = None,
     share: Annotated[float, typer.Option(help="Weight that a streaming head's cache must keep.")] = 0.95,
     truncate: Truncate = False,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """Measure how much weight each head keeps if only the first and last keys stay; each line is a (long) text.
@@ -35,7 +36,7 @@ def cache_advice(
     check_format(output)
     if figure is not None:
         check_figure_path(figure)
-    texts = [line for line in read_text(text).splitlines() if line.strip()]
+    texts = [line for line in read_text(text, encoding).splitlines() if line.strip()]
     sizes = {name: value for name, value in (("first", first), ("last", last)) if value}
     analyzer = analyzer_for(model, device)
     with counting("Measuring what caches keep", "steps") as progress:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.options import Device, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import Device, Encoding, Text, Truncate, analyzer_for, read_text
 
 _SHOWN = ["head", "divergence", "low", "high", "entropy_change", "distance_change", "first_weight_change", "matched"]
 
@@ -29,6 +29,7 @@ def compare(
         Literal["auto", "index", "assignment"], typer.Option(help="How heads are paired: by place, or by what they do.")
     ] = "auto",
     truncate: Truncate = False,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """Compare two models (or two texts): what changed most, in words, as a table, a figure or a page."""
@@ -38,7 +39,7 @@ def compare(
     from attention_analyzer.errors import InputError
 
     _check(output)
-    texts = _texts(text, lines)
+    texts = _texts(text, lines, encoding)
     models = [analyzer_for(name, device) for name in dict.fromkeys((first, second, *(also or [])))]
     if also:
         if other_text is not None or (output is not None and output.suffix.lower() == ".html"):
@@ -55,7 +56,7 @@ def compare(
             models[0],
             models[-1],
             texts=texts,
-            other_texts=None if other_text is None else _texts(other_text, lines),
+            other_texts=None if other_text is None else _texts(other_text, lines, encoding),
             match=match,
             truncate=truncate,
             progress=progress,
@@ -67,10 +68,10 @@ def compare(
         _print(found.heads.head(12).assign(head=names[:12])[_SHOWN])
 
 
-def _texts(argument: str, lines: bool) -> list[str]:
+def _texts(argument: str, lines: bool, encoding: str | None) -> list[str]:
     from attention_analyzer.errors import InputError
 
-    content = read_text(argument)
+    content = read_text(argument, encoding)
     texts = [line for line in content.splitlines() if line.strip()] if lines else [content]
     if not texts:
         raise InputError("The input holds no text; at least one line with a visible character is needed.")

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attention_analyzer.cli.options import Device, Model, Output, Truncate, analyzer_for
+from attention_analyzer.cli.options import Device, Encoding, Model, Output, Truncate, analyzer_for
 
 if TYPE_CHECKING:
     import pandas as pd
 
 corpus = typer.Typer(help="Measure all heads on many texts, and ask what was found.", no_args_is_help=True)
+#: Names of delimiters that a shell would have to be told how to quote.
+_DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|"}
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of a scan.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows to show.")]
 
@@ -32,6 +34,14 @@ def scan(
     model: Model = None,
     column: Annotated[str | None, typer.Option(help="Column or key with the text.")] = None,
     unit: Annotated[str, typer.Option(help="What of a .txt file is one text: line, paragraph or file.")] = "line",
+    encoding: Encoding = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(help="Between the columns of a .csv file: comma (default), semicolon, tab, bar or any."),
+    ] = None,
+    header: Annotated[
+        bool, typer.Option("--header/--no-header", help="Whether the first line of a .csv file names its columns.")
+    ] = True,
     truncate: Truncate = False,
     examples: Annotated[int, typer.Option(min=0, help="Examples to keep for each head and measure.")] = 10,
     links: Annotated[bool, typer.Option(help="Keep what every token looks at, for searching.")] = True,
@@ -51,6 +61,9 @@ def scan(
         store,
         column=column,
         unit=unit,
+        encoding=encoding,
+        delimiter=_DELIMITERS.get(delimiter or "", delimiter),
+        header=header,
         truncate=truncate,
         examples=examples,
         links=links,

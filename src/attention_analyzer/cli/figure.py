@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from attention_analyzer.cli.bars import working
-from attention_analyzer.cli.options import Device, Head, Layer, Model, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import Device, Encoding, Head, Layer, Model, TextOrRecord, Truncate, record_of
 
 
 def figure(
-    text: Text,
+    text: TextOrRecord,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: PNG, SVG or PDF.")] = Path(
         "attention.png"
@@ -30,6 +30,7 @@ def figure(
     query: Annotated[int | None, typer.Option(help="Of a view: the chosen query, by position.")] = None,
     key: Annotated[int | None, typer.Option(help="Of a view: the chosen key, by position.")] = None,
     truncate: Truncate = False,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """Draw a head (--layer and --head), a layer (--layer), a map of all heads by a metric, or a view (--view)."""
@@ -42,9 +43,8 @@ def figure(
         raise InputError("--query and --key choose tokens of a view; give --view too, for example --view arcs.")
     if state is None and head is not None and layer is None:
         raise InputError("A head is drawn with --layer and --head; only --head was given.")
-    analyzer = analyzer_for(model, device)
+    record = record_of(text, model, device, truncate, encoding)
     with working("Drawing"):
-        record = analyzer.record(read_text(text), truncate=truncate)
         if state is not None:
             drawn = record.figure(layer, head, view=state, stack=stack, kind=kind)
         elif layer is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from attention_analyzer.cli.bars import working
-from attention_analyzer.cli.options import Device, Model, Text, analyzer_for, read_text
+from attention_analyzer.cli.options import Device, Encoding, Model, Text, analyzer_for, read_text
 
 
 def generate(
@@ -15,6 +15,7 @@ def generate(
     model: Model = None,
     tokens: Annotated[int, typer.Option("--tokens", "-n", help="Tokens to write at most.")] = 40,
     save: Annotated[str | None, typer.Option(help="Save the record to this file.")] = None,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """Let a model write, and show for each written token which tokens were looked at most."""
@@ -23,7 +24,7 @@ def generate(
 
     analyzer = analyzer_for(model, device)
     with working("Writing"):
-        record = analyzer.generate(read_text(prompt), max_new_tokens=tokens)
+        record = analyzer.generate(read_text(prompt, encoding), max_new_tokens=tokens)
     print(f"{record.notes['written'].strip()}\n")
     print_table(written_tokens(record), title="What each written token looked at most (mean over all heads)", digits=2)
     if save is not None:

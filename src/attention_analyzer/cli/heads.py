@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.options import Device, Model, Output, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import Device, Encoding, Model, Output, Truncate, analyzer_for, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,13 +36,14 @@ def similarity(
     kind: Kind = None,
     clusters: Annotated[int | None, typer.Option(min=2, help="How many; by default the best separated.")] = None,
     truncate: Truncate = False,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """Which heads look alike, which stand alone, which complete each other (at least three texts)."""
     from attention_analyzer.cli.tables import print_table
 
     _check(output, figure)
-    lines = read_lines(texts)
+    lines = read_lines(texts, encoding)
     analyzer = analyzer_for(model, device)
     with counting("Comparing heads", "texts") as progress:
         found = analyzer.similarity(
@@ -75,13 +76,14 @@ def importance(
     measure: Annotated[Literal["loss", "logits"], typer.Option(help="What silencing changes.")] = "loss",
     seed: Annotated[int, typer.Option(help="Of the tokens that a masked language model has to guess.")] = 0,
     truncate: Truncate = False,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """How much the model needs each head."""
     from attention_analyzer.cli.tables import print_table
 
     _check(output, figure)
-    lines = read_lines(texts)
+    lines = read_lines(texts, encoding)
     analyzer = analyzer_for(model, device)
     with counting("Trying heads out", "forwards") as progress:
         found = analyzer.head_importance(
@@ -111,13 +113,14 @@ def pruning(
     method: Method = "gradient",
     mean: Mean = False,
     truncate: Truncate = False,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """What is left while more and more heads are silent, the least important first (at least four texts)."""
     from attention_analyzer.cli.tables import print_table
 
     _check(output, figure)
-    lines = read_lines(texts)
+    lines = read_lines(texts, encoding)
     analyzer = analyzer_for(model, device)
     with counting("Silencing heads", "forwards") as progress:
         found = analyzer.pruning_curve(
@@ -138,6 +141,7 @@ def depth(
         bool, typer.Option("--metrics", help="Metrics by layer instead of the weight's shares.")
     ] = False,
     truncate: Truncate = False,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """How heads change with depth: where the weight goes, or every metric. A .conllu file adds the syntax."""
@@ -145,7 +149,7 @@ def depth(
     from attention_analyzer.linguistics import read_annotated
 
     _check(output, figure)
-    given = list(read_annotated(texts)) if Path(texts).suffix == ".conllu" else read_lines(texts)
+    given = list(read_annotated(texts)) if Path(texts).suffix == ".conllu" else read_lines(texts, encoding)
     analyzer = analyzer_for(model, device)
     with counting("Measuring layers", "texts") as progress:
         found = analyzer.specialisation(given, truncate=truncate, progress=progress)
@@ -155,9 +159,9 @@ def depth(
         print_table(table, title=f"{analyzer.name}: {found.texts} texts")
 
 
-def read_lines(argument: str) -> list[str]:
+def read_lines(argument: str, encoding: str | None = None) -> list[str]:
     """The texts meant: a file's or standard input's lines, or the argument itself."""
-    lines = [line.strip() for line in read_text(argument).splitlines()]
+    lines = [line.strip() for line in read_text(argument, encoding).splitlines()]
     return [line for line in lines if line]
 
 

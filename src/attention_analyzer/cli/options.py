@@ -13,11 +13,24 @@ from attention_analyzer.cli.bars import working
 
 if TYPE_CHECKING:
     from attention_analyzer.analyzer import AttentionAnalyzer
+    from attention_analyzer.record import AttentionRecord
 
+#: A word with such an end is meant as a file.
+_FILES = {".txt", ".md", ".csv", ".jsonl", ".parquet", ".conllu", ".gz", ".attn", ".safetensors"}
 Text = Annotated[str, typer.Argument(metavar="TEXT|FILE|-", help="A text, a text file, or - for standard input.")]
+TextOrRecord = Annotated[
+    str,
+    typer.Argument(
+        metavar="TEXT|FILE|-", help="A text, a text file, a record (.attn, .safetensors), or - for standard input."
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Bundled name, folder or hub id (attn models). Default: bert-base-uncased."),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(help="Encoding of text files, such as cp1252. Default: UTF-8, or UTF-16 where they show it."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")]
 Truncate = Annotated[bool, typer.Option("--truncate", help="Cut what the model has no positions for.")]
@@ -26,27 +39,63 @@ Head = Annotated[int | None, typer.Option("--head", "-h", help="Head, counted fr
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; its suffix says the format.")]
 
 
-def read_text(argument: str) -> str:
-    """The text meant by ``TEXT|FILE|-``.
+def read_text(argument: str, encoding: str | None = None) -> str:
+    """The text meant by ``TEXT|FILE|-``: what was typed, or a file (also with .gz) without its byte-order mark.
+
+    Args:
+        encoding: of the file; by default UTF-8, or UTF-16 where it shows that.
 
     Raises:
-        InputError: the file cannot be read as UTF-8 text, or the argument looks like a file that is not there.
+        InputError: the file is of another encoding, damaged or very large, or it looks like one but is not there.
     """
-    from attention_analyzer.errors import InputError
+    from attention_analyzer.errors import FileFormatError, InputError
+    from attention_analyzer.text.decoding import decode
+    from attention_analyzer.text.readers.opened import bytes_of
 
     if argument == "-":
-        return sys.stdin.read()
+        raw = getattr(sys.stdin, "buffer", None)  # a notebook or an embedding program may give text alone
+        return sys.stdin.read() if raw is None else decode(raw.read(), "The standard input", encoding)
     path = Path(argument)
     try:
         if len(argument) < 1024 and path.is_file():
-            return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{argument} is not UTF-8 text (byte {error.start}); convert it first.") from None
-    except (OSError, ValueError):
-        return argument
-    if path.suffix in {".txt", ".md", ".csv", ".jsonl", ".parquet", ".conllu"} and " " not in argument:
+            return decode(bytes_of(path), argument, encoding)
+    except FileFormatError as error:
+        raise InputError(f"{argument} cannot be read: {error}.") from None
+    except OSError as error:
+        raise InputError(f"{argument} cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        return argument  # a zero byte, which no file name has
+    if path.suffix in _FILES and " " not in argument:
         raise InputError(f"There is no file {argument}; to analyse these words themselves, put a space after them.")
     return argument
+
+
+def record_file(argument: str, model: str | None, truncate: bool, encoding: str | None) -> AttentionRecord | None:
+    """The record in a file, where the argument names one (.attn, .safetensors); None if it does not.
+
+    Raises:
+        InputError: an option was given that only makes sense where a model is run on a text.
+        FileFormatError: the file is no record.
+    """
+    from attention_analyzer.errors import InputError
+
+    path = Path(argument)
+    if path.suffix.lower() not in {".attn", ".safetensors"} or not path.is_file():
+        return None
+    given = {"--model": model, "--truncate": truncate, "--encoding": encoding}
+    if idle := [name for name, value in given.items() if value]:
+        raise InputError(f"{path} is a record, for which no model is run; leave out {', '.join(idle)}.")
+    from attention_analyzer.record import AttentionRecord
+
+    return AttentionRecord.load(path)
+
+
+def record_of(argument: str, model: str | None, device: str, truncate: bool, encoding: str | None) -> AttentionRecord:
+    """The record of a text by a model, or the one that was read from a file."""
+    read = record_file(argument, model, truncate, encoding)
+    return read or analyzer_for(model, device).record(read_text(argument, encoding), truncate=truncate)
 
 
 def analyzer_for(model: str | None, device: str = "auto") -> AttentionAnalyzer:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import Device, Encoding, Model, Output, Text, Truncate, analyzer_for, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +34,7 @@ def patterns(
     ] = True,
     level: Annotated[float, typer.Option(min=0.0, max=1.0, help="Accepted share of false labels.")] = 0.05,
     truncate: Truncate = False,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """Name heads by what they do: each line is a text, and three or more of them give labels with intervals.
@@ -51,7 +52,7 @@ def patterns(
     if figure is not None:
         check_figure_path(figure)
     chosen = [pattern_named(name) for name in pattern] if pattern else PATTERNS
-    content = read_text(text)
+    content = read_text(text, encoding)
     texts = [line for line in content.splitlines() if line.strip()]
     several = len(texts) >= FEWEST_TEXTS
     if not several and (figure is not None or untrained):

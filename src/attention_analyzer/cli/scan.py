@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attention_analyzer.cli.bars import working
-from attention_analyzer.cli.options import Device, Layer, Model, Output, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import (
+    Device,
+    Encoding,
+    Layer,
+    Model,
+    Output,
+    TextOrRecord,
+    Truncate,
+    analyzer_for,
+    read_text,
+    record_file,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What a terminal has room for; files get every metric.
 _SHOWN = ["mean_weight", "max_weight", "min_weight", "entropy", "effective_keys", "distance", "self_weight"]
@@ -15,7 +29,7 @@ _SHOWN += ["previous_weight", "next_weight", "first_weight", "special_weight"]
 
 
 def scan(
-    text: Text,
+    text: TextOrRecord,
     *,
     model: Model = None,
     output: Output = None,
@@ -25,6 +39,7 @@ def scan(
         bool, typer.Option("--lines", help="Each line is a text of its own; numbers are their means.")
     ] = False,
     truncate: Truncate = False,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """Measure every head: one row each, to the terminal or to a CSV, Parquet or JSON file."""
@@ -32,15 +47,7 @@ def scan(
     from attention_analyzer.errors import InputError, SelectionError
 
     check_format(output)
-    content = read_text(text)
-    texts = [line for line in content.splitlines() if line.strip()] if lines else [content]
-    if not texts:
-        raise InputError("The input holds no text; at least one line with a visible character is needed.")
-    analyzer = analyzer_for(model, device)
-    with working("Measuring the heads"):
-        table = analyzer.heads(texts, truncate=truncate).drop(columns="text")
-        keys = ["stack", "kind", "layer", "head"]
-        table = table.groupby(keys, sort=False, as_index=False).mean() if len(texts) > 1 else table
+    table, name = _measured(text, model, device, lines, truncate, encoding)
     if layer is not None:
         if layer not in set(table["layer"]):
             raise SelectionError(f"There is no layer {layer}; the layers are 0 to {table['layer'].max()}.")
@@ -55,4 +62,27 @@ def scan(
         return
     several = table["stack"].nunique() > 1 or table["kind"].nunique() > 1
     names = (["stack", "kind"] if several else []) + ["layer", "head", *_SHOWN]
-    print_table(table[names], title=f"{analyzer.name}: {len(table)} heads")
+    print_table(table[names], title=f"{name}: {len(table)} heads")
+
+
+def _measured(
+    text: str, model: str | None, device: str, lines: bool, truncate: bool, encoding: str | None
+) -> tuple[pd.DataFrame, str]:
+    """The table of all heads, and the model's name."""
+    from attention_analyzer.errors import InputError
+
+    record = record_file(text, model, truncate, encoding)
+    if record is not None:
+        if lines:
+            raise InputError(f"{text} is a record of one text; leave out --lines.")
+        return record.heads(), record.model_name or text
+    content = read_text(text, encoding)
+    texts = [line for line in content.splitlines() if line.strip()] if lines else [content]
+    if not texts:
+        raise InputError("The input holds no text; at least one line with a visible character is needed.")
+    analyzer = analyzer_for(model, device)
+    with working("Measuring the heads"):
+        table = analyzer.heads(texts, truncate=truncate).drop(columns="text")
+    keys = ["stack", "kind", "layer", "head"]
+    table = table.groupby(keys, sort=False, as_index=False).mean() if len(texts) > 1 else table
+    return table, analyzer.name

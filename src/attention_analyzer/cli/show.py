@@ -8,21 +8,24 @@ from typing import Annotated
 import typer
 
 from attention_analyzer.cli.bars import working
-from attention_analyzer.cli.options import Device, Model, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import Device, Encoding, Model, TextOrRecord, Truncate, record_file, record_of
 
 
 def show(
-    text: Text,
+    text: TextOrRecord,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path("attention.html"),
     model: Model = None,
-    other: Annotated[str | None, typer.Option("--other", help="A second model, for the Difference view.")] = None,
+    other: Annotated[
+        str | None, typer.Option("--other", help="A second model or record, for the Difference view.")
+    ] = None,
     queries_and_keys: Annotated[
         bool | None,
         typer.Option("--queries-and-keys/--weights", help="Store queries and keys (for the Query–key view), or not."),
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     truncate: Truncate = False,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """Write the interactive viewer of a text as one HTML file."""
@@ -32,11 +35,12 @@ def show(
         raise InputError(f"The page {output} must end in .html; attn figure draws PNG, SVG and PDF.")
     if not output.resolve().parent.is_dir():
         raise InputError(f"There is no folder {output.resolve().parent} to write {output.name} to.")
-    analyzer = analyzer_for(model, device)
-    with working("Reading the text"):
-        given = read_text(text)
-        record = analyzer.record(given, truncate=truncate)
-        second = analyzer_for(other, device).record(given, truncate=truncate) if other else None
+    record = record_of(text, model, device, truncate, encoding)
+    second = None
+    if other is not None:
+        # The same text by another model, or the record beside a record.
+        read = record_file(other, None, False, None)
+        second = read or record_of(text, other, device, truncate, encoding)
     with working("Writing the page"):
         record.to_html(output, second, queries_and_keys=queries_and_keys)
     print(f"Written to {output} ({output.stat().st_size / 1e6:.1f} MB)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from attention_analyzer.cli.bars import counting, working
-from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import Device, Encoding, Model, Output, Text, Truncate, analyzer_for, read_text
 
 if TYPE_CHECKING:
     from attention_analyzer.attribution import AttributionComparison, TokenImportance
@@ -46,6 +46,7 @@ def tokens(
     ] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw it: PNG, SVG or PDF.")] = None,
     truncate: Truncate = False,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """Say how important each token is: attention received, or an attribution by name."""
@@ -58,7 +59,7 @@ def tokens(
         check_figure_path(figure)
     if not compare and (len(method or ()) > 1 or deletion is not None):
         raise InputError("Several methods, and deletion, are for --compare.")
-    content = read_text(text)
+    content = read_text(text, encoding)
     analyzer = analyzer_for(model, device)
     settings: dict[str, Any] = {"target": target, "unit": unit, "special": special, "truncate": truncate}
     found: AttributionComparison | TokenImportance

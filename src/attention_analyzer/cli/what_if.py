@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import working
-from attention_analyzer.cli.options import Device, Model, Output, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import Device, Encoding, Model, Output, Text, Truncate, analyzer_for, read_text
 
 if TYPE_CHECKING:
     from attention_analyzer.interventions import WhatIf
@@ -40,6 +40,7 @@ def what_if(
     output: Output = None,
     figure: Annotated[Path | None, typer.Option(help="Draw what changed: PNG, SVG or PDF.")] = None,
     truncate: Truncate = False,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """Knock out attention edges, silence heads or replace their patterns, and see what the model says then.
@@ -55,8 +56,8 @@ def what_if(
         check_figure_path(figure)
     if reference is not None and not mean:
         raise InputError("--reference gives the texts of a mean; add --mean, or leave it out.")
-    content = read_text(text)
-    references = [] if reference is None else _lines(reference)
+    content = read_text(text, encoding)
+    references = [] if reference is None else _lines(reference, encoding)
     replacements = dict(_replacement(each) for each in replace or ())
     analyzer = analyzer_for(model, device)
     with working("Asking what if"):
@@ -94,8 +95,8 @@ def _show(found: WhatIf, changed: bool) -> None:
     print_table(found.table, digits=4)
 
 
-def _lines(path: Path) -> list[str]:
-    return [line for line in read_text(str(path)).splitlines() if line.strip()]
+def _lines(path: Path, encoding: str | None) -> list[str]:
+    return [line for line in read_text(str(path), encoding).splitlines() if line.strip()]
 
 
 def _replacement(argument: str) -> tuple[str, str]:

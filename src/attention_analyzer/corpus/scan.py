@@ -33,6 +33,9 @@ def scan(
     *,
     column: str | None = None,
     unit: Unit = "line",
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    header: bool = True,
     truncate: bool = False,
     examples: int = 10,
     links: bool = True,
@@ -47,7 +50,7 @@ def scan(
         if value < least:
             raise InputError(f"{name} must be at least {least}, not {value}.")
     settings = WorkSettings(truncate, examples, links, batch_tokens)
-    rows = Rows(rows_of(inputs, ReadOptions(column, unit)))
+    rows = Rows(rows_of(inputs, ReadOptions(column, unit, encoding, delimiter, header)))
     target = Store(Path(store))
     with target.locked(), _shown(progress) as show:
         scanning = _Scanning.begun(loaded, target, settings)

@@ -12,8 +12,8 @@ import streamlit as st
 
 from attention_analyzer.dashboard.settings import Settings
 from attention_analyzer.dashboard.temp_dirs import Folder
-from attention_analyzer.errors import AttentionAnalyzerError, InputError
-from attention_analyzer.text.readers import READERS
+from attention_analyzer.errors import FileFormatError, InputError
+from attention_analyzer.text.readers import READERS, ReadOptions
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,16 @@ def upload_box(label: str, kinds: Sequence[str], *, several: bool, key: str, hel
     return upload
 
 
-def columns_of(path: Path) -> list[str]:
-    """The columns or keys of a table's rows; empty for what has none, or where they cannot be read."""
+def columns_of(path: Path, options: ReadOptions) -> list[str]:
+    """The columns or keys of a table's rows; empty for what has none, or where the file is damaged.
+
+    Raises:
+        InputError: it is not as the options say.
+    """
     reader = next((reader for reader in READERS if reader.reads(path)), None)
     try:
-        return [] if reader is None else reader.columns(path)
-    except (OSError, AttentionAnalyzerError):
+        return [] if reader is None else reader.columns(path, options)
+    except (OSError, FileFormatError):
         return []
 
 

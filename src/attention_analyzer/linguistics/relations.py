@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from attention_analyzer.result import Result
 from attention_analyzer.text.annotation import AnnotatedText
 from attention_analyzer.text.conll2012 import read_conll2012
 from attention_analyzer.text.conllu import read_conllu
+from attention_analyzer.text.readers.opened import Lines, lines_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,12 +158,17 @@ def read_annotated(path: str | Path) -> Iterable[AnnotatedText]:
     if reader is None:
         raise InputError(f"{path} has the suffix {path.suffix!r}; annotated files are {', '.join(_READERS)}.")
     try:
-        with path.open(encoding="utf-8") as lines:
-            yield from reader(lines, str(path))
-    except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} is not UTF-8 text (byte {error.start}); convert it first.") from None
+        with lines_of(path) as lines:
+            yield from reader(_all_of(lines, path), str(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _all_of(lines: Lines, path: Path) -> Iterator[str]:
+    for line in lines:
+        if line is None:
+            raise FileFormatError(f"{path}, line {lines.number}: {lines.problem}.")
+        yield line
 
 
 def _rules(task: str, sentences: Sequence[AnnotatedText], questions: Sequence[Question]) -> dict[str, Rules]:

@@ -17,6 +17,8 @@ from attention_analyzer.dashboard.model_cache import analyzer_of, own_analyzer
 from attention_analyzer.dashboard.persistence import keep, restore
 from attention_analyzer.dashboard.temp_dirs import Folder
 from attention_analyzer.dashboard.uploads import Upload, columns_of, upload_box
+from attention_analyzer.errors import InputError
+from attention_analyzer.text.readers import ReadOptions
 from attention_analyzer.text.readers.row import USUAL_COLUMNS
 
 if TYPE_CHECKING:
@@ -27,6 +29,21 @@ if TYPE_CHECKING:
 
 KINDS = ("txt", "csv", "tsv", "jsonl", "parquet", "conllu")
 COLUMN, UNIT, SCAN, MEASURE, FROM, TO = "column", "unit", "scan", "measure", "from", "to"
+ENCODING, DELIMITER, HEADER = "encoding", "delimiter", "header"
+_ENCODINGS = {
+    "": "UTF-8, or UTF-16 where the file shows it",
+    "cp1252": "Windows, Western Europe (cp1252)",
+    "cp1250": "Windows, Central Europe (cp1250)",
+    "cp1251": "Windows, Cyrillic (cp1251)",
+    "cp1253": "Windows, Greek (cp1253)",
+    "cp1254": "Windows, Turkish (cp1254)",
+    "cp1256": "Windows, Arabic (cp1256)",
+    "gb18030": "Chinese, simplified (GB 18030)",
+    "big5": "Chinese, traditional (Big5)",
+    "shift_jis": "Japanese (Shift JIS)",
+    "euc_kr": "Korean (EUC-KR)",
+}
+_DELIMITERS = {"": "commas (tabs in .tsv files)", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _UNITS = {"line": "a line", "paragraph": "a paragraph", "file": "a file"}
 #: Shown first.
 _FIRST_MEASURE = "entropy"
@@ -93,10 +110,39 @@ def _earlier() -> None:
         st.info("Choose a model and drop files here: plain text, tables with a column of texts, or treebanks.")
 
 
+def _reading(upload: Upload) -> dict[str, Any]:
+    """How text files are read, where that is not as usual."""
+    if all(path.suffix.lower() == ".parquet" for path in upload.paths):
+        return {}
+    options: dict[str, Any] = {}
+    with st.expander("How files are read"):
+        left, right = st.columns(2)
+        with left:
+            options["encoding"] = _choice("Encoding", _ENCODINGS, ENCODING)
+        with right:
+            options["delimiter"] = _choice("Columns of CSV files are separated by", _DELIMITERS, DELIMITER)
+        restore(HEADER, True)
+        options["header"] = st.checkbox("The first line of a CSV file names its columns", key=HEADER)
+        keep(HEADER, options["header"])
+    usual = {"encoding": "", "delimiter": "", "header": True}
+    return {name: value for name, value in options.items() if value != usual[name]}
+
+
+def _choice(label: str, meanings: dict[str, str], key: str) -> str:
+    restore(key, "")
+    chosen = st.selectbox(label, list(meanings), format_func=lambda value: meanings[value], key=key)
+    keep(key, chosen)
+    return chosen
+
+
 def _options(upload: Upload) -> dict[str, Any] | None:
     """Which column holds the text, and what of a plain file is one text; None while the column is not known."""
-    options: dict[str, Any] = {}
-    by_file = [columns_of(path) for path in upload.paths]
+    options = _reading(upload)
+    try:
+        by_file = [columns_of(path, ReadOptions(**options)) for path in upload.paths]
+    except InputError as error:
+        st.warning(f"{plain(str(error))} Choose it under *How files are read*.")
+        return None
     columns = list(dict.fromkeys(name for names in by_file for name in names))
     unclear = any(len(names) > 1 and not set(names) & set(USUAL_COLUMNS) for names in by_file)
     if columns:

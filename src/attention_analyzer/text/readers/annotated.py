@@ -20,7 +20,7 @@ class ConllU(Reader):
     def read(self, path: Path, options: ReadOptions) -> Iterator[Row | BadRow]:
         block: list[str] = []
         first, size = 1, 0
-        with lines_of(path) as lines:
+        with lines_of(path, options.encoding) as lines:
             for line in lines:
                 if line is None:
                     yield BadRow(f"{path}, line {lines.number}", lines.problem, lines.share)
@@ -45,7 +45,7 @@ class Conll2012(Reader):
     suffixes = (".conll", ".v4_gold_conll")
 
     def read(self, path: Path, options: ReadOptions) -> Iterator[Row | BadRow]:
-        with lines_of(path) as lines:
+        with lines_of(path, options.encoding) as lines:
             try:
                 for text in read_conll2012((line or "" for line in lines), str(path)):
                     yield Row(text.text, f"{path}, line {text.line}", text, lines.share)

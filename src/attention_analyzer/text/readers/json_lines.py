@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.text.readers.opened import lines_of
 from attention_analyzer.text.readers.row import MOST_COLUMNS, USUAL_COLUMNS, BadRow, Reader, ReadOptions, Row
 
+#: Lines that are looked at for their keys.
+_LOOKED_AT = 100
 #: Keys that a message names.
 _NAMED = 10
 
@@ -20,13 +23,17 @@ class JsonLines(Reader):
     name = "JSON lines"
     suffixes = (".jsonl", ".ndjson")
 
-    def columns(self, path: Path) -> list[str]:
-        with lines_of(path) as lines:
-            value = next((_parse_json(line) for line in lines if line is not None and line.strip()), None)
-        return list(islice(value, MOST_COLUMNS)) if isinstance(value, dict) else []
+    def columns(self, path: Path, options: ReadOptions) -> list[str]:
+        """The keys of the first line that can be read, of the first few."""
+        with lines_of(path, options.encoding) as lines:
+            for line in islice((line for line in lines if line is not None and line.strip()), _LOOKED_AT):
+                with suppress(InputError):
+                    value = _parse_json(line)
+                    return list(islice(value, MOST_COLUMNS)) if isinstance(value, dict) else []
+        return []
 
     def read(self, path: Path, options: ReadOptions) -> Iterator[Row | BadRow]:
-        with lines_of(path) as lines:
+        with lines_of(path, options.encoding) as lines:
             for line in lines:
                 place = f"{path}, line {lines.number}"
                 if line is None:

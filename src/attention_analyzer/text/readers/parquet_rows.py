@@ -25,7 +25,7 @@ class ParquetRows(Reader):
     name = "Parquet"
     suffixes = (".parquet",)
 
-    def columns(self, path: Path) -> list[str]:
+    def columns(self, path: Path, options: ReadOptions) -> list[str]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 

@@ -19,7 +19,7 @@ class PlainText(Reader):
         """Empty lines are no texts; a line that cannot be used spoils the text it belongs to."""
         between = "\n" if options.unit == "file" else " "
         text = _Text(1)
-        with lines_of(path) as lines:
+        with lines_of(path, options.encoding) as lines:
             for line in lines:
                 if options.unit == "paragraph" and line is not None and not line.strip():
                     yield from text.row(path, between, lines.share)

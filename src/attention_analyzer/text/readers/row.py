@@ -52,10 +52,25 @@ class ReadOptions:
     Attributes:
         column: the column or key that holds the text; None for one of :data:`USUAL_COLUMNS`.
         unit: what of a plain text file is one text.
+        encoding: of text files; None for UTF-8, or UTF-16 where the file shows it.
+        delimiter: between the columns of a CSV file; None for commas (in .tsv files tabs).
+        header: whether the first line of a CSV file has the names of the columns; else they are "1", "2", …
     """
 
     column: str | None = None
     unit: Unit = "line"
+    encoding: str | None = None
+    delimiter: str | None = None
+    header: bool = True
+
+    def __post_init__(self) -> None:
+        from attention_analyzer.errors import InputError
+        from attention_analyzer.text.decoding import checked_encoding
+
+        if self.encoding is not None:
+            checked_encoding(self.encoding)
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '\r\n"\0'):
+            raise InputError(f"The delimiter must be one character such as ',' or ';', not {self.delimiter!r}.")
 
 
 class Reader(ABC):
@@ -72,7 +87,7 @@ class Reader(ABC):
         """Whether a file or folder is of this kind."""
         return path.is_file() and path.name.lower().removesuffix(".gz").endswith(self.suffixes)
 
-    def columns(self, path: Path) -> list[str]:
+    def columns(self, path: Path, options: ReadOptions) -> list[str]:
         """The names of a table's columns or keys; empty for what has none.
 
         Raises:
@@ -91,11 +106,12 @@ class Reader(ABC):
         """
 
 
-def usual_column(names: list[str], texts: list[str], wanted: str | None, path: Path) -> str:
+def usual_column(names: list[str], texts: list[str], wanted: str | None, path: Path, note: str = "") -> str:
     """The column that holds the text: the wanted one, a usual one, or the only one with strings.
 
     Args:
         names: of all columns; ``texts``: of those that hold strings.
+        note: what to add to the message.
 
     Raises:
         InputError: it is not there, or none can be told.
@@ -105,11 +121,11 @@ def usual_column(names: list[str], texts: list[str], wanted: str | None, path: P
     known = ", ".join(map(repr, names))
     if wanted is not None:
         if wanted not in names:
-            raise InputError(f"{path} has no column {wanted!r}; it has {known}.")
+            raise InputError(f"{path} has no column {wanted!r}; it has {known}{note}.")
         return wanted
     for name in USUAL_COLUMNS:
         if name in names:
             return name
     if len(texts) == 1:
         return texts[0]
-    raise InputError(f"Which column of {path} holds the text? Name it with column=…; there are {known}.")
+    raise InputError(f"Which column of {path} holds the text? Name it with column=…; there are {known}{note}.")
