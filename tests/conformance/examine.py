@@ -54,7 +54,8 @@ def examine(model_type: str) -> Finding:
     except CannotBuildError as error:
         finding.state, finding.reason = "not built", str(error)
     except (UnsupportedModelError, TooLongError) as error:
-        finding.state = "no attention" if "without any attention" in str(error) else "refused"
+        nothing = "without any attention" in str(error) or "there are no attention weights" in str(error)
+        finding.state = "no attention" if nothing else "refused"
         finding.reason = str(error)
     except (AttentionAnalyzerError, Disagreement) as error:
         finding.reason = f"{type(error).__name__}: {error}"

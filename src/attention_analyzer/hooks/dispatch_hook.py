@@ -1,17 +1,18 @@
-"""Attention that is computed outside the library's interface, overheard where it is used.
+"""Attention that is computed outside the library's interface, intercepted where it is used.
 
 Many families write their own attention: a softmax whose result is multiplied by values, or torch's fused attention
 called directly. Whatever Python says it, it ends in the same few tensor operations, and those can be watched without
 touching the model: no output is switched on, no configuration changed, no hook left behind, and the outputs stay
-bit-identical. What is kept are the very numbers that multiplied the values.
+bit-identical. What is kept are the very numbers that multiplied the values, or, of a fused operation, its queries and
+keys.
 
-A softmax counts as attention if it ran over the last axis of a ``[.., query, key]`` array and its result was
-multiplied, over that axis, by another activation; a router's softmax is not multiplied so.
+A softmax counts as attention if its result was multiplied, over the axis that sums to one, by another activation that
+the queries share; a router's softmax is not multiplied so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import get_ident
@@ -22,8 +23,12 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.hooks.flex import FLEX, as_one_operation, flex_weights
+from attention_analyzer.hooks.fused_layers import ATTENTION, LAYER, fused_call
 from attention_analyzer.hooks.interface_hook import AttentionCall
 from attention_analyzer.hooks.precomputed import HEAD_COUNTS
+from attention_analyzer.hooks.softmax_tracker import SoftmaxTracker
 
 aten = torch.ops.aten
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
@@ -42,12 +47,28 @@ _FOLLOWED = {
     aten._to_copy.default,
     aten.clone.default,
     aten.mul.Tensor,
+    aten.mul.Scalar,
+    aten.div.Tensor,
+    aten.div.Scalar,
+    aten.add.Tensor,
     aten.masked_fill.Scalar,
     aten.masked_fill.Tensor,
     aten.where.self,
     aten.native_dropout.default,
     aten.nan_to_num.default,
 }
+#: In the order of the operation.
+_FLEX_ARGUMENTS = (
+    "query",
+    "key",
+    "value",
+    "score_mod",
+    "block_mask",
+    "scale",
+    "kernel_options",
+    "score_mod_other_buffers",
+    "mask_mod_other_buffers",
+)
 
 
 class DispatchHook(Protocol):
@@ -67,17 +88,23 @@ class AttentionDispatchMode(TorchDispatchMode):
     """Follows softmax results to the products that use them, while one of the model's modules runs.
 
     Attributes:
+        tracker: what became of softmax results.
         running: the modules that run now, outermost first, of whichever model.
         ran: every module of the model that has run.
+        flexible: modules that called flex attention.
         paused: above zero where operations are the toolkit's own.
     """
 
     names: dict[int, str]
     listener: DispatchHook
+    tracker: SoftmaxTracker
     running: list[nn.Module] = field(default_factory=list)
     ran: dict[int, nn.Module] = field(default_factory=dict)
+    flexible: set[int] = field(default_factory=set)
     paused: int = 0
-    _followed: dict[int, Tensor] = field(default_factory=dict)
+
+    #: Flex attention is one operation of a higher order, which passes through here as others do.
+    supports_higher_order_operators = True
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -92,15 +119,17 @@ class AttentionDispatchMode(TorchDispatchMode):
         if self.paused or not self.running or id(self.running[-1]) not in self.names:
             return result
         if func in _SOFTMAX:
-            # The tensor is held, so that no other one gets its address.
-            if result.dim() >= 3 and args[1] % result.dim() == result.dim() - 1:
-                self._followed[_address(result)] = result
+            self.tracker.softmax(args[0], result, args[1], self._path)
+        elif func in _PRODUCTS:
+            self._product(args[_PRODUCTS[func] :], result)
+        elif func in _FOLLOWED:
+            self.tracker.copied(result[0] if isinstance(result, tuple) else result, args)
         elif func in _FUSED:
-            self._fused(func, result, args, kwargs or {})
-        elif self._followed and func in _PRODUCTS:
-            self._product(args[_PRODUCTS[func] :])
-        elif self._followed and func in _FOLLOWED:
-            self._follow(result[0] if isinstance(result, tuple) else result, args)
+            self._fused(_named(func, args, kwargs), result)
+        elif func in (LAYER, ATTENTION):
+            self._fused_layer(func, _named(func, args, kwargs), result)
+        elif func is FLEX:
+            self._flex(dict(zip(_FLEX_ARGUMENTS, args, strict=False)) | (kwargs or {}), result)
         return result
 
     @contextmanager
@@ -111,72 +140,76 @@ class AttentionDispatchMode(TorchDispatchMode):
         finally:
             self.paused -= 1
 
-    def _follow(self, result: Tensor, args: Sequence[Any]) -> None:
-        for arg in args:
-            known = self._followed.get(_address(arg)) if isinstance(arg, Tensor) else None
-            if known is None or known.shape[:-1].numel() * arg.shape[-1] != result.numel():
-                continue
-            # A sink's column stands last and is cut off before the values are multiplied.
-            if arg.shape[-1] <= known.shape[-1] and arg.storage_offset() == known.storage_offset():
-                self._followed[_address(result)] = result.reshape(*known.shape[:-1], arg.shape[-1])
-                return
+    @property
+    def _path(self) -> str:
+        """Of the innermost module that runs."""
+        return self.names[id(self.running[-1])]
 
-    def _product(self, operands: Sequence[Any]) -> None:
-        left, right = operands[0], operands[1]
-        for weights, values, axis in ((left, right, -1), (right, left, -2)):
-            known = self._followed.get(_address(weights))
-            if known is None or isinstance(values, nn.Parameter):
-                continue
-            # Fewer keys than the softmax had: the last column is a sink's, and was cut off.
-            keys = weights.shape[axis]
-            whole = known.shape[:-1].numel() * keys == weights.numel() and keys <= known.shape[-1]
-            if whole and weights.stride(axis) == known.stride(-1):
-                self._followed.clear()
-                module = self.running[-1]
-                with self.pause():
-                    kept = known[..., :keys].detach().clone()
-                    self.listener.on_weights(module, self.names[id(module)], kept)
-                return
+    def _product(self, operands: Sequence[Any], result: Tensor) -> None:
+        weights = self.tracker.product(operands[0], operands[1], result, self._path)
+        if weights is not None:
+            with self.pause():
+                self.listener.on_weights(self.running[-1], self._path, weights.detach().clone())
 
-    def _fused(self, func: Any, result: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        names = [argument.name for argument in func._schema.arguments]
-        given = dict(zip(names, args, strict=False)) | kwargs
+    def _fused(self, given: Mapping[str, Any], result: Any) -> None:
         if not self._are_heads(given["query"].shape[1]):
             return  # the axis holds something else: each token may attend to its own few streams (Inkling 2)
-        mask = given.get("attn_mask", given.get("attn_bias"))
-        module = self.running[-1]
         call = AttentionCall(
-            module=module,
-            name=self.names[id(module)],
+            module=self.running[-1],
+            name=self._path,
             backend="sdpa",
             query=given["query"],
             key=given["key"],
             value=given["value"],
-            mask=mask,
+            mask=given.get("attn_mask", given.get("attn_bias")),
             options={"scaling": given.get("scale"), "is_causal": given.get("is_causal", False)},
         )
         with self.pause():
             self.listener.on_call(call, result[0].transpose(1, 2))
 
+    def _fused_layer(self, func: Any, given: Mapping[str, Any], result: Any) -> None:
+        module, path = self.running[-1], self._path
+        inner = getattr(module, "self_attn", None)
+        if (
+            func is LAYER and isinstance(inner, nn.Module) and id(inner) in self.names
+        ):  # as it is named where the layer runs part by part
+            module, path = inner, self.names[id(inner)]
+        with self.pause():
+            self.listener.on_call(*fused_call(func, given, result, module, path))
+
+    def _flex(self, given: Mapping[str, Any], result: Any) -> None:
+        self.flexible.add(id(self.running[-1]))
+        with self.pause(), torch.no_grad():
+            weights = flex_weights(given, result[0], self._path)
+            self.listener.on_weights(self.running[-1], self._path, weights)
+
     def _are_heads(self, count: int) -> bool:
-        """Whether a module that runs, or its configuration, says that it has so many heads."""
-        holders = [holder for module in self.running for holder in (module, getattr(module, "config", None))]
-        return any(getattr(holder, name, None) == count for holder in holders for name in HEAD_COUNTS)
+        """Whether an axis may be of heads: no configuration says how many there are, or a module says so many."""
+        configs = [config for module in self.running if (config := getattr(module, "config", None)) is not None]
+        declared = {getattr(holder, name, None) for holder in (*self.running, *configs) for name in HEAD_COUNTS}
+        return count in declared or not any(
+            isinstance(getattr(config, name, None), int) for config in configs for name in HEAD_COUNTS
+        )
+
+
+def _named(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """An operation's arguments by name."""
+    names = [argument.name for argument in func._schema.arguments]
+    return dict(zip(names, args, strict=False)) | dict(kwargs or {})
 
 
 def _is_composite(func: Any) -> bool:
     """Whether an operation is made of others (softmax, matmul), which inference mode hands over in one piece."""
+    if not isinstance(func, torch._ops.OpOverload):
+        return False
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE))
-
-
-def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
 
 
 @contextmanager
 def intercept(model: nn.Module, listener: DispatchHook) -> Iterator[AttentionDispatchMode]:
     """Watch what the model's modules compute in this thread; modules themselves stay as they are."""
-    watch = AttentionDispatchMode({id(module): name for name, module in model.named_modules()}, listener)
+    names = {id(module): name for name, module in model.named_modules()}
+    watch = AttentionDispatchMode(names, listener, SoftmaxTracker(model.parameters()))
     thread = get_ident()
 
     def enter(module: nn.Module, args: Any) -> None:
@@ -191,10 +224,15 @@ def intercept(model: nn.Module, listener: DispatchHook) -> Iterator[AttentionDis
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         if get_ident() == thread and watch.running and watch.running[-1] is module:
             watch.running.pop()
+            if id(module) in watch.flexible and torch.is_grad_enabled() and getattr(output, "requires_grad", False):
+                raise UnsupportedModelError(
+                    f"{watch.names[id(module)] or type(module).__name__} calls flex attention while gradients are "
+                    "recorded, where it cannot be watched; run the model under torch.no_grad()."
+                )
 
     handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:
-        with watch:
+        with as_one_operation(), watch:
             yield watch
     finally:
         for handle in handles:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.session import Capture, capturing, recorded_sites
 from attention_analyzer.site import Site
@@ -92,7 +93,7 @@ def capture_forward(
     if outside and not not_captured and capture.at_interface == capture.calls > 0:
         _interface_only.setdefault(model, set()).add(heard)
     if capture.calls == 0:
-        raise UnsupportedModelError(_nothing_heard(model, not_captured))
+        raise UnsupportedModelError(_nothing_captured(model, not_captured, capture.watch))
     if keep is None:
         sites = recorded_sites(cast("Capture[AttentionWeights]", capture))
     else:
@@ -172,11 +173,26 @@ def _within(inner: str, outer: str) -> bool:
     return inner == outer or inner.startswith(f"{outer}.") or outer == ""
 
 
-def _nothing_heard(model: nn.Module, not_captured: Mapping[str, str]) -> str:
-    if not not_captured:
-        return f"{type(model).__name__} ran without any attention, so there is nothing to show."
-    kinds = ", ".join(sorted(set(not_captured.values())))
-    return (
-        f"The attention of {type(model).__name__} ({kinds}) has no weights over keys that could be had; "
-        "this architecture is not supported."
-    )
+def _nothing_captured(model: nn.Module, not_captured: Mapping[str, str], watch: AttentionDispatchMode | None) -> str:
+    """Why there is nothing to show; that there is no attention is said only where nothing could be one."""
+    name = type(model).__name__
+    if not_captured:
+        kinds = ", ".join(sorted(set(not_captured.values())))
+        return (
+            f"The attention of {name} ({kinds}) has no weights over keys that could be had; "
+            "this architecture is not supported."
+        )
+    assert watch is not None
+    tracker = watch.tracker
+    if tracker.unshown or tracker.unused:
+        places = ", ".join(path or "the model itself" for path in list(tracker.unshown or tracker.unused)[:3])
+        return (
+            f"{name} computes a softmax in {places}, but multiplies no values with all of it as [query, key] weights, "
+            "so there is nothing to show; write it as a matrix product, or call scaled_dot_product_attention."
+        )
+    if tracker.activations_met or not watch.ran:
+        return (
+            f"{name} multiplies activations but runs no softmax over keys and none of torch's attention functions, so "
+            "there are no attention weights to show."
+        )
+    return f"{name} ran without any attention, so there is nothing to show."

@@ -7,7 +7,7 @@ no layer number, or one module serves many layers (ALBERT), the order of the cal
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -47,6 +47,8 @@ class CallSite:
     def kind(self) -> Kind:
         if getattr(self.module, "is_cross_attention", False):
             return "cross"
+        if self.holder == "TransformerDecoderLayer" and self.path.endswith("multihead_attn"):
+            return "cross"  # torch's own
         names = (self.path, type(self.module).__name__, self.holder)
         return "cross" if any(map(_CROSS.search, names)) else "self"
 
@@ -123,7 +125,11 @@ def _layers(places: list[CallSite], depths: frozenset[int]) -> list[int]:
 def declared_depths(config: object) -> frozenset[int]:
     """Every number of layers that a configuration, or one nested in it, declares."""
     found: set[int] = set()
-    for name, value in vars(config).items():
+    if isinstance(config, Mapping):
+        named = config
+    else:
+        named = getattr(config, "__dict__", {})
+    for name, value in named.items():
         if isinstance(value, int) and not isinstance(value, bool) and re.search(r"layers?$|depth", name):
             found.add(value)
         elif hasattr(value, "to_dict"):

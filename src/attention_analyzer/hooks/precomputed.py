@@ -21,7 +21,8 @@ def dense_weights(
     """Stored weights with the visibility that their zeros show.
 
     Args:
-        weights: ``[batch, head, query, key]``, or ``[batch · head, query, key]``.
+        weights: ``[batch, head, query, key]``, ``[batch · head, query, key]`` or ``[query, key]``; or with the heads on
+            several axes, of as many as the module says that it has.
         batch: texts or images in the forward, where it is known.
         valid: bool ``[batch, token]`` of the main text.
 
@@ -29,8 +30,14 @@ def dense_weights(
         UnsupportedModelError: the array has another shape.
         CaptureError: the numbers are no weights.
     """
-    if weights.dim() == 3:
+    if weights.dim() == 2:
+        weights = weights[None, None]
+    elif weights.dim() == 3:
         weights = _split_heads(module, name, weights, batch)
+    elif weights.dim() == 4 and heads_come_first(module, name, weights, batch):
+        weights = weights.transpose(0, 1)
+    elif weights.dim() > 4 and weights.shape[1:-2].numel() in head_counts(module):
+        weights = weights.flatten(1, -3)
     if weights.dim() != 4:
         raise UnsupportedModelError(
             f"{name} ({type(module).__name__}) computes its attention in pieces of shape {tuple(weights.shape)}, which "
@@ -40,11 +47,38 @@ def dense_weights(
     return DenseWeights(weights, _visibility(weights, valid))
 
 
+def head_counts(module: nn.Module) -> set[int]:
+    """How many heads a module says that it has, under whichever name."""
+    found = (getattr(module, name, None) for name in HEAD_COUNTS)
+    return {count for count in found if isinstance(count, int) and not isinstance(count, bool) and count > 0}
+
+
+def heads_come_first(module: nn.Module, name: str, array: Tensor, batch: int | None) -> bool:
+    """Whether an array is ``[head, batch, …]``, and not ``[batch, head, …]``.
+
+    Args:
+        batch: texts or images in the forward. A first axis of another size is of heads, or of windows and batch.
+
+    Raises:
+        UnsupportedModelError: it may be either, and the module does not say how many heads it has.
+    """
+    first, second = array.shape[:2]
+    declared = head_counts(module)
+    if batch is None or first == batch or second != batch or second in declared:
+        return False
+    if not declared:
+        raise UnsupportedModelError(
+            f"{name or type(module).__name__} attends with an array {tuple(array.shape)} whose first axis may be of "
+            "heads or of windows; give the module an attribute num_heads, so that they can be told apart."
+        )
+    return first in declared
+
+
 def _split_heads(module: nn.Module, name: str, weights: Tensor, batch: int | None) -> Tensor:
     outer = weights.shape[0]
-    for attribute in HEAD_COUNTS:
-        heads = getattr(module, attribute, None)
-        if isinstance(heads, int) and heads > 0 and outer % heads == 0:
+    for heads in head_counts(module):
+        # One head at a time, of a module that has several, is a batch.
+        if outer % heads == 0 and outer != batch:
             return weights.view(-1, heads, *weights.shape[1:])
     if batch is not None and outer % batch == 0:
         return weights.view(batch, -1, *weights.shape[1:])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -21,7 +21,7 @@ from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, interc
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite, declared_depths, number_layers
 from attention_analyzer.hooks.masks import MaskReader
-from attention_analyzer.hooks.precomputed import dense_weights
+from attention_analyzer.hooks.precomputed import dense_weights, heads_come_first
 from attention_analyzer.hooks.windows import unfold_source, unfold_weights
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
@@ -73,25 +73,42 @@ class Capture(Generic[Result]):
     def after(self, call: AttentionCall, output: Tensor) -> Tensor:
         self.at_interface += 1
         with _disable_current_modes():  # the watch need not see what is ours
-            self.on_call(call, output)
+            self._captured(call, output)
         return output
 
     def on_call(self, call: AttentionCall, output: Tensor) -> None:
+        """A call outside of the interface, whose arrays may be ``[head, batch, token, channel]``."""
+        if heads_come_first(call.module, call.name, call.query, self._rows_of(call.module)):
+            swapped = {side: getattr(call, side).transpose(0, 1) for side in ("query", "key", "value")}
+            mask = call.mask.transpose(0, 1) if isinstance(call.mask, Tensor) and call.mask.dim() == 4 else call.mask
+            # [head, query, batch, channel] → [batch, query, head, channel]
+            call, output = replace(call, mask=mask, **swapped), output.transpose(0, 2)
+        self._captured(call, output)
+
+    def _captured(self, call: AttentionCall, output: Tensor) -> None:
         with torch.no_grad():
             source = score_source(call, self._reader)
             if self.check and not (call.module.training and call.options.get("dropout")):
                 self.deviation = max(self.deviation, verify(call, source, output, self.valid))
-            weights = QueryKeyWeights(unfold_source(source, self.batch))
+            weights = QueryKeyWeights(unfold_source(source, self._rows_of(call.module)))
             again = self._again(call.module, (call.query, call.key, call.mask), operator.is_)
             place = self._place(call.module, call.name, source.visibility, again, chunk_of(weights.source))
             self._keep(place, weights)
 
     def on_weights(self, module: nn.Module, name: str, weights: Tensor) -> None:
         with torch.no_grad():
-            stored = dense_weights(module, name, weights, self.batch, self.valid)
+            rows = self._rows_of(module)
+            stored = dense_weights(module, name, weights, rows, self.valid)
             self.exact = False
             again = self._again(module, (weights,), torch.equal)
-            self._keep(self._place(module, name, stored.seen, again), unfold_weights(stored, self.batch))
+            self._keep(self._place(module, name, stored.seen, again), unfold_weights(stored, rows))
+
+    def _rows_of(self, module: nn.Module) -> int | None:
+        """Texts or images in the forward, where a module's rows are of them: the first axis of its inputs.
+
+        Of torch's own attention that takes ``[token, batch, channel]`` it is not the first, and its rows are the batch.
+        """
+        return None if getattr(module, "batch_first", True) is False else self.batch
 
     def _again(self, module: nn.Module, made_of: tuple[Any, ...], same: Callable[[Any, Any], bool]) -> bool:
         """Whether a module applies the attention of the last call to other values (DiffLlama, LiLT)."""

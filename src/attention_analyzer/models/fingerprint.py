@@ -10,6 +10,7 @@ import xxhash
 from torch import nn
 
 from attention_analyzer.models.offload import weights_of
+from attention_analyzer.models.settings import readable, settings_of
 from attention_analyzer.models.tensors import leaves
 
 #: Elements of each tensor that are looked at to see whether a model has changed since it was hashed.
@@ -19,7 +20,7 @@ _SAMPLE = 16
 def fingerprint(model: nn.Module) -> str:
     """32 hexadecimal digits that change with any weight, buffer, dtype or setting of the model (xxHash, 128 bits)."""
     digest = xxhash.xxh3_128()
-    digest.update(json.dumps(_settings(model), sort_keys=True, default=str).encode())
+    digest.update(json.dumps(_settings(model), sort_keys=True, default=readable).encode())
     for name, value in weights_of(model):
         for part, leaf in leaves(name, value):
             if isinstance(leaf, str):
@@ -52,8 +53,7 @@ def _mark(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 
 def _settings(model: nn.Module) -> dict[str, Any]:
-    config = getattr(model, "config", None)
-    settings = dict(config.to_dict()) if config is not None else {}
+    settings = settings_of(getattr(model, "config", None))
     # Where the checkpoint lay and which library wrote it do not change what the model computes.
     for name in ("_name_or_path", "transformers_version", "_attn_implementation_autoset"):
         settings.pop(name, None)

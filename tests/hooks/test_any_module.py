@@ -1,0 +1,328 @@
+"""Modules of any make, also as the root: their weights against a softmax written out, their outputs bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention
+
+from attention_analyzer import AttentionAnalyzer, AttentionRecord
+from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.hooks.verification import verify_model
+
+TOKENS, MEMORY, CHANNELS, HEADS = 7, 5, 12, 2
+
+
+def record(module: nn.Module, **inputs: Any) -> AttentionRecord:
+    """A record of a module whose outputs are the same bits with and without."""
+    assert verify_model(module, inputs).holds
+    return AttentionAnalyzer(module, cache=False).record(inputs=inputs)
+
+
+def check(weights: AttentionRecord, *expected: Tensor) -> None:
+    assert len(weights.entries) == len(expected)
+    for entry, right in zip(weights.entries, expected, strict=True):
+        torch.testing.assert_close(entry.weights.full(), right, atol=1e-5, rtol=0)
+
+
+def states(tokens: int = TOKENS, channels: int = CHANNELS, seed: int = 1) -> Tensor:
+    return torch.randn(1, tokens, channels, generator=torch.Generator().manual_seed(seed))
+
+
+# torch's own modules
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize(
+    "options", [{}, {"add_bias_kv": True, "add_zero_attn": True}, {"kdim": 9, "vdim": 10}], ids=str
+)
+def test_multihead_attention(batch_first: bool, need_weights: bool, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    module = nn.MultiheadAttention(CHANNELS, HEADS, batch_first=batch_first, **options).eval()
+    query, key = states(), states(MEMORY, options.get("kdim", CHANNELS), 2)
+    value = states(MEMORY, options.get("vdim", CHANNELS), 3)
+    if not batch_first:
+        query, key, value = (side.transpose(0, 1) for side in (query, key, value))
+    _, expected = module(query, key, value, need_weights=True, average_attn_weights=False)
+    check(record(module, query=query, key=key, value=value, need_weights=need_weights), expected[0])
+
+
+def encoder(**options: Any) -> nn.TransformerEncoder:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(CHANNELS, HEADS, 16, **options)
+    nested = bool(options.get("batch_first")) and not options.get("norm_first")
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested).eval()
+
+
+def part_by_part(module: nn.TransformerEncoder, source: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+    """The weights of each layer, from the layers run as their source reads."""
+    found = []
+    for layer in module.layers:
+        assert isinstance(layer, nn.TransformerEncoderLayer)
+        given = layer.norm1(source) if layer.norm_first else source
+        attended, weights = layer.self_attn(given, given, given, attn_mask=mask, average_attn_weights=False)
+        found.append(weights[0])
+        if layer.norm_first:
+            source = source + attended
+            source = source + layer._ff_block(layer.norm2(source))
+        else:
+            source = layer.norm1(source + attended)
+            source = layer.norm2(source + layer._ff_block(source))
+    return found
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_an_encoder_stays_on_its_fused_path(norm_first: bool, batch_first: bool, activation: str) -> None:
+    module = encoder(norm_first=norm_first, batch_first=batch_first, activation=activation)
+    source = states() if batch_first else states().transpose(0, 1)
+    seen = record(module, src=source)
+    check(seen, *part_by_part(module, source))
+    assert [site.module for site in seen.sites] == ["layers.0.self_attn", "layers.1.self_attn"]
+    assert seen.exact
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:  # the usual path, under the same names
+        assert AttentionAnalyzer(module, cache=False).record(inputs={"src": source}).sites == seen.sites
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+
+
+def test_a_fused_encoder_with_a_causal_mask() -> None:
+    module = encoder(batch_first=True)
+    mask = nn.Transformer.generate_square_subsequent_mask(TOKENS)
+    check(record(module, src=states(), mask=mask, is_causal=True), *part_by_part(module, states(), mask))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_padding_in_a_fused_encoder_is_never_seen(norm_first: bool) -> None:
+    """Where norms come last torch drops padding before the first layer (nested tensors), else it masks it."""
+    module = encoder(batch_first=True, norm_first=norm_first)
+    padding = torch.tensor([[False] * 4 + [True] * 3])
+    seen = record(module, src=states(), src_key_padding_mask=padding)
+    for entry, expected in zip(seen.entries, part_by_part(module, states()[:, :4]), strict=True):
+        weights = entry.weights.full()[:, :4]
+        torch.testing.assert_close(weights[..., :4], expected, atol=1e-5, rtol=0)
+        assert not weights[..., 4:].any()
+
+
+def test_a_decoder_and_both_together() -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerDecoderLayer(CHANNELS, HEADS, 16, batch_first=True)
+    module = nn.TransformerDecoder(layer, 2).eval()
+    mask = nn.Transformer.generate_square_subsequent_mask(TOKENS)
+    seen = record(module, tgt=states(), memory=states(MEMORY), tgt_mask=mask)
+    assert [(site.kind, site.layer) for site in seen.sites] == [("self", 0), ("cross", 0), ("self", 1), ("cross", 1)]
+    first = module.layers[0]
+    assert isinstance(first, nn.TransformerDecoderLayer)
+    _, expected = first.self_attn(states(), states(), states(), attn_mask=mask, average_attn_weights=False)
+    torch.testing.assert_close(seen.entries[0].weights.full(), expected[0], atol=1e-5, rtol=0)
+    both = nn.Transformer(CHANNELS, HEADS, 1, 1, 16, batch_first=True).eval()
+    names = [site.name for site in record(both, src=states(MEMORY), tgt=states()).sites]
+    assert names == ["encoder.self.0", "decoder.self.0", "decoder.cross.0"]
+
+
+# Blocks of one's own
+
+
+class Block(nn.Module):
+    """Attention in one of the ways in which people write it; heads are split but never declared."""
+
+    def __init__(self, attend: Callable[[Tensor, Tensor, Tensor], Tensor], heads: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.attend, self.parts = attend, heads
+        self.projections = nn.Linear(CHANNELS, 3 * CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attend(*self.split(x))
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``[batch, token, head, channel]``, or without the heads' axis where there is one."""
+        parts = self.projections(x).chunk(3, -1)
+        if self.parts > 1:
+            parts = tuple(part.unflatten(-1, (self.parts, -1)) for part in parts)
+        return parts[0], parts[1], parts[2]
+
+    def expected(self, x: Tensor) -> Tensor:
+        query, key, _ = (part if self.parts > 1 else part[:, :, None] for part in self.split(x))
+        scores = torch.einsum("bihd,bjhd->bhij", query, key) / query.shape[-1] ** 0.5
+        return scores.softmax(-1)[0].detach()
+
+
+def heads_first(*sides: Tensor) -> list[Tensor]:
+    return [side.transpose(1, 2) for side in sides]
+
+
+def scaled(query: Tensor, key: Tensor) -> Tensor:
+    return query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+
+
+def fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return scaled_dot_product_attention(*heads_first(query, key, value))
+
+
+def by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    query, key, value = heads_first(query, key, value)
+    return scaled(query, key).softmax(-1) @ value
+
+
+def by_einsum(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    scores = torch.einsum("bihd,bjhd->bhij", query, key) / query.shape[-1] ** 0.5
+    return torch.einsum("bhij,bjhd->bihd", scores.softmax(-1), value)
+
+
+def heads_last(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    scores = torch.einsum("bihd,bjhd->bijh", query, key) / query.shape[-1] ** 0.5
+    return torch.einsum("bijh,bjhd->bihd", scores.softmax(2), value)
+
+
+def keys_first(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    query, key, value = heads_first(query, key, value)
+    return value.transpose(-1, -2) @ scaled(key, query).div(1).softmax(-2)
+
+
+def permuted_copy(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    query, key, value = heads_first(query, key, value)
+    weights = scaled(query, key).softmax(-1).permute(0, 2, 3, 1).contiguous()
+    return weights.permute(0, 3, 1, 2) @ value
+
+
+def no_heads(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return scaled(query, key).softmax(-1) @ value
+
+
+def one_matrix(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return scaled(query[0], key[0]).softmax(-1) @ value[0]
+
+
+@pytest.mark.parametrize(
+    ("attend", "heads"),
+    [
+        (fused, 3),
+        (by_products, 3),
+        (by_einsum, 3),
+        (heads_last, 3),
+        (keys_first, 3),
+        (permuted_copy, 3),
+        (no_heads, 1),
+        (scaled_dot_product_attention, 1),
+        (one_matrix, 1),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_block_of_ones_own(attend: Callable[..., Tensor], heads: int, inside: bool) -> None:
+    block = Block(attend, heads).eval()
+    seen = record(nn.Sequential(nn.Identity(), block), input=states()) if inside else record(block, x=states())
+    check(seen, block.expected(states()))
+    assert seen.sites[0].module == ("1" if inside else "")
+
+
+def test_query_heads_that_share_keys() -> None:
+    """Grouped heads on an axis of their own, as einsum code has them."""
+
+    class Grouped(nn.Module):
+        def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            weights = torch.einsum("bghid,bgjd->bghij", query, key).softmax(-1)
+            return torch.einsum("bghij,bgjd->bghid", weights, value)
+
+    torch.manual_seed(0)
+    query, key, value = torch.randn(1, 2, 3, TOKENS, 4), torch.randn(1, 2, MEMORY, 4), torch.randn(1, 2, MEMORY, 4)
+    expected = torch.einsum("bghid,bgjd->bghij", query, key).softmax(-1)[0].flatten(0, 1)
+    check(record(Grouped(), query=query, key=key, value=value), expected)
+
+
+def test_two_attentions_whose_softmaxes_come_before_both_products() -> None:
+    class Two(Block):
+        def forward(self, x: Tensor) -> Tensor:
+            query, key, value = heads_first(*self.split(x))
+            one, other = scaled(query, key).softmax(-1), scaled(key, query).softmax(-1)
+            return one @ value + other @ value
+
+    block = Two(fused, 3).eval()
+    query, key, _ = heads_first(*block.split(states()))
+    check(record(block, x=states()), block.expected(states()), scaled(key, query).softmax(-1)[0].detach())
+
+
+def test_heads_before_the_batch_are_told_by_the_number_of_heads() -> None:
+    class HeadsFirst(Block):
+        def forward(self, x: Tensor) -> Tensor:
+            query, key, value = (side.permute(2, 0, 1, 3) for side in self.split(x))
+            return scaled_dot_product_attention(query, key, value)
+
+    block = HeadsFirst(fused, 3).eval()
+    with pytest.raises(UnsupportedModelError, match="give the module an attribute num_heads"):
+        AttentionAnalyzer(block, cache=False).record(inputs={"x": states()})
+    block.num_heads = 3  # type: ignore[assignment]
+    check(record(block, x=states()), block.expected(states()))
+
+
+def test_flex_attention_with_changed_scores_and_a_block_mask() -> None:
+    slopes = torch.tensor([0.1, 0.3])
+
+    def changed(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return torch.tanh(score / 2) * 2 - (query - key) * slopes[head]
+
+    class Flex(nn.Module):
+        def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Any:
+            mask = create_block_mask(lambda b, h, i, j: i >= j, None, None, TOKENS, TOKENS, device="cpu")
+            return flex_attention(query, key, value, score_mod=changed, block_mask=mask, enable_gqa=True)
+
+    torch.manual_seed(0)
+    query, key, value = torch.randn(1, 2, TOKENS, 8), torch.randn(1, 1, TOKENS, 8), torch.randn(1, 1, TOKENS, 8)
+    scores = torch.tanh(scaled(query, key) / 2) * 2
+    distance = torch.arange(TOKENS)[:, None] - torch.arange(TOKENS)
+    scores = (scores - distance * slopes[:, None, None]).masked_fill(distance < 0, -torch.inf)
+    seen = AttentionAnalyzer(Flex(), cache=False).record(inputs={"query": query, "key": key, "value": value})
+    check(seen, scores.softmax(-1)[0])
+
+
+# What cannot be shown is said as it is
+
+
+class Unshown(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = heads_first(*self.split(x))
+        return (scaled(query, key).softmax(-1)[..., None] * value[:, :, None]).sum(-2)
+
+
+class WithoutSoftmax(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = heads_first(*self.split(x))
+        weights = scaled(query, key).exp()
+        return weights / weights.sum(-1, keepdim=True) @ value
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Unshown(fused, 3), "computes a softmax in the model itself"),
+        (WithoutSoftmax(fused, 3), "multiplies activations but runs no softmax"),
+        (nn.Sequential(nn.Linear(CHANNELS, 4), nn.ReLU(), nn.Linear(4, 3)), "ran without any attention"),
+    ],
+)
+def test_no_attention_is_said_only_where_there_is_none(module: nn.Module, message: str) -> None:
+    name = "input" if isinstance(module, nn.Sequential) else "x"
+    with pytest.raises(UnsupportedModelError, match=message):
+        AttentionAnalyzer(module.eval(), cache=False).record(inputs={name: states()})
+
+
+def test_a_router_is_no_attention() -> None:
+    class Router(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = nn.Linear(CHANNELS, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            experts = torch.stack([x * size for size in range(4)], dim=2)
+            return torch.einsum("bte,bted->btd", self.gate(x).softmax(-1), experts)
+
+    with pytest.raises(UnsupportedModelError, match="computes a softmax in the model itself"):
+        AttentionAnalyzer(Router().eval(), cache=False).record(inputs={"x": states()})
