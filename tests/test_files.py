@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,19 +22,7 @@ from attention_analyzer.files import (
     seal,
     write_json,
 )
-
-
-@contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """No file may grow past ``size`` bytes: writing fails inside the operating system, as it does on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+from tests.damage import disk_of
 
 
 def sealed_file(path: Path, text: str = "some text") -> Path:

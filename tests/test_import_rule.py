@@ -26,6 +26,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "inputs",
             "matrices",
             "record",
+            "record_reader",
             "recording",
             "storage",
         }

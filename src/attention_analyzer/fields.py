@@ -32,7 +32,7 @@ class Fields:
     def of(cls, value: object, name: str) -> Fields:
         """Any JSON value, which must be an object."""
         if not isinstance(value, dict):
-            raise FileFormatError(f"{name} must be a JSON object, but is {_shown(value)}.")
+            raise FileFormatError(f"{name} must be a JSON object, but is {shown(value)}.")
         return cls(value, name)
 
     @classmethod
@@ -88,7 +88,7 @@ class Fields:
         return Fields.of(self.any(entry), f"{self.name}, {entry}")
 
     def _refuse(self, entry: str, value: object, expected: str) -> NoReturn:
-        raise FileFormatError(f"{self.name}: {entry!r} must be {expected}, but is {_shown(value)}.")
+        raise FileFormatError(f"{self.name}: {entry!r} must be {expected}, but is {shown(value)}.")
 
 
 def is_whole(value: object) -> bool:
@@ -110,7 +110,8 @@ def depth_of(value: object, most: int) -> int:
     return depth
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A JSON value for a message, short."""
     text = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
     return text if len(text) <= 40 else f"{text[:40]}…"
 

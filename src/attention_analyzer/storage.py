@@ -1,36 +1,37 @@
 """Records as files: safetensors with a JSON header, no pickle, linear in the text.
 
-Layout, version 1: the metadata entry ``attention_analyzer`` is JSON with the format's version, the record's own
-attributes, the token axes (each once) and the sites. Tensors are named ``{site}.{part}``: ``query`` and ``key`` of the
-score source, or ``weights`` where a model handed weights over; a bias, sinks, and the parts of the visibility that two
-numbers cannot say.
+Layout, version 2: the metadata entry ``attention_analyzer`` is JSON with the format's version, a checksum over the
+whole file (:mod:`.files`), the record's own attributes, the token axes (each once) and the sites. Tensors are named
+``{site}.{part}``: ``query`` and ``key`` of the score source, or ``weights`` where a model handed weights over; a bias,
+sinks, and the parts of the visibility that two numbers cannot say. Version 1 had no checksum.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from attention_analyzer.errors import AttentionAnalyzerError, FileFormatError, InputError
+from attention_analyzer.errors import FileFormatError, InputError
 from attention_analyzer.external.layers_file import ENTRY as ENTRY_OF_LAYERS
 from attention_analyzer.external.layers_file import record_from_layers
+from attention_analyzer.fields import Fields
+from attention_analyzer.files import draft_checksum, exported, has_checksum, seal, warn_of_old
 from attention_analyzer.record import AttentionRecord, SiteRecord
-from attention_analyzer.site import Site
+from attention_analyzer.record_reader import read_record
 from attention_analyzer.text.tokens import Tokens
-from attention_analyzer.weights.base import AttentionWeights
-from attention_analyzer.weights.bias import Bias, DenseBias, RelativeBias
+from attention_analyzer.weights.bias import Bias, RelativeBias
+from attention_analyzer.weights.checks import ROW_SUM_TOLERANCE
 from attention_analyzer.weights.dense import DenseWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
-from attention_analyzer.weights.scores import ScoreSource
 from attention_analyzer.weights.visibility import Visibility
 
-VERSION = 1
+VERSION = 2
 _ENTRY = "attention_analyzer"
 
 
@@ -38,25 +39,24 @@ def save_record(record: AttentionRecord, path: str | os.PathLike[str]) -> Path:
     """Write a record to one file; the file appears whole or not at all.
 
     Raises:
-        InputError: the folder does not exist or cannot be written to.
+        InputError: the folder does not exist or cannot be written to, or the record's notes are no JSON.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    target = Path(path)
+    target, draft = Path(path), draft_checksum()
     writer = _Writer()
-    header = writer.header(record)
-    if not target.parent.is_dir():
-        raise InputError(f"The folder {target.parent} does not exist; make it first, or save elsewhere.")
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
+    header = writer.header(record) | {"checksum": draft}
     try:
-        save_file(writer.tensors, name, metadata={_ENTRY: json.dumps(header)})
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
-    except OSError as error:
-        raise InputError(f"The record could not be written to {target}: {error}.") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
+        metadata = {_ENTRY: json.dumps(header, allow_nan=False)}
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"The record cannot be written, because its notes are no JSON: {error}.") from None
+    with exported(target) as beside:
+        try:
+            save_file(writer.tensors, beside, metadata=metadata)
+            seal(beside, draft)
+        except SafetensorError as error:  # the library's form of an OSError
+            raise OSError(str(error)) from None
     return target
 
 
@@ -64,7 +64,7 @@ def load_record(path: str | os.PathLike[str]) -> AttentionRecord:
     """Read what :func:`save_record` wrote, or what another program did in the layout of :mod:`.external.layers_file`.
 
     Raises:
-        FileFormatError: the file is missing, corrupt, foreign, or from a newer version.
+        FileFormatError: the file is missing, foreign, from a newer version, or not as it was written.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -72,6 +72,7 @@ def load_record(path: str | os.PathLike[str]) -> AttentionRecord:
     if not source.is_file():
         raise FileFormatError(f"There is no file {source}.")
     try:
+        is_sealed = has_checksum(source)
         with safe_open(source, framework="pt") as opened:
             metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
@@ -81,18 +82,18 @@ def load_record(path: str | os.PathLike[str]) -> AttentionRecord:
         return record_from_layers(metadata[ENTRY_OF_LAYERS], tensors, source)
     if _ENTRY not in metadata:
         raise FileFormatError(f"{source} is a safetensors file, but not a record of attention.")
-    try:
-        header = json.loads(metadata[_ENTRY])
-        version = header["version"]
-        if version > VERSION:
-            raise FileFormatError(
-                f"{source} has format version {version}, but this release reads up to {VERSION}; update the package."
-            )
-        return _Reader(tensors, header).record()
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
-        if isinstance(error, AttentionAnalyzerError):
-            raise
-        raise FileFormatError(f"{source} lacks a part that every record has, or garbles it: {error!r}.") from None
+    header = Fields.parse(metadata[_ENTRY], str(source))
+    version = header.whole("version", 1)
+    if version > VERSION:
+        raise FileFormatError(
+            f"{source} has format version {version}, but this release reads up to {VERSION}; update the package."
+        )
+    if not is_sealed and version > 1:
+        raise FileFormatError(f"{source} has lost its checksum: it was cut or altered.")
+    record = read_record(header, tensors)
+    if not is_sealed:
+        warn_of_old(f"The record {source}")
+    return record
 
 
 @dataclass
@@ -138,6 +139,8 @@ class _Writer:
         else:
             assert isinstance(weights, DenseWeights)
             self._keep(f"{site.name}.weights", weights.tensor)
+            totals = weights.tensor.sum(-1, dtype=torch.float32)
+            described["partial_rows"] = bool(((totals > 0) & (totals < 1 - ROW_SUM_TOLERANCE)).any())
         return described
 
     def _axis(self, tokens: Tokens) -> int:
@@ -166,66 +169,3 @@ class _Writer:
     def _keep(self, name: str, tensor: Tensor) -> None:
         # A copy: safetensors refuses tensors that share memory, and a record may hold views of one batch.
         self.tensors[name] = tensor.detach().cpu().clone().contiguous()
-
-
-@dataclass(frozen=True)
-class _Reader:
-    tensors: dict[str, Tensor]
-    header: dict[str, Any]
-
-    def record(self) -> AttentionRecord:
-        axes = [Tokens.from_dict(axis) for axis in self.header["axes"]]
-        entries = tuple(
-            SiteRecord(
-                Site(site["stack"], site["kind"], site["layer"], site["heads"], site["module"]),
-                self._weights(f"{site['stack']}.{site['kind']}.{site['layer']}", site),
-                axes[site["queries"]],
-                axes[site["keys"]],
-            )
-            for site in self.header["sites"]
-        )
-        header = self.header
-        return AttentionRecord(
-            entries,
-            header["model_name"],
-            header["fingerprint"],
-            header["exact"],
-            header["deviation"],
-            header["notes"],
-        )
-
-    def _weights(self, name: str, site: dict[str, Any]) -> AttentionWeights:
-        seen = self._visibility(name, site["visibility"])
-        if f"{name}.weights" in self.tensors:
-            return DenseWeights(self.tensors[f"{name}.weights"], seen)
-        query, key = self.tensors[f"{name}.query"], self.tensors[f"{name}.key"]
-        if (query.shape[2], key.shape[2]) != (seen.queries, seen.keys) or query.shape[1] != site["heads"]:
-            raise FileFormatError(f"The queries and keys of {name} do not have the sizes that the file declares.")
-        source = ScoreSource(
-            query=query,
-            key=key,
-            scaling=site["scaling"],
-            visibility=seen,
-            softcap=site["softcap"],
-            bias=self._bias(name, site["bias"]),
-            sinks=self.tensors.get(f"{name}.sinks"),
-        )
-        return QueryKeyWeights(source)
-
-    def _visibility(self, name: str, described: dict[str, Any]) -> Visibility:
-        segments = None
-        if f"{name}.query_segments" in self.tensors:
-            segments = self.tensors[f"{name}.query_segments"], self.tensors[f"{name}.key_segments"]
-        return Visibility(
-            **described,
-            key_seen=self.tensors.get(f"{name}.key_seen"),
-            segments=segments,
-            mask=self.tensors.get(f"{name}.mask"),
-        )
-
-    def _bias(self, name: str, described: dict[str, Any] | None) -> Bias | None:
-        if described is None:
-            return None
-        if described:
-            return RelativeBias(self.tensors[f"{name}.diagonals"], **described)
-        return DenseBias(self.tensors[f"{name}.bias"])

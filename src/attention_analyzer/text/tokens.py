@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isqrt
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.errors import InputError
+from attention_analyzer.fields import shown
 from attention_analyzer.text.words import Span, is_punctuation, word_spans
 
 
@@ -125,20 +126,18 @@ class Tokens:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            InputError: a part is missing or has another length.
+            InputError: a part is missing, has another length, or holds what is no token's.
         """
-        try:
-            return cls(
-                pieces=tuple(data["pieces"]),
-                ids=tuple(data["ids"]),
-                spans=tuple(None if span is None else (span[0], span[1]) for span in data["spans"]),
-                is_special=tuple(data["is_special"]),
-                is_separator=tuple(data["is_separator"]),
-                segments=tuple(data["segments"]),
-                texts=tuple(data["texts"]),
-            )
-        except (KeyError, TypeError, IndexError) as error:
-            raise InputError(f"The description of tokens lacks or garbles a part: {error!r}.") from None
+        parts = {name: _listed(data, name, is_entry) for name, is_entry in _ENTRIES.items()}
+        spans = tuple(None if span is None else (span[0], span[1]) for span in parts.pop("spans"))
+        tokens = cls(spans=spans, **parts)
+        if tokens.ids and len(tokens.ids) != len(tokens):
+            raise InputError(f"{len(tokens)} tokens were given, but {len(tokens.ids)} entries of 'ids'.")
+        texts = len(tokens.texts)
+        for segment, span in zip(tokens.segments, tokens.spans, strict=True):
+            if segment >= max(texts, 1) or (span and (not texts or span[1] > len(tokens.texts[segment]))):
+                raise InputError(f"A token lies at {span} of text {segment}, which is not there.")
+        return tokens
 
     @classmethod
     def positions(cls, count: int, prefix: str = "") -> Tokens:
@@ -172,3 +171,42 @@ class Tokens:
                 number += 1
             result.append(number)
         return tuple(result)
+
+
+_LARGEST_ID = 1 << 63
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST_ID
+
+
+def _is_span(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_count, value)) and value[0] <= value[1]
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_ID
+
+
+#: What the lists of a description hold.
+_ENTRIES: dict[str, Callable[[object], bool]] = {
+    "pieces": lambda value: isinstance(value, str),
+    "ids": _is_id,
+    "spans": _is_span,
+    "is_special": lambda value: isinstance(value, bool),
+    "is_separator": lambda value: isinstance(value, bool),
+    "segments": _is_count,
+    "texts": lambda value: isinstance(value, str),
+}
+
+
+def _listed(data: object, name: str, is_entry: Callable[[object], bool]) -> tuple[Any, ...]:
+    values = data.get(name) if isinstance(data, dict) else None
+    if not isinstance(values, list | tuple):
+        raise InputError(f"The description of tokens lacks the list {name!r}.")
+    for value in values:
+        if not is_entry(value):
+            raise InputError(f"The list {name!r} of the tokens holds {shown(value)}, which cannot stand there.")
+    return tuple(values)
