@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.cache import RecordCache
 from attention_analyzer.recording import record_texts
+from tests.damage import damaged_copies, disk_of
 from tests.test_recording import llama, tokenizer
 
 
@@ -91,6 +92,61 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     analyzer = AttentionAnalyzer.of(llama(), cache=tmp_path / "file")
     assert len(analyzer.record("the cat").tokens) == 3
+
+
+def test_on_a_full_disk_the_analysis_works_and_nothing_is_kept(tmp_path: Path) -> None:
+    analyzer = AttentionAnalyzer.of(llama(), cache=tmp_path / "cache")
+    with disk_of(2000):
+        record = analyzer.record("the cat")
+    assert record.heads().notna().all(axis=None)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_an_altered_entry_is_made_again(analyzer: AttentionAnalyzer) -> None:
+    first = analyzer.record("the cat")
+    (file,) = analyzer.cache.folder.iterdir()
+    for bad in damaged_copies(file.read_bytes(), 12, seed=2):
+        file.write_bytes(bad)
+        assert analyzer.cache.get(file.stem) is None
+        assert not file.exists()
+    assert torch.equal(analyzer.record("the cat").weights(0), first.weights(0))
+
+
+def test_a_folder_that_others_may_write_is_not_used(analyzer: AttentionAnalyzer) -> None:
+    analyzer.record("the cat")
+    analyzer.cache.folder.chmod(0o777)
+    (file,) = analyzer.cache.folder.iterdir()
+    with pytest.warns(UserWarning, match="Other users may write to .* Records are not kept"):
+        assert analyzer.cache.get(file.stem) is None
+    with pytest.warns(UserWarning, match="Records are not kept"):
+        analyzer.record("a dog")
+    assert list(analyzer.cache.folder.iterdir()) == [file]
+
+
+def test_a_file_that_others_may_write_is_not_read(analyzer: AttentionAnalyzer) -> None:
+    analyzer.record("the cat")
+    (file,) = analyzer.cache.folder.iterdir()
+    file.chmod(0o666)
+    assert analyzer.cache.get(file.stem) is None
+
+
+def test_the_folder_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        AttentionAnalyzer.of(llama(), cache=tmp_path / "new").record("the cat")
+    finally:
+        os.umask(before)
+    (file,) = (tmp_path / "new").iterdir()
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    assert file.stat().st_mode & 0o022 == 0
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / ".a.attn.0123.part").write_bytes(b"half")
+    os.utime(tmp_path / ".a.attn.0123.part", (1, 1))
+    (tmp_path / ".b.attn.0123.part").write_bytes(b"somebody is writing")
+    RecordCache(tmp_path).put("c", record_texts(llama(), ["the cat"])[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.attn.0123.part", "c.attn"]
 
 
 def test_off_and_cleared(tmp_path: Path, analyzer: AttentionAnalyzer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,25 +2,30 @@
 
 The key is a hash of the model's weights and configuration, the text and every setting that matters; a changed model is
 another key, so nothing stale is ever read. Files appear whole (written beside and renamed), so two processes may share
-a cache; the least recently used leave when the limit is reached.
+a cache; the least recently used leave when the limit is reached. A folder that others may write to is not used.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attention_analyzer.errors import FileFormatError, InputError
+from attention_analyzer.files import UNFINISHED, not_only_mine, private_folder
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.storage import VERSION, load_record, save_record
 
 #: Bytes kept on disk unless the caller says otherwise.
 LIMIT = 2 * 1024**3
 _SUFFIX = ".attn"
+#: Seconds after which nobody is still writing a file.
+_FORGOTTEN = 3600
 
 
 def default_folder() -> Path:
@@ -54,12 +59,15 @@ class RecordCache:
     def get(self, key: str) -> AttentionRecord | None:
         """The record of that key, or None. A file that cannot be read is removed: it can be made again."""
         path = self._path(key)
-        if not path.is_file():
-            return None
         try:
-            record = load_record(path)
-        except FileFormatError:
-            path.unlink(missing_ok=True)
+            if not path.is_file() or self._is_open_to_others():
+                return None
+            record = load_record(path) if not_only_mine(path) is None else None
+        except (FileFormatError, OSError):
+            record = None
+        if record is None:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
         with suppress(OSError):
             os.utime(path)
@@ -73,7 +81,9 @@ class RecordCache:
         if record.nbytes > self.limit // 4:
             return
         with suppress(OSError, InputError):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            private_folder(self.folder)
+            if self._is_open_to_others():
+                return
             save_record(record, self._path(key))
             self._trim()
 
@@ -88,10 +98,20 @@ class RecordCache:
             path.unlink(missing_ok=True)
         return len(files)
 
+    def _is_open_to_others(self) -> bool:
+        problem = not_only_mine(self.folder)
+        if problem is not None:
+            warnings.warn(f"{problem} Records are not kept.", stacklevel=4)
+        return problem is not None
+
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{_SUFFIX}"
 
     def _trim(self) -> None:
+        for left in self.folder.glob(f".*{UNFINISHED}"):  # of processes that were killed
+            with suppress(FileNotFoundError):
+                if left.stat().st_mtime < time.time() - _FORGOTTEN:
+                    left.unlink()
         files = sorted(self._files(), key=lambda file: file[0])
         total = sum(size for _, size, _ in files)
         for _, size, path in files:

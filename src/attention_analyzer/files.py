@@ -141,6 +141,21 @@ def require_checksum(path: Path, *, is_old: bool, what: str) -> None:
     warn_of_old(what)
 
 
+def checksum(path: Path) -> str:
+    """The XXH3 hash of a file, 32 hexadecimal digits, for names and lists of files that cannot carry their own.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    import xxhash
+
+    hashed = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            hashed.update(part)
+    return hashed.hexdigest()
+
+
 def warn_of_old(what: str) -> None:
     """Warn that a file in an old format has no checksum; once for each file."""
     warnings.warn(

@@ -22,6 +22,7 @@ from pathlib import Path
 import platformdirs
 import torch
 
+from attention_analyzer.files import checksum, not_only_mine, private_folder
 from attention_analyzer.weights.cpu.variants import FLAGS, prebuilt
 
 #: Set to "off" to do without the compiled pass, or to a folder to keep it there.
@@ -88,6 +89,8 @@ def row_pass() -> RowPass:
         return RowPass(None, f"No C++ compiler ({', '.join(_COMPILERS)}) is on the path; plain PyTorch is used.")
     folder = Path(chosen) if chosen else Path(platformdirs.user_cache_dir("attention-analyzer")) / "kernels"
     try:
+        if (problem := private_folder(folder)) is not None:
+            return RowPass(None, f"{problem} Until then plain PyTorch is used instead of the compiled pass.")
         path = _built(compiler, folder)
         library = load_library(path)
     except (OSError, subprocess.SubprocessError) as error:
@@ -122,17 +125,32 @@ def _built(compiler: str, folder: Path) -> Path:
     key = hashlib.sha256()
     for part in (SOURCE.read_text(encoding="utf-8"), " ".join(command), asked.stdout, _processor()):
         key.update(part.encode() + b"\0")
-    path = folder / f"row_pass-{key.hexdigest()[:16]}.so"
-    if path.exists():
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
+    name = f"row_pass-{key.hexdigest()[:16]}"
+    if (kept := _kept(folder, name)) is not None:
+        return kept
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
-        made = Path(unfinished) / path.name
+        made = Path(unfinished) / "made.so"
         subprocess.run(
             [*command, "-o", str(made), str(SOURCE)], capture_output=True, text=True, check=True, timeout=_PATIENCE
         )
+        made.chmod(0o700)
+        path = folder / _name(name, made)
         made.replace(path)
     return path
+
+
+def _kept(folder: Path, name: str) -> Path | None:
+    """The library that was built before. One that was cut, altered or put there by somebody else is removed."""
+    for path in sorted(folder.glob(f"{name}-*.so")):
+        if not_only_mine(path) is None and path.name == _name(name, path):
+            return path
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _name(name: str, library: Path) -> str:
+    """With the checksum of what is in the file: to load a library that was cut off ends the process."""
+    return f"{name}-{checksum(library)[:16]}.so"
 
 
 def _processor() -> str:
