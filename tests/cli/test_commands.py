@@ -217,3 +217,20 @@ def test_records_stand_in_for_a_text(attn, tmp_path: Path) -> None:
     assert "is not a record, or is cut off" in error
     code, _, error = attn("show", "none.safetensors")
     assert "There is no file none.safetensors" in error
+
+
+def test_svg_text_and_missing_fonts_on_the_command_line(attn, tmp_path: Path) -> None:
+    path = tmp_path / "f.svg"
+    drawn = ["figure", "A cat.", "-m", "demo-decoder", "-l", "0", "--head", "0"]
+    assert attn(*drawn, "-o", path, "--svg-text")[0] == 0
+    assert ">cat</text>" in path.read_text(encoding="utf-8")
+    code, _, error = attn(*drawn, "-o", tmp_path / "f.png", "--svg-text")
+    assert (code, error) == (2, f"attn: --svg-text is for SVG files, but {tmp_path / 'f.png'} is none.\n")
+    # A character of the newest or no script, which no font has.
+    code = "import sys; sys.argv = sys.argv[1:]\nfrom attention_analyzer.cli.main import main\nmain()"
+    drawn[1] = "A \U000323b0."
+    command = [sys.executable, "-c", code, "attn", *drawn, "-o", str(tmp_path / "g.png")]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stderr
+    lines = [line for line in said.splitlines() if "font" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("attn: No font of this machine has")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
 import numpy as np
 import pytest
 import torch
+from matplotlib.font_manager import findfont
+from matplotlib.ft2font import FT2Font
 
 from attention_analyzer import AttentionRecord
 from attention_analyzer.errors import InputError, SelectionError
+from attention_analyzer.view import fonts as view_fonts
+from attention_analyzer.view.canvas import MissingGlyphWarning
 from attention_analyzer.view.figures import grid_figure, head_figure, layer_figure, map_figure, pooled, save_figure
 
 
@@ -68,3 +76,104 @@ def test_unknown_formats_are_refused_before_drawing(tmp_path) -> None:
         save_figure(head_figure(record(3), 0, 0), tmp_path / "f.gif")
     with pytest.raises(InputError, match="could not be written"):
         save_figure(head_figure(record(3), 0, 0), tmp_path / "no" / "f.png")
+
+
+# Characters
+
+HOSTILE = [
+    "中文",
+    "مَرْحَبًا",
+    "می\u200cخواهم",
+    "हिन्दी",
+    "ภาษาไทย",
+    "😀",
+    "🤖",
+    "a\u200bb",
+    "\ufeff",
+    "\ud800",
+    "\x1b[31m",
+    "\u202eabc",
+]
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("settings", [{"layer": 0, "head": 0}, {"layer": 0}, {"layer": 0, "head": 0, "view": "arcs"}])
+def test_no_character_breaks_a_figure(tmp_path: Path, suffix: str, settings) -> None:
+    pieces = [*HOSTILE, "\u200d", "\u0301", "\ue000", "\U000e0067"]
+    path = save_figure(record(len(pieces), pieces).figure(**settings), tmp_path / f"f.{suffix}")
+    assert path.stat().st_size > 1000
+
+
+def test_titles_are_as_safe_as_labels(tmp_path: Path) -> None:
+    figure = grid_figure([[1.0]], title="a\ufeffb\ud800")
+    save_figure(figure, tmp_path / "f.pdf")
+    assert figure.axes[0].get_title(loc="left") == "a‹BOM›b‹U+D800›"
+
+
+def test_labels_show_what_is_invisible() -> None:
+    figure = head_figure(record(len(HOSTILE), HOSTILE), 0, 0)
+    shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert shown[7:] == ["a‹ZWSP›b", "‹BOM›", "‹U+D800›", "‹ESC›[31m", "‹RLO›abc"]
+
+
+def test_fonts_of_this_machine_are_found_for_what_the_preferred_ones_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matplotlib brings DejaVu Sans and STIX; a script letter is in the second alone."""
+    letter = "\U0001d4d0" if not _has("DejaVu Sans", 0x1D4D0) else "\u2a0c"
+    monkeypatch.setattr(view_fonts, "_PREFERRED", ("DejaVu Sans Mono",))
+    view_fonts.fonts.cache_clear()
+    try:
+        assert view_fonts.fonts() == ("DejaVu Sans Mono",)
+        found = view_fonts.fonts_for(f"a{letter}")
+        assert len(found) == 2
+        assert _has(found[1], ord(letter))
+        assert view_fonts.fonts_for("a") == ("DejaVu Sans Mono",)
+    finally:
+        monkeypatch.undo()
+        view_fonts.fonts.cache_clear()
+
+
+def _has(family: str, code: int) -> bool:
+    return code in FT2Font(findfont(family)).get_charmap()
+
+
+def test_missing_glyphs_are_said_once_with_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view_fonts, "_font_with", lambda character: None)
+    monkeypatch.setattr(view_fonts, "fonts", lambda: ("DejaVu Sans",))
+    figure = head_figure(record(3, ["中文", "字", "🤖"]), 0, 0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        save_figure(figure, tmp_path / "f.png")
+        save_figure(figure, tmp_path / "f.pdf")
+        figure.savefig(tmp_path / "again.png")
+    assert [each.category for each in said] == [MissingGlyphWarning]
+    (message,) = [str(each.message) for each in said]
+    assert message.startswith("No font of this machine has 中, 文, 字, 🤖: boxes are drawn")
+    assert "fonts-noto-cjk and fonts-symbola" in message
+
+
+def test_svg_text_stays_text_without_a_word_about_glyphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view_fonts, "_font_with", lambda character: None)
+    figure = head_figure(record(3, ["中文", "b<c", "d"]), 0, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_figure(figure, tmp_path / "text.svg", svg_text=True)
+    save_figure(head_figure(record(3), 0, 0), tmp_path / "outlines.svg")
+    texts = [each.text for each in ET.parse(tmp_path / "text.svg").iter() if each.tag.endswith("}text")]
+    assert {"中文", "b<c", "d", "attention weight"} <= set(texts)
+    assert "<text" not in (tmp_path / "outlines.svg").read_text()
+    with pytest.raises(InputError, match="SVG files alone"):
+        save_figure(figure, tmp_path / "f.png", svg_text=True)
+
+
+def test_a_failed_save_leaves_the_old_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_figure(head_figure(record(3), 0, 0), tmp_path / "f.png")
+    before = path.read_bytes()
+
+    def full_disk(self: object, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full_disk)
+    with pytest.raises(InputError, match="No space left"):
+        save_figure(head_figure(record(4), 0, 0), path)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["f.png"]

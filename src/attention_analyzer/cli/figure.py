@@ -29,6 +29,9 @@ def figure(
     ] = None,
     query: Annotated[int | None, typer.Option(help="Of a view: the chosen query, by position.")] = None,
     key: Annotated[int | None, typer.Option(help="Of a view: the chosen key, by position.")] = None,
+    svg_text: Annotated[
+        bool, typer.Option("--svg-text", help="In an SVG, keep text as text that can be edited, instead of outlines.")
+    ] = False,
     truncate: Truncate = False,
     encoding: Encoding = None,
     device: Device = "auto",
@@ -38,6 +41,8 @@ def figure(
     from attention_analyzer.view.figures import check_figure_path, head_figure, layer_figure, map_figure, save_figure
 
     check_figure_path(output)
+    if svg_text and output.suffix.lower() != ".svg":
+        raise InputError(f"--svg-text is for SVG files, but {output} is none.")
     state = None if view is None else _state(view, log, query, key)
     if state is None and (query is not None or key is not None):
         raise InputError("--query and --key choose tokens of a view; give --view too, for example --view arcs.")
@@ -53,7 +58,7 @@ def figure(
             drawn = layer_figure(record, layer, stack=stack, kind=kind, log=log)
         else:
             drawn = head_figure(record, layer, head, stack=stack, kind=kind, log=log)
-        save_figure(drawn, output)
+        save_figure(drawn, output, svg_text=svg_text)
     print(f"Written to {output}")
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib import import_module
+from typing import Any
 
 import typer
 
@@ -64,6 +66,17 @@ def _root(
     """What every attention head of a transformer does."""
 
 
+_SHOWN_BY_PYTHON = warnings.showwarning
+
+
+def _said(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """Warnings of this package are for a person, who needs no line of code beside them."""
+    if category.__module__.startswith("attention_analyzer"):
+        print(f"attn: {message}", file=sys.stderr)
+    else:
+        _SHOWN_BY_PYTHON(message, category, *place, **more)
+
+
 def main() -> None:
     """Run ``attn``. Exit codes: 0 done, 1 it could not be done, 2 wrong input, 130 interrupted."""
     from attention_analyzer.errors import AttentionAnalyzerError, InputError
@@ -71,6 +84,7 @@ def main() -> None:
     # Warnings of libraries about themselves are not for a person at a terminal.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.showwarning = _said
     try:
         app(prog_name="attn")
     except AttentionAnalyzerError as error:

@@ -64,6 +64,8 @@ def print_table(table: pd.DataFrame, title: str = "", digits: int = 3) -> None:
 def _cell(value: object, digits: int) -> str:
     from rich.markup import escape
 
+    from attention_analyzer.text.visible import visible
+
     if isinstance(value, float):
         return "–" if value != value else f"{value:.{digits}f}"  # noqa: PLR0124 (NaN is not itself)
-    return escape(str(value))
+    return escape(visible(str(value)))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from attention_analyzer.dashboard.error_boundary import plain
+from attention_analyzer.text.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +96,8 @@ def weight(record: AttentionRecord, place: Place, query: int, key: int) -> str:
     value = float(row[key])
     rank = int((row > row[key]).sum()) + 1
     order = "the most" if rank == 1 else f"number {rank} of {len(row)}"
-    names = plain(entry.queries.pieces[query].strip() or "␣"), plain(entry.keys.pieces[key].strip() or "␣")
+    pieces = entry.queries.pieces[query], entry.keys.pieces[key]
+    names = [plain(visible(piece.strip() or piece)) for piece in pieces]
     return f"“{names[0]}” looks at “{names[1]}” with weight **{value:.3f}**, {order} among all that it looks at."
 
 

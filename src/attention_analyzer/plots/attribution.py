@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from attention_analyzer.plots.style import FAINT, INK, LINE, heading, new_figure, short
+from attention_analyzer.plots.style import FAINT, INK, LINE, heading, short
+from attention_analyzer.view.canvas import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attention_analyzer.plots.style import FAINT, INK, heading, layer_by_head, new_figure
+from attention_analyzer.plots.style import FAINT, INK, heading, layer_by_head
+from attention_analyzer.view.canvas import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

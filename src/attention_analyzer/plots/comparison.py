@@ -20,9 +20,9 @@ from attention_analyzer.plots.style import (
     color_bar,
     finish,
     heading,
-    new_figure,
     short,
 )
+from attention_analyzer.view.canvas import new_figure
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,8 @@ import numpy as np
 from attention_analyzer.errors import InputError
 from attention_analyzer.heads.weight_allocation import SHARES, WINDOW
 from attention_analyzer.metrics import METRICS
-from attention_analyzer.plots.style import FAINT, GROUPS, INK, finish, heading, new_figure
+from attention_analyzer.plots.style import FAINT, GROUPS, INK, finish, heading
+from attention_analyzer.view.canvas import new_figure
 
 if TYPE_CHECKING:
     import pandas as pd

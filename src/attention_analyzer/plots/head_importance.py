@@ -15,9 +15,9 @@ from attention_analyzer.plots.style import (
     heading,
     is_dark,
     layer_by_head,
-    new_figure,
     panels,
 )
+from attention_analyzer.view.canvas import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

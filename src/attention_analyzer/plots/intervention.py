@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attention_analyzer.plots.style import FAINT, ORANGE, finish, heading, new_figure, short
+from attention_analyzer.plots.style import FAINT, ORANGE, finish, heading, short
+from attention_analyzer.view.canvas import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

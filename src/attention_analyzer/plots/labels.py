@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attention_analyzer.patterns.registry import PATTERNS
-from attention_analyzer.plots.style import INK, heading, is_dark, layer_by_head, new_figure
+from attention_analyzer.plots.style import INK, heading, is_dark, layer_by_head
+from attention_analyzer.view.canvas import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attention_analyzer.errors import InputError
-from attention_analyzer.plots.style import BLUE, INK, UNSURE, color_bar, finish, layer_by_head, new_figure
+from attention_analyzer.plots.style import BLUE, INK, UNSURE, color_bar, finish, layer_by_head
+from attention_analyzer.view.canvas import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

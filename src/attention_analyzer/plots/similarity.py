@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attention_analyzer.plots.style import FAINT, GROUPS, INK, color_bar, finish, heading, new_figure
+from attention_analyzer.plots.style import FAINT, GROUPS, INK, color_bar, finish, heading
+from attention_analyzer.view.canvas import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from attention_analyzer.view.figures import fonts
+from attention_analyzer.text.visible import label
+from attention_analyzer.view.canvas import new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,15 +21,6 @@ GROUPS = (
     "#3b6ea8", "#d9662b", "#3f8f5b", "#8a5fa8", "#c2a02d", "#b5475f",
     "#4aa3a3", "#7a6a4f", "#8fa33a", "#d07fb0", "#5b6472", "#2f4858",
 )  # fmt: skip
-
-
-def new_figure(size: tuple[float, float]) -> Figure:
-    """An empty figure, in fonts that have the letters of most scripts. Size in inches."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"font.family": list(fonts())}):
-        return Figure(figsize=size, layout="constrained", facecolor="white")
 
 
 def panels(table: pd.DataFrame) -> tuple[Figure, list[tuple[Axes, tuple[str, Any]]]]:
@@ -90,6 +81,4 @@ def is_dark(color: Any) -> bool:
 
 def short(text: object, most: int) -> str:
     """Text on one line: what would break the line or be invisible becomes a sign."""
-    shown = re.sub(r"[\x00-\x1f\x7f]", lambda match: {"\n": "⏎", "\t": "⇥"}.get(match[0], "·"), str(text))
-    shown = shown if shown.strip() else shown.replace(" ", "␣")
-    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+    return label(str(text), most)

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from attention_analyzer.errors import SelectionError
-from attention_analyzer.plots.style import BLUE, FAINT, INK, ORANGE, color_bar, finish, heading, new_figure
+from attention_analyzer.plots.style import BLUE, FAINT, INK, ORANGE, color_bar, finish, heading
 from attention_analyzer.training.onsets import ROLES, column_of, evidence, threshold_of
+from attention_analyzer.view.canvas import new_figure
 from attention_analyzer.view.figures import grid_figure
 
 if TYPE_CHECKING:

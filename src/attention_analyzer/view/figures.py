@@ -1,16 +1,8 @@
-"""Paper-ready figures by matplotlib: one head, all heads of a layer, a layer × head map of any metric.
-
-Figures are made without pyplot, so nothing global is kept and any thread may draw.
-"""
+"""Paper-ready figures by matplotlib: one head, all heads of a layer, a layer × head map of any metric."""
 
 from __future__ import annotations
 
-import os
-import re
-import warnings
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,28 +12,35 @@ from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Kind
 from attention_analyzer.text.tokens import Tokens
+from attention_analyzer.text.visible import label as label_of
+from attention_analyzer.view.canvas import FORMATS, check_figure_path, new_figure, save_figure
+from attention_analyzer.view.fonts import fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf")
+__all__ = [
+    "FINEST",
+    "FORMATS",
+    "check_figure_path",
+    "fonts",
+    "grid_figure",
+    "head_figure",
+    "label_of",
+    "layer_figure",
+    "map_figure",
+    "pooled",
+    "save_figure",
+]
+
 #: More cells than this on an axis are pooled for a picture: no screen or page shows them singly.
 FINEST = 1024
 #: More tokens than this on an axis are not all named.
 _NAMED = 80
 #: Logarithmic colours end here; smaller weights look like none.
 _SMALLEST = 1e-4
-#: In order of preference; those that are not installed are passed over.
-_FONTS = (
-    "DejaVu Sans",
-    "Noto Sans CJK JP",
-    "Noto Sans",
-    "Noto Sans Arabic",
-    "Noto Sans Hebrew",
-    "Noto Sans Devanagari",
-)
 _INK, _FAINT = "#1f2430", "#8a8f98"
 
 
@@ -69,7 +68,7 @@ def head_figure(
     longest = max(len(entry.queries), len(entry.keys))
     width = size or min(max(3.4, 1.6 + 0.24 * longest), 12)
     ratio = min(max(len(entry.queries) / len(entry.keys), 0.3), 3)
-    figure = _figure((width, 0.9 + (width - 1.1) * ratio))
+    figure = new_figure((width, 0.9 + (width - 1.1) * ratio))
     axes = figure.add_subplot()
     norm, colours = _scale(_is_long(entry) if log is None else log)
     image = axes.imshow(values, cmap=colours, norm=norm, aspect="auto", interpolation="nearest", rasterized=True)
@@ -100,7 +99,7 @@ def layer_figure(
     heads = entry.site.heads
     across = columns or min(heads, 4 if heads <= 16 else 8)
     down = -(-heads // across)
-    figure = _figure((1.0 + 2.1 * across, 0.7 + 2.2 * down))
+    figure = new_figure((1.0 + 2.1 * across, 0.7 + 2.2 * down))
     norm, colours = _scale(_is_long(entry) if log is None else log)
     grid = figure.subplots(down, across, squeeze=False)
     image: Any = None
@@ -175,7 +174,7 @@ def grid_figure(
 
     array = np.asarray(values, dtype=float)
     down, across = array.shape
-    figure = _figure((max(2.6, 1.5 + 0.42 * across), max(2.0, 1.0 + 0.36 * down)))
+    figure = new_figure((max(2.6, 1.5 + 0.42 * across), max(2.0, 1.0 + 0.36 * down)))
     axes = figure.add_subplot()
     bound = (float(np.nanmax(np.abs(array))) or 1.0) if diverging else None
     image = axes.imshow(
@@ -230,44 +229,9 @@ def pooled(entry: SiteRecord, head: int, finest: int = FINEST) -> Any:
     return torch.cat(rows).numpy()
 
 
-def check_figure_path(path: str | os.PathLike[str]) -> None:
-    """Refuse a file name before anything is drawn for it.
-
-    Raises:
-        InputError: the suffix names no picture format.
-    """
-    if Path(path).suffix.lower() not in FORMATS:
-        raise InputError(f"{path} has the suffix {Path(path).suffix!r}; figures are written as {', '.join(FORMATS)}.")
-
-
-def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 200) -> Path:
-    """Write a figure as PNG, SVG or PDF, by the file's suffix.
-
-    Raises:
-        InputError: the suffix names no picture format, or the file cannot be written.
-    """
-    check_figure_path(path)
-    with warnings.catch_warnings():
-        # A character that no installed font has is drawn as a box, which shows as much as a warning tells.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font|Matplotlib currently does not support")
-        try:
-            figure.savefig(path, dpi=dpi)
-        except OSError as error:
-            raise InputError(f"{path} could not be written: {error}.") from None
-    return Path(path)
-
-
 def _pool(tile: Tensor, tall: int, wide: int) -> Tensor:
     padded = torch.nn.functional.pad(tile, (0, -tile.shape[1] % wide, 0, -tile.shape[0] % tall))
     return padded.unflatten(1, (-1, wide)).unflatten(0, (-1, tall)).amax(dim=(1, 3))
-
-
-def _figure(size: tuple[float, float]) -> Figure:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"font.family": list(fonts())}):
-        return Figure(figsize=size, layout="constrained", facecolor="white")
 
 
 def _is_long(entry: SiteRecord) -> bool:
@@ -303,7 +267,6 @@ def _name_tokens(
         style: dict[str, Any] = {
             "fontsize": size or (8 if cells <= 40 else 6),
             "color": _INK,
-            "fontfamily": list(fonts()),
             "parse_math": False,
         }
         set_ticks(positions, labels, rotation=turned, **style)
@@ -332,13 +295,6 @@ def _round_step(rough: float) -> int:
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
 
 
-def label_of(piece: str) -> str:
-    """A token as one line: what would break the line or be invisible is shown by a sign."""
-    shown = re.sub(r"[\x00-\x1f\x7f]", lambda match: {"\n": "⏎", "\t": "⇥"}.get(match[0], "·"), piece)
-    shown = shown.replace(" ", "␣") if not shown.strip() else shown
-    return shown if len(shown) <= 18 else f"{shown[:17]}…"
-
-
 def _frame(axes: Axes) -> None:
     for spine in axes.spines.values():
         spine.set_color("#c9ccd1")
@@ -361,12 +317,3 @@ def _pooling(entry: SiteRecord, values: Any) -> str:
         return ""
     tall, wide = -(-len(entry.queries) // values.shape[0]), -(-len(entry.keys) // values.shape[1])
     return f"  (each cell: the largest of {tall} × {wide})"
-
-
-@lru_cache(maxsize=1)
-def fonts() -> tuple[str, ...]:
-    """Those of the preferred fonts that are installed."""
-    from matplotlib.font_manager import get_font_names
-
-    installed = frozenset(get_font_names())
-    return tuple(name for name in _FONTS if name in installed) or ("sans-serif",)

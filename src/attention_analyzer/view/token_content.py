@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from attention_analyzer.text.tokens import Tokens
+from attention_analyzer.text.visible import visible
 
 
 def token_content(tokens: Tokens) -> dict[str, Any]:
@@ -18,13 +19,18 @@ def token_content(tokens: Tokens) -> dict[str, Any]:
     grouped = [word for word in words if word is not None]
     segments = [int(segment) for segment in tokens.segments]
     return {
-        "pieces": list(tokens.pieces),
+        "pieces": [_marked(piece) for piece in tokens.pieces],
         "surfaces": surfaces,
         "gaps": gaps,
         "words": words if len(set(grouped)) < len(grouped) else None,
         "special": [index for index, special in enumerate(tokens.is_special) if special],
         "segments": segments if len(set(segments)) > 1 else None,
     }
+
+
+def _marked(piece: str) -> str:
+    """A piece with marks for what shows nothing; white space alone is marked by the page."""
+    return visible(piece) if piece.strip() else piece
 
 
 def _cut(tokens: Tokens) -> tuple[list[str], list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from attention_analyzer.view.figures import fonts
+from attention_analyzer.view.canvas import new_figure
 from attention_analyzer.view.static_views.screen import Screen, Unit
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ LONGEST = 18
 
 def figure_of(screen: Screen, width: float, height: float) -> Figure:
     """An empty figure, without pyplot."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), facecolor=screen.theme.background)
+    return new_figure((width, height), face=screen.theme.background, layout=None)
 
 
 def blank_axes(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
@@ -40,7 +38,6 @@ def write(axes: Axes, x: float, y: float, text: str, colour: str, **more: Any) -
     settings: dict[str, Any] = {
         "fontsize": SIZE,
         "va": "center",
-        "fontfamily": list(fonts()),
         "parse_math": False,
     } | more
     return axes.text(x, y, text, color=colour, **settings)

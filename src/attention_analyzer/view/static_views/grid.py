@@ -8,7 +8,6 @@ import numpy as np
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.text.alignment import align
-from attention_analyzer.view.figures import fonts
 from attention_analyzer.view.static_views.colors import colour_map, scale_of
 from attention_analyzer.view.static_views.frame import LONGEST, SIZE, caption, cut, figure_of, legend, merged
 from attention_analyzer.view.static_views.screen import Screen, Side, Unit
@@ -95,7 +94,6 @@ def _drawn(
         ticks = range(0, len(names), step)
         settings: dict[str, Any] = {
             "fontsize": SIZE,
-            "fontfamily": list(fonts()),
             "parse_math": False,
             "color": theme.text,
         }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from attention_analyzer.text.tokens import Tokens
-from attention_analyzer.view.figures import label_of
+from attention_analyzer.text.visible import label as label_of
 from attention_analyzer.view.token_content import token_content
 
 _STRONG = {"L": False, "R": True, "AL": True}

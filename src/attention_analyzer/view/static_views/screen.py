@@ -12,10 +12,10 @@ import torch
 
 from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.text.tokens import Tokens
+from attention_analyzer.text.visible import label as label_of
 from attention_analyzer.view.annotations import Annotations
 from attention_analyzer.view.content import sinks_of
 from attention_analyzer.view.downsample import coarse
-from attention_analyzer.view.figures import label_of
 from attention_analyzer.view.static_views.colors import CATEGORICAL, DARK, LIGHT, Theme
 from attention_analyzer.view.token_content import token_content
 
