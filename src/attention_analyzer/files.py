@@ -68,7 +68,9 @@ def exported(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     if not target.parent.is_dir():
-        raise InputError(f"The folder {target.parent} does not exist; make it first, or save elsewhere.")
+        raise InputError(
+            f"{target} could not be written: the folder {target.parent} does not exist; make it, or save elsewhere."
+        )
     try:
         with replaced(target) as beside:
             yield beside

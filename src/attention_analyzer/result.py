@@ -76,11 +76,11 @@ class Result(ABC):
         """Write facts, figure and table as one HTML page without scripts.
 
         Raises:
-            InputError: the file cannot be written.
+            InputError: the file cannot be written; one that was there is unchanged.
         """
         from io import StringIO
 
-        from attention_analyzer.errors import InputError
+        from attention_analyzer.files import exported
 
         picture = StringIO()
         self.figure().savefig(picture, format="svg")
@@ -92,10 +92,8 @@ class Result(ABC):
             figure=svg,
             table=_html_table(self.to_frame()),
         )
-        try:
-            Path(path).write_text(page, encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{path} could not be written: {error.strerror or error}.") from None
+        with exported(path) as beside:
+            beside.write_text(page, encoding="utf-8")
         return Path(path)
 
     def __repr__(self) -> str:

@@ -27,20 +27,18 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, Parquet or JSON (a list of rows), by the file's suffix.
 
     Raises:
-        InputError: the suffix names no table format, or the file cannot be written.
+        InputError: the suffix names no table format, or the file cannot be written; one that was there is unchanged.
     """
-    from attention_analyzer.errors import InputError
+    from attention_analyzer.files import exported
 
     check_format(path)
-    try:
+    with exported(path) as beside:
         if path.suffix == ".csv":
-            table.to_csv(path, index=False)
+            table.to_csv(beside, index=False)
         elif path.suffix == ".parquet":
-            table.to_parquet(path, index=False)
+            table.to_parquet(beside, index=False)
         else:
-            table.to_json(path, orient="records", force_ascii=False, indent=1, double_precision=9)
-    except OSError as error:
-        raise InputError(f"{path} could not be written: {error}.") from None
+            table.to_json(beside, orient="records", force_ascii=False, indent=1, double_precision=9)
 
 
 def print_table(table: pd.DataFrame, title: str = "", digits: int = 3) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from attention_analyzer.errors import InputError
+from attention_analyzer.files import exported
 from attention_analyzer.text.visible import visible
 from attention_analyzer.view.fonts import fonts, fonts_for, glyph_warning, without_glyph
 
@@ -94,21 +95,14 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 200,
         svg_text: keep text as text in an SVG, to be edited, instead of drawing outlines.
 
     Raises:
-        InputError: the suffix names no picture format, or the file cannot be written.
+        InputError: the suffix names no picture format, or the file cannot be written; one that was there is unchanged.
     """
     check_figure_path(path)
     if svg_text and Path(path).suffix.lower() != ".svg":
         raise InputError(f"Text is kept as text in SVG files alone, but {path} is none.")
-    target = Path(path)
-    # Written beside and renamed, so that a full disk leaves the picture that was there before.
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     options: dict[str, Any] = {"svg_text": svg_text} if isinstance(figure, TextFigure) else {}
-    try:
-        figure.savefig(beside, dpi=dpi, format=target.suffix[1:].lower(), **options)
-        beside.replace(target)
-    except OSError as error:
-        raise InputError(f"{path} could not be written: {error.strerror or error}.") from None
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-    return target
+    picture = BytesIO()  # in memory first: matplotlib's PDF writer does not end well on a disk that is full
+    figure.savefig(picture, dpi=dpi, format=Path(path).suffix[1:].lower(), **options)
+    with exported(path) as beside:
+        beside.write_bytes(picture.getbuffer())
+    return Path(path)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from attention_analyzer.files import exported
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.view.content import page_title, payload_parts
 from attention_analyzer.view.program import viewer_source
@@ -58,11 +59,13 @@ def write_html(record: AttentionRecord, path: str | Path, other: AttentionRecord
         path: ends in ``.html``, as browsers expect.
         other: a second record, shown beside the first in the Difference view.
         options: ``title``, ``annotations``, ``state``, ``queries_and_keys``; see ``payload_parts``.
+
+    Raises:
+        InputError: the file cannot be written; one that was there is unchanged.
     """
-    path = Path(path)
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with exported(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(html_parts(record, other, **options))
-    return path
+    return Path(path)
 
 
 def _data(name: str, data: bytes) -> str:
