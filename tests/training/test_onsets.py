@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attention_analyzer.errors import FileFormatError, InputError, SelectionError
+from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.training import EveryStep, History, LogSpaced, Timed
 from attention_analyzer.training.schedule import Budget
 
@@ -113,9 +113,6 @@ def test_a_history_survives_its_file_and_refuses_what_is_none(tmp_path: Path) ->
     pd.testing.assert_frame_equal(again.table, history.table, check_dtype=False)
     with pytest.raises(InputError, match="no history at"):
         History.open(tmp_path)
-    (tmp_path / "h" / "history.parquet").write_bytes(b"PAR1 nothing")
-    with pytest.raises(FileFormatError, match="no readable Parquet"):
-        History.open(tmp_path / "h")
     with pytest.raises(SelectionError, match="nearest recorded step is 50"):
         history.at(60)
     with pytest.raises(SelectionError, match="no 'beauty'"):

@@ -7,11 +7,10 @@ per step (as a tracker writes them: each is whole or not there) or ``history.par
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -21,13 +20,13 @@ from attention_analyzer.errors import FileFormatError, InputError, SelectionErro
 from attention_analyzer.models.catalog import BUNDLED
 from attention_analyzer.result import Result
 from attention_analyzer.site import Kind, tower_of
+from attention_analyzer.training.history_files import read_info, read_tables, write_info, write_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from attention_analyzer.training.run_comparison import RunComparison
 
-FORMAT = 1
 #: What a row is about; together unique.
 KEYS = ("step", "stack", "kind", "layer", "head")
 #: The same for all heads of a step, where it is known.
@@ -224,15 +223,25 @@ class History(Result):
         files = [whole] if whole.exists() else sorted((folder / "moments").glob("step-*.parquet"))
         if not files:
             raise InputError(f"The history in {folder} has no recorded step yet.")
-        table = pd.concat([_read(file) for file in files], ignore_index=True)
-        return cls(table, str(info.get("model", "")), tuple(info.get("source", ())), tuple(info.get("target", ())))
+        table = read_tables(folder, files, info["format"])
+        try:
+            return cls(table, info["model"], tuple(info["source"]), tuple(info["target"]))
+        except InputError as error:
+            raise FileFormatError(f"{folder} holds no history that can be used: {error}") from None
 
     def save(self, folder: str | Path) -> Path:
-        """Write the history as one Parquet file and its description; returns the folder."""
+        """Write the history as one Parquet file and its description; returns the folder.
+
+        Raises:
+            InputError: the folder cannot be written to; what was there is unchanged.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.table.to_parquet(folder / "history.parquet", index=False)
-        write_info(folder, self.model_name, self.source, self.target)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_table(folder / "history.parquet", self.table)
+            write_info(folder, self.model_name, self.source, self.target)
+        except OSError as error:
+            raise InputError(f"The history could not be written to {folder}: {error.strerror or error}.") from None
         return folder
 
     # Inside
@@ -254,38 +263,3 @@ class History(Result):
             raise SelectionError(f"There is no {asked} in this history of {len(heads)} heads.")
         order = found.sort_values(["kind", "stack"], ascending=[False, False])
         return str(order["stack"].iloc[0]), str(order["kind"].iloc[0])
-
-
-def read_info(folder: Path) -> dict[str, Any]:
-    """What ``history.json`` says.
-
-    Raises:
-        InputError: there is no such file.
-        FileFormatError: it is corrupt or from a newer version.
-    """
-    path = folder / "history.json"
-    if not path.exists():
-        raise InputError(f"There is no history at {folder}: it has no history.json.")
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        version = int(info["format"])
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise FileFormatError(f"{path} does not describe a history: {error}.") from None
-    if version > FORMAT:
-        raise FileFormatError(f"{path} has format {version}; this version reads up to {FORMAT}, install a newer one.")
-    return dict(info)
-
-
-def write_info(folder: Path, model: str, source: Sequence[str], target: Sequence[str]) -> None:
-    """Write ``history.json``."""
-    info = {"format": FORMAT, "model": model, "source": list(source), "target": list(target)}
-    (folder / "history.json").write_text(json.dumps(info, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-def _read(file: Path) -> pd.DataFrame:
-    import pyarrow as pa
-
-    try:
-        return pd.read_parquet(file)
-    except (OSError, pa.ArrowException) as error:
-        raise FileFormatError(f"{file} is no readable Parquet file: {error}.") from None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import pandas as pd
 
 from attention_analyzer.errors import InputError
-from attention_analyzer.training.history import read_info, write_info
+from attention_analyzer.training.history_files import read_info, write_info, write_table
 
 _NAME = re.compile(r"step-(\d+)\.parquet")
 
@@ -34,8 +33,15 @@ class MomentStore:
         """Say what is measured; the same as before, where the folder has a history already.
 
         Raises:
-            InputError: the folder's history is a finished one, or was measured on other texts.
+            InputError: the folder's history is a finished one, or was measured on other texts, or the folder cannot be
+                written to.
         """
+        try:
+            self._describe(model, source, target)
+        except OSError as error:
+            raise InputError(f"The history could not be written to {self.folder}: {error.strerror or error}.") from None
+
+    def _describe(self, model: str, source: tuple[str, ...], target: tuple[str, ...]) -> None:
         (self.folder / "moments").mkdir(parents=True, exist_ok=True)
         if (self.folder / "history.parquet").exists():
             raise InputError(f"{self.folder} holds a finished history; name another folder for a new one.")
@@ -65,26 +71,12 @@ class MomentStore:
             self._path(each).unlink()
 
     def write(self, step: int, table: pd.DataFrame) -> None:
-        """Add one moment."""
-        path = self._path(step)
-        fresh = path.with_suffix(f".{os.getpid()}.new")
-        with fresh.open("wb") as file:
-            table.to_parquet(file, index=False)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        _flush_folder(path.parent)
+        """Add one moment.
+
+        Raises:
+            InputError: it cannot be written, as on a full disk; the moments before stay as they are.
+        """
+        write_table(self._path(step), table)
 
     def _path(self, step: int) -> Path:
         return self.folder / "moments" / f"step-{step:09d}.parquet"
-
-
-def _flush_folder(folder: Path) -> None:
-    """A new name survives a power cut only when its folder is flushed as well; not every system can."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
