@@ -25,6 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "given_inputs",
             "inputs",
             "matrices",
+            "patches",
             "record",
             "record_reader",
             "recording",

@@ -7,7 +7,7 @@ inputs say that the row is packed, and in no site does a token of one text see a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -88,12 +88,14 @@ def records_of(
     deviation: float = 0.0,
     notes: Mapping[str, Any] | None = None,
     fingerprint: str | None = None,
+    names: Callable[[Site, int], Tokens | None] | None = None,
 ) -> list[AttentionRecord]:
     """One record per text of a forward. ``record.notes`` has ``row``, and ``part`` where texts are packed.
 
     Args:
         notes: further notes of every record.
         fingerprint: of the model at the forward; its present one by default.
+        names: what lies on an axis of so many positions that are no tokens; None where it is not known.
 
     Raises:
         InputError: the sites are of different numbers of texts, images or sounds.
@@ -110,7 +112,7 @@ def records_of(
     records = []
     for row, texts in enumerate(parts):
         for part, text in enumerate(texts):
-            entries = tuple(_entry(loaded, site, weights, axes, row, text) for site, weights in sites)
+            entries = tuple(_entry(loaded, site, weights, axes, row, text, names) for site, weights in sites)
             about = dict(notes or {})
             if rows > 1:
                 about["row"] = row
@@ -196,7 +198,13 @@ def _batch_of(visibility: Visibility) -> int:
 
 
 def _entry(
-    loaded: LoadedModel, site: Site, weights: AttentionWeights, axes: Axes, row: int, text: Tensor | None
+    loaded: LoadedModel,
+    site: Site,
+    weights: AttentionWeights,
+    axes: Axes,
+    row: int,
+    text: Tensor | None,
+    names: Callable[[Site, int], Tokens | None] | None,
 ) -> SiteRecord:
     row_here = row if weights.batch > 1 else 0
     sides: list[tuple[Tensor, Tokens]] = []
@@ -204,8 +212,8 @@ def _entry(
         axis = axes.of_site(site, size, side)
         if axis is None:
             kept = _seen_positions(site, weights.visibility, row_here, size, side)
-            whole = Tokens.grid(size) if site.tower == "vision" else Tokens.positions(len(kept))
-            sides.append((kept, whole if len(whole) == len(kept) else Tokens.positions(len(kept))))
+            whole = names(site, size) if names is not None and len(kept) == size else None
+            sides.append((kept, whole or Tokens.positions(len(kept))))
             continue
         kept = text if text is not None and axis is axes.source else axis.kept(row)
         if axis.ids is None:

@@ -21,6 +21,7 @@ from attention_analyzer.hooks.forward import CapturedForward, capture_forward
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.inputs import Prepared, Text, accepted, generated_ids, prepare, written_target
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.patches import Patches
 from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Site
 from attention_analyzer.text.padding import padded_groups, valid_of
@@ -93,7 +94,8 @@ def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool
     """Records of any inputs of a forward, such as a tokenizer's or a processor's: text, images, sound, or a mixture.
 
     The forward runs as the inputs are; padding, left or right, is neither measured nor shown. Axes as long as
-    ``input_ids`` (or ``decoder_input_ids``) show those tokens; all others show numbered positions.
+    ``input_ids`` (or ``decoder_input_ids``) show those tokens; patches of images
+    show ``row,column`` where that is proved (see :mod:`.patches`), all others numbered positions.
 
     Returns:
         One record per row of the batch, and per text where several are packed into a row.
@@ -118,6 +120,7 @@ def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool
         exact=forward.exact,
         deviation=forward.deviation,
         notes={"not_captured": list(forward.not_captured)} if forward.not_captured else None,
+        names=Patches(loaded, tensors).tokens,
     )
 
 

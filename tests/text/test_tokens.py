@@ -169,9 +169,3 @@ def test_tokens_of_written_ids(wordpiece, byte_level) -> None:
         assert tokens.text == text
         shown = {text[slice(*span)] for span in tokens.spans if span is not None}
         assert {"the", "cat", "sat"} <= shown or {"ü", "b", "e", "r", "😀"} <= shown
-
-
-def test_grid_positions() -> None:
-    assert Tokens.grid(10).pieces[:3] == ("[CLS]", "0,0", "0,1")
-    assert Tokens.grid(9).pieces[-1] == "2,2"
-    assert Tokens.grid(7).pieces[-1] == "6"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isqrt
 from typing import Any
 
 import torch
@@ -143,16 +142,6 @@ class Tokens:
     def positions(cls, count: int, prefix: str = "") -> Tokens:
         """Tokens that have no text: numbered positions (image patches, audio frames)."""
         return cls(pieces=tuple(f"{prefix}{index}" for index in range(count)))
-
-    @classmethod
-    def grid(cls, count: int) -> Tokens:
-        """Image patches: ``row,column`` where they fill a square (after one class token), else numbered."""
-        for extra in (0, 1):
-            side = isqrt(max(count - extra, 0))
-            if side and side * side == count - extra:
-                patches = [f"{row},{column}" for row in range(side) for column in range(side)]
-                return cls(pieces=("[CLS]",) * extra + tuple(patches), is_special=(True,) * extra + (False,) * side**2)
-        return cls.positions(count)
 
     @classmethod
     def of_pieces(cls, pieces: Sequence[str]) -> Tokens:
