@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import struct
+import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +20,8 @@ from attention_analyzer.view import quantize
 from attention_analyzer.view.annotations import Annotations, HeadLabel, TokenTrack
 from attention_analyzer.view.content import payload
 from attention_analyzer.view.downsample import coarse
-from attention_analyzer.view.payload import PayloadWriter, read_payload, with_state
+from attention_analyzer.view.payload import MAGIC, PRELUDE, PayloadWriter, read_payload, with_state
+from tests.damage import damaged_copies
 from tests.view.records import query_key_record
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -70,6 +75,64 @@ def test_altered_header_and_block_are_refused(whole: bytes) -> None:
         altered.block(0)
     with pytest.raises(FileFormatError, match="1 blocks"):
         altered.block(1)
+
+
+def read_whole(data: bytes) -> list[np.ndarray]:
+    found = read_payload(data)
+    return [found.block(number) for number in range(len(found.header["blocks"]))]
+
+
+def test_every_changed_bit_and_every_cut_is_noticed(whole: bytes) -> None:
+    read_whole(whole)
+    for bad in damaged_copies(whole, 200, seed=5):
+        with pytest.raises(FileFormatError):
+            read_whole(bad)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed, so the page's reader cannot be run")
+def test_the_pages_own_reader_notices_as_much(whole: bytes, tmp_path: Path) -> None:
+    copies = [whole, *damaged_copies(whole, 60, seed=6), with_entry(whole, shape=[11, 3_000_000])]
+    files = [tmp_path / f"{number}.bin" for number in range(len(copies))]
+    for file, content in zip(files, copies, strict=True):
+        file.write_bytes(content)
+    root = Path(__file__).resolve().parents[2]
+    given = "\n".join(map(str, [root / "viewer" / "src" / "payload", *files]))
+    command = ["node", str(Path(__file__).with_name("payload_damage.mjs"))]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+    first, *others = done.stdout.split("\n")[:-1]
+    assert float(first)
+    assert others == ["refused"] * (len(copies) - 1)
+
+
+def with_entry(data: bytes, **changes: object) -> bytes:
+    """The same payload with another description of its first block, and checksums that fit."""
+    found = read_payload(data)
+    header = found.header | {"blocks": [found.header["blocks"][0] | changes]}
+    encoded, body = json.dumps(header).encode(), data[PRELUDE.size + PRELUDE.unpack_from(data)[2] :]
+    total = PRELUDE.size + len(encoded) + len(body)
+    return PRELUDE.pack(MAGIC, 1, len(encoded), zlib.crc32(encoded), 0, total) + encoded + body
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"offset": -1},
+        {"offset": "0"},
+        {"stored": 10**12},
+        {"crc": None},
+        {"dtype": "float64"},
+        {"encoding": "zip"},
+        {"shape": [11]},
+        {"shape": [-11, -3]},
+        {"shape": [1 << 40]},
+        {"shape": [11, 3, 2]},
+        {"shape": 33},
+    ],
+)
+def test_blocks_that_do_not_fit(whole: bytes, change: dict) -> None:
+    read_whole(with_entry(whole))
+    with pytest.raises(FileFormatError):
+        read_whole(with_entry(whole, **change))
 
 
 def test_payload_from_the_future_is_refused(whole: bytes) -> None:

@@ -7,6 +7,7 @@ version: readers ignore header keys that they do not know, and only a change of 
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from collections.abc import Mapping
@@ -16,12 +17,16 @@ from typing import Any
 import numpy as np
 
 from attention_analyzer.errors import FileFormatError
+from attention_analyzer.fields import Fields, is_whole, shown
 
 MAGIC = b"\x89ATV\r\n\x1a\n"
 VERSION = 1
 #: magic, version, header length, header checksum, flags (zero), total length
 PRELUDE = struct.Struct("<8sIIIIQ")
 
+_ENCODINGS = ("raw", "deflate", "planes+deflate")
+#: Deflate packs at most about this many bytes into one.
+_DEFLATED_AT_MOST = 1032
 _DTYPES = {"uint8": "|u1", "int32": "<i4", "float16": "<f2", "float32": "<f4"}
 
 
@@ -127,8 +132,11 @@ class Payload:
         data = bytes(self._body[entry["offset"] : entry["offset"] + entry["stored"]])
         if len(data) != entry["stored"] or zlib.crc32(data) != entry["crc"]:
             raise FileFormatError(f"Block {number} of the payload was altered: its checksum does not match.")
-        raw = data if entry["encoding"] == "raw" else zlib.decompress(data)
         dtype = np.dtype(_DTYPES[entry["dtype"]])
+        size = math.prod(entry["shape"]) * dtype.itemsize
+        raw = data if entry["encoding"] == "raw" else _inflated(data, size)
+        if len(raw) != size:
+            raise FileFormatError(f"Block {number} of the payload does not have the size that its shape asks for.")
         if entry["encoding"] == "planes+deflate":
             raw = np.frombuffer(raw, np.uint8).reshape(dtype.itemsize, -1).T.tobytes()
         return np.frombuffer(raw, dtype).reshape(entry["shape"])
@@ -142,7 +150,7 @@ def read_payload(data: bytes) -> Payload:
     """
     if len(data) < PRELUDE.size:
         raise FileFormatError(f"A payload has at least {PRELUDE.size} bytes, but there are {len(data)}.")
-    magic, version, length, checksum, _, total = PRELUDE.unpack_from(data)
+    magic, version, length, checksum, flags, total = PRELUDE.unpack_from(data)
     if magic != MAGIC:
         raise FileFormatError("These bytes are no attention payload: they do not start with its signature.")
     if version > VERSION:
@@ -151,7 +159,33 @@ def read_payload(data: bytes) -> Payload:
         )
     if total != len(data):
         raise FileFormatError(f"The payload should have {total} bytes, but there are {len(data)}: it was cut.")
+    if version < 1 or flags:
+        raise FileFormatError("The payload's beginning was altered.")
     body = memoryview(data)[PRELUDE.size :]
     if zlib.crc32(body[:length]) != checksum:
         raise FileFormatError("The payload's header was altered: its checksum does not match.")
-    return Payload(json.loads(bytes(body[:length])), body[length:])
+    header = Fields.parse(str(body[:length], "utf-8", "replace"), "The payload's header")
+    for number, entry in enumerate(header.items("blocks")):
+        _check_entry(Fields.of(entry, f"Block {number} of the payload"), len(body) - length)
+    return Payload(header.entries, body[length:])
+
+
+def _check_entry(entry: Fields, size: int) -> None:
+    """A block lies in the payload, and can be no larger than deflate packs it."""
+    offset, stored = entry.whole("offset", 0, size), entry.whole("stored", 0, size)
+    entry.whole("crc", 0, (1 << 32) - 1)
+    dtype, encoding, shape = entry.text("dtype"), entry.text("encoding"), entry.items("shape")
+    if offset + stored > size or dtype not in _DTYPES or encoding not in _ENCODINGS:
+        raise FileFormatError(f"{entry.name} lies outside of it, or is stored in a way that is not known.")
+    if not all(is_whole(each) and each >= 0 for each in shape):
+        raise FileFormatError(f"{entry.name} has the shape {shown(shape)}, which no array has.")
+    if math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize > _DEFLATED_AT_MOST * (stored + 1):
+        raise FileFormatError(f"{entry.name} would be larger than its bytes can hold.")
+
+
+def _inflated(data: bytes, size: int) -> bytes:
+    """At most one byte more than ``size``, whatever the data would unpack to."""
+    try:
+        return zlib.decompressobj().decompress(data, size + 1)
+    except zlib.error as error:
+        raise FileFormatError(f"A block of the payload cannot be unpacked: {error}.") from None

@@ -18,10 +18,28 @@ export function crc32(bytes) {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** @param {Uint8Array} bytes */
-async function inflate(bytes) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+const DAMAGED = "This page is damaged: a part of its data was cut or altered.";
+/** Deflate packs at most about this many bytes into one. */
+const DEFLATED_AT_MOST = 1032;
+
+/** Inflated bytes, which must be `size`; no more than that is ever unpacked. @param {Uint8Array} bytes */
+async function inflate(bytes, size) {
+  if (!(size <= DEFLATED_AT_MOST * (bytes.length + 1))) throw new Error(DAMAGED);
+  const whole = new Uint8Array(size);
+  let at = 0;
+  const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
+  for (;;) {
+    const { done, value } = await reader.read().catch(() => ({ done: true, value: null }));
+    if (done) break;
+    if (at + value.length > size) {
+      await reader.cancel().catch(() => {});
+      throw new Error(DAMAGED);
+    }
+    whole.set(value, at);
+    at += value.length;
+  }
+  if (at !== size) throw new Error(DAMAGED);
+  return whole;
 }
 
 /** @param {Uint8Array} planes @param {number} width */
@@ -58,9 +76,12 @@ const WIDTHS = { uint8: 1, int32: 4, float16: 2, float32: 4 };
 /** Stored bytes with their checksum and length verified. @param {Uint8Array} stored @param {Entry} entry */
 export async function blockBytes(stored, entry) {
   if (stored.length !== entry.stored || crc32(stored) !== entry.crc) {
-    throw new Error("This page is damaged: a part of its data was cut or altered.");
+    throw new Error(DAMAGED);
   }
-  return entry.encoding === "raw" ? stored : inflate(stored);
+  const size = entry.shape.reduce((product, axis) => product * axis, 1) * WIDTHS[entry.dtype];
+  if (entry.encoding !== "raw") return inflate(stored, size);
+  if (stored.length !== size) throw new Error(DAMAGED);
+  return stored;
 }
 
 /**

@@ -36,6 +36,7 @@ export function openPayload(source) {
         "Open it with a newer attention-analyzer.",
     );
   }
+  if (version < 1 || view.getUint32(20, true) !== 0) throw new Error("The beginning of this data was altered.");
   const length = view.getUint32(12, true);
   const total = Number(view.getBigUint64(24, true));
   const encoded = head.subarray(PRELUDE, PRELUDE + length);
