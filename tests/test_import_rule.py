@@ -1,4 +1,5 @@
-"""The house's import rule: nothing imports upwards, and each outside library has the one room that may use it."""
+"""The import rule: nothing imports upwards, not even inside a function; no modules import each other in a circle; each
+outside library has one place that may use it."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 PACKAGE = "attention_analyzer"
@@ -21,12 +23,12 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             "assembly",
             "cache",
+            "captured",
             "external",
             "given_inputs",
             "inputs",
             "matrices",
             "patches",
-            "record",
             "record_reader",
             "recording",
             "storage",
@@ -35,14 +37,13 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {"metrics", "patterns", "heads", "attribution", "interventions", "linguistics", "comparison"},
     ),
-    frozenset({"training", "corpus", "view", "plots"}),
+    frozenset({"training", "corpus", "view"}),
+    frozenset({"plots"}),
+    frozenset({"record"}),
     frozenset({"analyzer"}),
     frozenset({"cli", "dashboard"}),
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-
-#: Modules whose convenience methods (``record.heads()``) may reach upwards, from inside a function only.
-FRONT_DOORS = frozenset({"record", "analyzer"})
 
 #: Libraries that only one place may import, as a prefix of the module's name inside the package.
 ONLY_IN = {
@@ -167,8 +168,6 @@ def _upward(found: Import, room: str) -> str | None:
         return f"import {target[1]} from its own module" if is_public_name else f"the room {target[1]!r} is unknown"
     if FLOOR_OF[target[1]] <= FLOOR_OF[room] or found.for_types_only:
         return None
-    if found.importer in FRONT_DOORS and found.in_function:
-        return None
     return f"{room} (floor {FLOOR_OF[room]}) imports {target[1]} (floor {FLOOR_OF[target[1]]})"
 
 
@@ -180,33 +179,27 @@ def violations(root: Path) -> list[str]:
     ]
 
 
-def circles(root: Path) -> list[tuple[str, ...]]:
-    """Rooms that need each other to be imported at all."""
-    needs: dict[str, set[str]] = {}
+def circles(root: Path) -> list[list[str]]:
+    """Groups of modules that import each other, inside functions or not; imports for types only do not count."""
+    modules = {module_name(path, root) for path in root.rglob("*.py")}
+    graph: dict[str, set[str]] = {module: set() for module in modules}
     for found in imports(root):
-        room, target = found.importer.split(".")[0], found.target.split(".")
-        if target[0] == PACKAGE and len(target) > 1 and not found.in_function and not found.for_types_only:
-            needs.setdefault(room, set()).add(target[1])
-    found_circles = []
-
-    def walk(room: str, path: tuple[str, ...]) -> None:
-        for target in sorted(needs.get(room, ())):
-            if target == path[0] and len(path) > 1 and room != target:
-                found_circles.append((*path, target))
-            elif target not in path and target > path[0]:  # each circle once, from its first name
-                walk(target, (*path, target))
-
-    for start in sorted(needs):
-        walk(start, (start,))
-    return found_circles
+        target = found.target.split(".")
+        if target[0] != PACKAGE or found.for_types_only:
+            continue
+        names = [".".join(target[1:end]) for end in range(len(target), 1, -1)]
+        module = next((name for name in names if name in modules), "")
+        if module not in ("", found.importer):
+            graph[found.importer].add(module)
+    return sorted(sorted(group) for group in nx.strongly_connected_components(nx.DiGraph(graph)) if len(group) > 1)
 
 
 def test_nothing_imports_upwards() -> None:
     assert not (found := violations(SOURCE)), "\n" + "\n".join(found)
 
 
-def test_no_rooms_need_each_other() -> None:
-    assert not (found := circles(SOURCE)), "\n" + "\n".join(" → ".join(circle) for circle in found)
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert not (found := circles(SOURCE)), "\n" + "\n".join(" ↔ ".join(circle) for circle in found)
 
 
 def test_every_module_stands_on_a_floor() -> None:
@@ -222,7 +215,9 @@ def test_every_module_stands_on_a_floor() -> None:
         ("weights/lazy.py", "def f():\n    import attention_analyzer.view.figures"),
         ("metrics/entropy.py", "from attention_analyzer import analyzer"),
         ("metrics/entropy.py", "from attention_analyzer import AttentionRecord"),
-        ("record.py", "from attention_analyzer.view.figures import head_figure"),
+        ("captured.py", "from attention_analyzer.view.figures import head_figure"),
+        ("captured.py", "def heads():\n    from attention_analyzer.metrics.head_table import head_table"),
+        ("heads/similarity.py", "def figure():\n    from attention_analyzer.plots.similarity import similarity_figure"),
         ("text/words.py", "from transformers.modeling_utils import PreTrainedModel"),
         ("text/words.py", "from transformers import masking_utils, AttentionInterface"),
         ("cli/main.py", "import streamlit as st"),
@@ -242,7 +237,7 @@ def test_a_broken_rule_is_seen(tmp_path: Path, file: str, code: str) -> None:
 @pytest.mark.parametrize(
     ("file", "code"),
     [
-        ("record.py", "def heads():\n    from attention_analyzer.metrics.head_table import head_table"),
+        ("record.py", "from attention_analyzer.metrics.head_table import head_table"),
         ("metrics/head_table.py", "if TYPE_CHECKING:\n    from attention_analyzer.analyzer import AttentionAnalyzer"),
         ("hooks/interface_hook.py", "from transformers.modeling_utils import AttentionInterface"),
         ("models/load.py", "from transformers import AutoModel"),
@@ -261,5 +256,6 @@ def test_what_is_allowed_passes(tmp_path: Path, file: str, code: str) -> None:
 def test_a_circle_is_seen(tmp_path: Path) -> None:
     for room, other in (("text", "weights"), ("weights", "text")):
         (tmp_path / room).mkdir()
-        (tmp_path / room / "one.py").write_text(f"import attention_analyzer.{other}.one", encoding="utf-8")
-    assert circles(tmp_path) == [("text", "weights", "text")]
+        code = f"def f():\n    import attention_analyzer.{other}.one"
+        (tmp_path / room / "one.py").write_text(code, encoding="utf-8")
+    assert circles(tmp_path) == [["text.one", "weights.one"]]

@@ -13,11 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from attention_analyzer import AttentionRecord, Tokens
+from attention_analyzer.captured import SiteRecord
 from attention_analyzer.errors import FileFormatError, InputError, SelectionError, TooLongError
 from attention_analyzer.files import draft_checksum, seal
 from attention_analyzer.matrices import matrices_of
 from attention_analyzer.models.loading import load
-from attention_analyzer.record import SiteRecord
 from attention_analyzer.recording import record_texts
 from attention_analyzer.site import Site
 from attention_analyzer.weights.bias import as_bias
@@ -29,7 +29,8 @@ from tests.damage import damaged_copies, disk_of
 
 @pytest.fixture(scope="module")
 def record() -> AttentionRecord:
-    return record_texts(load("all-MiniLM-L6-v2"), ["The quick brown fox jumps over the lazy dog."])[0]
+    loaded = load("all-MiniLM-L6-v2")
+    return AttentionRecord.of(record_texts(loaded, ["The quick brown fox jumps over the lazy dog."])[0])
 
 
 def test_tiles_are_cut_from_the_whole(record: AttentionRecord) -> None:
@@ -149,7 +150,7 @@ def test_files_grow_linearly(tmp_path: Path) -> None:
     loaded = load("all-MiniLM-L6-v2")
     sizes = []
     for words in (60, 120, 240):
-        record = record_texts(loaded, ["word " * words])[0]
+        record = AttentionRecord.of(record_texts(loaded, ["word " * words])[0])
         sizes.append(record.save(tmp_path / "r.attn").stat().st_size)
     assert sizes[2] - sizes[1] == pytest.approx(2 * (sizes[1] - sizes[0]), rel=0.02)
 

@@ -23,7 +23,7 @@ from transformers import (
 
 from attention_analyzer.errors import InputError, ModelError, TooLongError
 from attention_analyzer.metrics import METRICS
-from attention_analyzer.metrics.head_table import evaluate, needs_of
+from attention_analyzer.metrics.head_table import evaluate, head_table, needs_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config, load
 from attention_analyzer.recording import generate, record_inputs, record_texts, stream_texts
@@ -109,7 +109,7 @@ def test_a_batch_gives_the_records_of_its_texts(loaded: LoadedModel) -> None:
 
 def test_streamed_statistics_are_the_records(loaded: LoadedModel) -> None:
     pairs = [(text, "a red house .") for text in TEXTS] if loaded.architecture == "encoder-decoder" else TEXTS
-    tables = [record.heads() for record in record_texts(loaded, pairs)]
+    tables = [head_table(record) for record in record_texts(loaded, pairs)]
     seen = 0
     for batch in stream_texts(loaded, pairs, needs_of(METRICS), batch_size=2):
         for index in range(len(batch.tokens)):
@@ -274,7 +274,7 @@ def test_weights_that_are_not_finite_are_an_error() -> None:
     with torch.no_grad():
         loaded.model.model.layers[1].self_attn.q_proj.weight[0, 0] = float("nan")
     with pytest.raises(AttentionAnalyzerError, match=r"NaN|finite"):
-        record_texts(loaded, TEXTS[:1])[0].heads()
+        head_table(record_texts(loaded, TEXTS[:1])[0])
 
 
 def test_a_module_that_is_no_transformer_is_refused() -> None:

@@ -135,7 +135,7 @@ def test_a_page_needs_nothing_else(name: str, tmp_path: Path) -> None:
     assert "http" not in page.replace("http://www.w3.org", "").replace("https://matplotlib.org", "").replace(
         "http://purl.org", ""
     ).replace("http://creativecommons.org", "")
-    with pytest.raises(errors.InputError, match="could not be written"):
+    with pytest.raises(errors.InputError, match="does not exist"):
         result.to_html(tmp_path / "missing" / "page.html")
 
 

@@ -11,13 +11,11 @@ transformers; ``tests/test_public_surface.py`` pins both the names and that.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from attention_analyzer.result import Result, draw_with
+from attention_analyzer.result import present_with
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from attention_analyzer import errors
     from attention_analyzer.analyzer import AttentionAnalyzer
     from attention_analyzer.record import AttentionRecord
@@ -38,13 +36,8 @@ _HOMES = {
 }
 
 
-def _draw(result: Result, view: str, options: dict[str, Any]) -> Figure:
-    figure: Figure = import_module("attention_analyzer.plots").draw(result, view, options)
-    return figure
-
-
 # Results are drawn by a package above them, which is imported with the first figure.
-draw_with(_draw)
+present_with(lambda: import_module("attention_analyzer.plots"))
 
 
 def __getattr__(name: str) -> object:

@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from attention_analyzer.cache import RecordCache, default_folder
+from attention_analyzer.captured import CapturedAttention, Origin
 from attention_analyzer.errors import InputError
 from attention_analyzer.given_inputs import single_texts
 from attention_analyzer.matrices import LIMIT, AttentionMatrices, matrices_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config, load
-from attention_analyzer.record import AttentionRecord, Origin
+from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH, generate, record_inputs, record_texts, stream_texts
 from attention_analyzer.text.tokenization import Pair, tokenize
 from attention_analyzer.text.tokens import Tokens
@@ -187,7 +188,7 @@ class AttentionAnalyzer:
     def generate(self, prompt: str, *, max_new_tokens: int = 40, **options: Any) -> AttentionRecord:
         """Let the model write, and record attention over prompt and written tokens; see :func:`.recording.generate`."""
         record = generate(self.loaded, prompt, max_new_tokens=max_new_tokens, **options)
-        return replace(record, origin=Origin(self.loaded))
+        return self._held(record)
 
     def heads(
         self,
@@ -434,28 +435,29 @@ class AttentionAnalyzer:
 
     # Inside
 
+    def _held(self, captured: CapturedAttention, inputs: Mapping[str, Any] | None = None) -> AttentionRecord:
+        """What was captured, with the model that it came from."""
+        return AttentionRecord.of(replace(captured, origin=Origin(self.loaded, inputs)))
+
     def _of_inputs(self, inputs: Mapping[str, Any], check: bool) -> AttentionRecord | list[AttentionRecord]:
         records = record_inputs(self.loaded, inputs, check=check)
         if len(records) == 1 and "input_ids" not in inputs:
-            return replace(records[0], origin=Origin(self.loaded, inputs))
+            return self._held(records[0], inputs)
         rows: list[dict[str, torch.Tensor]] = []
         with suppress(InputError):  # what cannot be cut into texts cannot be run again text by text
             rows = single_texts(inputs)
         if len(rows) == len(records):
-            records = [
-                replace(record, origin=Origin(self.loaded, row)) for record, row in zip(records, rows, strict=True)
-            ]
-        elif len(records) == 1:
-            records = [replace(records[0], origin=Origin(self.loaded, inputs))]
-        return records[0] if len(records) == 1 else records
+            held = [self._held(record, row) for record, row in zip(records, rows, strict=True)]
+        else:
+            held = [self._held(record, inputs if len(records) == 1 else None) for record in records]
+        return held[0] if len(held) == 1 else held
 
     def _records(self, texts: list[str | Pair], truncate: bool, check: bool, batch_size: int) -> list[AttentionRecord]:
-        made = self._cached_records(texts, truncate, check, batch_size)
-        return [replace(record, origin=Origin(self.loaded)) for record in made]
+        return [self._held(captured) for captured in self._cached_records(texts, truncate, check, batch_size)]
 
     def _cached_records(
         self, texts: list[str | Pair], truncate: bool, check: bool, batch_size: int
-    ) -> list[AttentionRecord]:
+    ) -> list[CapturedAttention]:
         if self.cache is None:
             return record_texts(self.loaded, texts, truncate=truncate, check=check, batch_size=batch_size)
         keys = [self._key(text, truncate) for text in texts]

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError
 from attention_analyzer.given_inputs import SOURCE, TARGET, main_ids, valid_tokens
 from attention_analyzer.inputs import tokens_of
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Site
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
@@ -89,7 +89,7 @@ def records_of(
     notes: Mapping[str, Any] | None = None,
     fingerprint: str | None = None,
     names: Callable[[Site, int], Tokens | None] | None = None,
-) -> list[AttentionRecord]:
+) -> list[CapturedAttention]:
     """One record per text of a forward. ``record.notes`` has ``row``, and ``part`` where texts are packed.
 
     Args:
@@ -118,7 +118,7 @@ def records_of(
                 about["row"] = row
             if len(texts) > 1:
                 about["part"] = part
-            records.append(AttentionRecord(entries, loaded.name, mark, exact, deviation, about))
+            records.append(CapturedAttention(entries, loaded.name, mark, exact, deviation, about))
     return records
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import FileFormatError, InputError
 from attention_analyzer.files import UNFINISHED, not_only_mine, private_folder
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.storage import VERSION, load_record, save_record
 
 #: Bytes kept on disk unless the caller says otherwise.
@@ -56,7 +56,7 @@ class RecordCache:
         parts = json.dumps([VERSION, fingerprint, text, settings], sort_keys=True, default=str)
         return xxhash.xxh3_128_hexdigest(parts.encode("utf-8", "surrogatepass"))
 
-    def get(self, key: str) -> AttentionRecord | None:
+    def get(self, key: str) -> CapturedAttention | None:
         """The record of that key, or None. A file that cannot be read is removed: it can be made again."""
         path = self._path(key)
         try:
@@ -73,7 +73,7 @@ class RecordCache:
             os.utime(path)
         return record
 
-    def put(self, key: str, record: AttentionRecord) -> None:
+    def put(self, key: str, record: CapturedAttention) -> None:
         """Keep a record, unless it alone would take a quarter of the cache.
 
         A disk that is full or read-only is no reason to fail: then nothing is kept.

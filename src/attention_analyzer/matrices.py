@@ -8,8 +8,8 @@ from typing import overload
 
 from torch import Tensor
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import TooLongError
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.site import Site
 
 #: Bytes that matrices may take together unless the caller says otherwise.
@@ -55,7 +55,7 @@ class AttentionMatrices(Sequence[Tensor]):
         return tuple(tensor for site, tensor in pairs if (site.stack, site.kind) == (first.stack, first.kind))
 
 
-def matrices_of(record: AttentionRecord, limit: int = LIMIT) -> AttentionMatrices:
+def matrices_of(record: CapturedAttention, limit: int = LIMIT) -> AttentionMatrices:
     """All matrices of a record.
 
     Args:

@@ -9,9 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import FileFormatError, InputError
 from attention_analyzer.fields import Fields, depth_of
-from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
@@ -29,7 +29,7 @@ _LARGEST_OFFSET = 1 << 40
 _DEEPEST_NOTES = 32
 
 
-def read_record(header: Fields, tensors: Mapping[str, Tensor]) -> AttentionRecord:
+def read_record(header: Fields, tensors: Mapping[str, Tensor]) -> CapturedAttention:
     """The record that a header and its tensors describe.
 
     Args:
@@ -45,7 +45,7 @@ def read_record(header: Fields, tensors: Mapping[str, Tensor]) -> AttentionRecor
         raise FileFormatError(f"{header.name} is no record that can be used: {error}") from None
 
 
-def _record(header: Fields, tensors: Mapping[str, Tensor]) -> AttentionRecord:
+def _record(header: Fields, tensors: Mapping[str, Tensor]) -> CapturedAttention:
     axes = [Tokens.from_dict(axis) for axis in header.items("axes", least=1)]
     parts = _Parts(tensors, header.name)
     entries = tuple(
@@ -62,7 +62,7 @@ def _record(header: Fields, tensors: Mapping[str, Tensor]) -> AttentionRecord:
     deviation = header.number("deviation")
     if deviation < 0:
         raise FileFormatError(f"{header.name}: 'deviation' must not be negative, but is {deviation}.")
-    return AttentionRecord(
+    return CapturedAttention(
         entries, header.text("model_name"), header.text("fingerprint"), header.flag("exact"), deviation, notes
     )
 

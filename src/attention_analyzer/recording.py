@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.assembly import Axes, records_of
+from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError, ModelError, TooLongError, UnsupportedModelError
 from attention_analyzer.given_inputs import as_tensors, valid_tokens
 from attention_analyzer.hooks.forward import CapturedForward, capture_forward
@@ -22,7 +23,6 @@ from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.inputs import Prepared, Text, accepted, generated_ids, prepare, written_target
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patches import Patches
-from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Site
 from attention_analyzer.text.padding import padded_groups, valid_of
 from attention_analyzer.text.tokenization import tokenize, tokens_of_ids
@@ -63,7 +63,7 @@ def record_texts(
     truncate: bool = False,
     check: bool = True,
     batch_size: int = BATCH,
-) -> list[AttentionRecord]:
+) -> list[CapturedAttention]:
     """One record per text, without padding.
 
     Args:
@@ -77,7 +77,7 @@ def record_texts(
         InputError, TooLongError: a text cannot be used.
         CaptureError: the weights do not reproduce the model's own outputs.
     """
-    records: list[AttentionRecord] = []
+    records: list[CapturedAttention] = []
     for batch in batches(texts, batch_size):
         prepared = prepare(loaded, batch, truncate=truncate)
         forward = run(loaded, prepared, check=check)
@@ -90,7 +90,7 @@ def record_texts(
     return records
 
 
-def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True) -> list[AttentionRecord]:
+def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True) -> list[CapturedAttention]:
     """Records of any inputs of a forward, such as a tokenizer's or a processor's: text, images, sound, or a mixture.
 
     The forward runs as the inputs are; padding, left or right, is neither measured nor shown. Axes as long as
@@ -126,7 +126,7 @@ def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool
 
 def generate(
     loaded: LoadedModel, prompt: str, *, max_new_tokens: int = 40, check: bool = True, **options: Any
-) -> AttentionRecord:
+) -> CapturedAttention:
     """Let the model write, and record the attention over prompt and written tokens.
 
     The weights are those of one clean forward over the finished text, which a model with a cache computes too, one row
@@ -168,7 +168,7 @@ def generate(
         notes = {"prompt_tokens": start, "written": tokenizer.decode(ids[0, start:], skip_special_tokens=True)}
     forward = run(loaded, prepared, check=check)
     record = _record(loaded, prepared, forward, 0)
-    return AttentionRecord(
+    return CapturedAttention(
         record.entries, record.model_name, record.fingerprint, record.exact, record.deviation, {**record.notes, **notes}
     )
 
@@ -256,7 +256,7 @@ def _follow_tokens(prepared: Prepared, forward: CapturedForward[AttentionWeights
 
 def _record(
     loaded: LoadedModel, prepared: Prepared, forward: CapturedForward[AttentionWeights], index: int
-) -> AttentionRecord:
+) -> CapturedAttention:
     entries = []
     for site, weights in forward.sites:
         of_queries, of_keys = prepared.axes(site.stack, site.kind)
@@ -272,9 +272,9 @@ def _axis(tokens: Sequence[Tokens], size: int, index: int) -> Tokens:
     return tokens[index] if size == max(map(len, tokens)) else Tokens.positions(size)
 
 
-def _assemble(loaded: LoadedModel, entries: list[SiteRecord], forward: CapturedForward[Any]) -> AttentionRecord:
+def _assemble(loaded: LoadedModel, entries: list[SiteRecord], forward: CapturedForward[Any]) -> CapturedAttention:
     notes: dict[str, Any] = {"not_captured": list(forward.not_captured)} if forward.not_captured else {}
-    return AttentionRecord(tuple(entries), loaded.name, loaded.fingerprint, forward.exact, forward.deviation, notes)
+    return CapturedAttention(tuple(entries), loaded.name, loaded.fingerprint, forward.exact, forward.deviation, notes)
 
 
 def _without_closing(tokenizer: Any, tokens: Tokens, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import FileFormatError, InputError
 from attention_analyzer.external.layers_file import ENTRY as ENTRY_OF_LAYERS
 from attention_analyzer.external.layers_file import record_from_layers
 from attention_analyzer.fields import Fields
 from attention_analyzer.files import draft_checksum, exported, has_checksum, seal, warn_of_old
-from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.record_reader import read_record
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.bias import Bias, RelativeBias
@@ -35,7 +35,7 @@ VERSION = 2
 _ENTRY = "attention_analyzer"
 
 
-def save_record(record: AttentionRecord, path: str | os.PathLike[str]) -> Path:
+def save_record(record: CapturedAttention, path: str | os.PathLike[str]) -> Path:
     """Write a record to one file; the file appears whole or not at all.
 
     Raises:
@@ -60,7 +60,7 @@ def save_record(record: AttentionRecord, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def load_record(path: str | os.PathLike[str]) -> AttentionRecord:
+def load_record(path: str | os.PathLike[str]) -> CapturedAttention:
     """Read what :func:`save_record` wrote, or what another program did in the layout of :mod:`.external.layers_file`.
 
     Raises:
@@ -101,7 +101,7 @@ class _Writer:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     axes: list[Tokens] = field(default_factory=list)
 
-    def header(self, record: AttentionRecord) -> dict[str, Any]:
+    def header(self, record: CapturedAttention) -> dict[str, Any]:
         sites = [self._site(entry) for entry in record.entries]
         return {
             "version": VERSION,

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from attention_analyzer.record import AttentionRecord, SiteRecord
+from attention_analyzer.captured import SiteRecord
+from attention_analyzer.record import AttentionRecord
 from attention_analyzer.site import Site
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.bias import RelativeBias

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from attention_analyzer import AttentionAnalyzer, AttentionRecord, Tokens
+from attention_analyzer.captured import SiteRecord
 from attention_analyzer.errors import InputError
 from attention_analyzer.heads import specialisation, weight_allocation
 from attention_analyzer.heads.weight_allocation import SHARES, Edges, OffsetRates, edges_of, shares_of
 from attention_analyzer.linguistics import read_annotated
 from attention_analyzer.metrics.entropy import MeanEntropy
 from attention_analyzer.models.loading import load
-from attention_analyzer.record import SiteRecord
 from attention_analyzer.text.annotation import AnnotatedText
 from tests.linguistics.treebank import treebank
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from attention_analyzer.record import AttentionRecord, SiteRecord
+from attention_analyzer.captured import SiteRecord
+from attention_analyzer.record import AttentionRecord
 from attention_analyzer.site import Site
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.lazy import QueryKeyWeights

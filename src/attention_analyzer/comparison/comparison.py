@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.comparison.inputs import entries_in, joined_rows, loaded_of, places_in
 from attention_analyzer.comparison.matching import Matching, match_by_index, match_heads
 from attention_analyzer.errors import InputError
 from attention_analyzer.metrics import METRICS
+from attention_analyzer.metrics.head_table import head_table
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import record_texts
 from attention_analyzer.result import Result
 from attention_analyzer.stats import bootstrap_interval
@@ -62,7 +63,7 @@ class Comparison(Result):
     layers: pd.DataFrame = field(repr=False)
     tokens: pd.DataFrame = field(repr=False)
     texts: tuple[tuple[str | Pair, str | Pair], ...] = field(repr=False)
-    records: tuple[AttentionRecord, AttentionRecord] = field(repr=False)
+    records: tuple[CapturedAttention, CapturedAttention] = field(repr=False)
     unaligned: int = 0
 
     @property
@@ -75,11 +76,6 @@ class Comparison(Result):
         from attention_analyzer.comparison.report import report
 
         return report(self)
-
-    def to_html(self, path: str | Path, **options: Any) -> Path:
-        """The first text in the interactive viewer, with both sides and their difference, as one page."""
-        first, second = self.records
-        return first.to_html(path, second, **options)
 
     def facts(self) -> tuple[str, ...]:
         worst = self.heads.iloc[0]
@@ -132,7 +128,7 @@ def compare(
         matching = match_heads(one, two, match)
     values: list[_OfText] = []
     steps = ProgressCounter(len(pairs), progress)
-    kept: tuple[AttentionRecord, AttentionRecord] | None = None
+    kept: tuple[CapturedAttention, CapturedAttention] | None = None
     for text, other in pairs:
         left = record_texts(one, [text], truncate=truncate)[0]
         right = left if one is two and text == other else record_texts(two, [other], truncate=truncate)[0]
@@ -166,10 +162,10 @@ class _OfText:
     unaligned: int
 
 
-def _of_text(left: AttentionRecord, right: AttentionRecord, matching: Matching, number: int) -> _OfText:
+def _of_text(left: CapturedAttention, right: CapturedAttention, matching: Matching, number: int) -> _OfText:
     divergence, frames, unaligned = [], [], 0
     metrics = [metric for metric in METRICS if metric.name in CHANGES]
-    tables = [record.heads(metrics).set_index(_KEYS)[list(CHANGES)] for record in (left, right)]
+    tables = [head_table(record, metrics).set_index(_KEYS)[list(CHANGES)] for record in (left, right)]
     before, after = [], []
     for group, (other, pairs) in matching.pairs.items():
         here, there = entries_in(left, group), entries_in(right, other)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import load
-from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.divergence import Rows, Unit, rows_of
@@ -49,7 +49,7 @@ def paired_groups(first: Sequence[Site], second: Sequence[Site]) -> list[tuple[t
     return shared or [(left[0], right[0])]
 
 
-def entries_in(record: AttentionRecord, group: tuple[str, str]) -> list[SiteRecord]:
+def entries_in(record: CapturedAttention, group: tuple[str, str]) -> list[SiteRecord]:
     """The sites of a group.
 
     Raises:

@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.comparison.inputs import Place, entries_in, joined_rows, paired_groups, places_in
 from attention_analyzer.errors import InputError, MissingDependencyError
 from attention_analyzer.hooks.forward import CapturedForward
 from attention_analyzer.inputs import Prepared, prepare
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import run
 from attention_analyzer.stats import benjamini_hochberg
 from attention_analyzer.text.tokens import Tokens
@@ -75,7 +75,7 @@ class Matching:
         return found
 
 
-def match_by_index(first: AttentionRecord, second: AttentionRecord) -> Matching:
+def match_by_index(first: CapturedAttention, second: CapturedAttention) -> Matching:
     """Heads of the same place, wherever both models have one."""
     rows = []
     for left, right in paired_groups(first.sites, second.sites):

@@ -13,6 +13,7 @@ import pandas as pd
 from attention_analyzer.comparison.comparison import CHANGES, Comparison, compare, shown_name
 from attention_analyzer.comparison.inputs import loaded_of
 from attention_analyzer.errors import InputError
+from attention_analyzer.metrics.head_table import head_table
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import record_texts
 from attention_analyzer.result import Result
@@ -90,7 +91,7 @@ def compare_several(
     frames = []
     for name, each in zip(names, loaded, strict=True):
         for text in listed:
-            frames.append(record_texts(each, [text], truncate=truncate)[0].heads().assign(model=name))
+            frames.append(head_table(record_texts(each, [text], truncate=truncate)[0]).assign(model=name))
             steps.advance()
     keys = ["model", "stack", "kind", "layer"]
     heads = pd.concat(frames).groupby([*keys, "head"], sort=False, as_index=False).mean()

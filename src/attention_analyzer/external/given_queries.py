@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError
 from attention_analyzer.external.arrays import as_tensor, as_tokens, layer_arrays, layer_numbers
-from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.bias import Bias, as_bias
@@ -41,19 +41,19 @@ def record_from_queries_and_keys(
     keys: Any,
     tokens: Sequence[str] | Tokens,
     *,
-    key_tokens: Sequence[str] | Tokens | None,
-    batch: int | None,
-    layers: Sequence[int] | None,
-    scaling: Any,
-    causal: bool,
-    window: Any,
-    softcap: Any,
-    sinks: Any,
-    bias: Any,
-    mask: Any,
-    stack: str | None,
-    model_name: str,
-) -> AttentionRecord:
+    key_tokens: Sequence[str] | Tokens | None = None,
+    batch: int | None = None,
+    layers: Sequence[int] | None = None,
+    scaling: Any = None,
+    causal: bool = False,
+    window: Any = None,
+    softcap: Any = None,
+    sinks: Any = None,
+    bias: Any = None,
+    mask: Any = None,
+    stack: str | None = None,
+    model_name: str = "",
+) -> CapturedAttention:
     """See :meth:`.AttentionRecord.from_queries_and_keys`."""
     if not isinstance(causal, bool):
         raise InputError(f"causal={causal!r} must be True (queries see no later key) or False.")
@@ -90,7 +90,7 @@ def record_from_queries_and_keys(
         asking = _query_tokens(main, of_keys, query, key, causal, kind, name)
         weights = QueryKeyWeights(_source(query, key, setting, causal, name))
         entries.append(SiteRecord(Site(stack, kind, number, weights.heads), weights, asking, of_keys))
-    return AttentionRecord(tuple(entries), model_name=model_name)
+    return CapturedAttention(tuple(entries), model_name=model_name)
 
 
 def _query_tokens(

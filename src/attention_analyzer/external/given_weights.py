@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError
 from attention_analyzer.external.arrays import as_tokens, layer_arrays, layer_numbers
-from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.checks import check_weights
@@ -24,14 +24,14 @@ def record_from_weights(
     weights: Any,
     tokens: Sequence[str] | Tokens,
     *,
-    key_tokens: Sequence[str] | Tokens | None,
-    batch: int | None,
-    layers: Sequence[int] | None,
-    causal: bool | None,
-    partial_rows: bool,
-    stack: str | None,
-    model_name: str,
-) -> AttentionRecord:
+    key_tokens: Sequence[str] | Tokens | None = None,
+    batch: int | None = None,
+    layers: Sequence[int] | None = None,
+    causal: bool | None = None,
+    partial_rows: bool = False,
+    stack: str | None = None,
+    model_name: str = "",
+) -> CapturedAttention:
     """See :meth:`.AttentionRecord.from_weights`."""
     queries = as_tokens(tokens)
     keys = queries if key_tokens is None else as_tokens(key_tokens, "key tokens")
@@ -52,7 +52,7 @@ def record_from_weights(
         SiteRecord(Site(stack, kind, number, array.shape[0]), DenseWeights(array[None], seen), queries, keys)
         for number, array in zip(numbers, arrays, strict=True)
     )
-    return AttentionRecord(entries, model_name=model_name, exact=False)
+    return CapturedAttention(entries, model_name=model_name, exact=False)
 
 
 def _checked(array: Tensor, name: str, queries: Tokens, keys: Tokens, partial_rows: bool) -> Tensor:

@@ -16,8 +16,10 @@ from typing import Any
 
 from torch import Tensor
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import FileFormatError, InputError
-from attention_analyzer.record import AttentionRecord
+from attention_analyzer.external.given_queries import record_from_queries_and_keys
+from attention_analyzer.external.given_weights import record_from_weights
 
 #: The metadata entry.
 ENTRY = "attention_layers"
@@ -40,7 +42,7 @@ _NOT_WITH_WEIGHTS = ("query", "key", "scaling", "window", "softcap", "sinks", "b
 _STACK = re.compile(r"[A-Za-z][\w-]{0,63}")
 
 
-def record_from_layers(description: str, tensors: Mapping[str, Tensor], path: Path) -> AttentionRecord:
+def record_from_layers(description: str, tensors: Mapping[str, Tensor], path: Path) -> CapturedAttention:
     """The record that a file describes.
 
     Args:
@@ -55,7 +57,7 @@ def record_from_layers(description: str, tensors: Mapping[str, Tensor], path: Pa
         raise FileFormatError(f"{path} is not as the layout of attention layers asks for: {error}") from None
 
 
-def _record(fields: dict[str, Any], layers: Mapping[int, Mapping[str, Tensor]]) -> AttentionRecord:
+def _record(fields: dict[str, Any], layers: Mapping[int, Mapping[str, Tensor]]) -> CapturedAttention:
     numbers = sorted(layers)
     parts: dict[str, Any] = {part: [layers[number].get(part) for number in numbers] for part in _parts(layers)}
     tokens = fields.pop("tokens")
@@ -65,7 +67,7 @@ def _record(fields: dict[str, Any], layers: Mapping[int, Mapping[str, Tensor]]) 
         others = [name for name in _NOT_WITH_WEIGHTS if name in fields or name in parts]
         if others:
             raise InputError(f"it has weights, with which {', '.join(others)} cannot stand.")
-        return AttentionRecord.from_weights(parts["weights"], tokens, **common, **fields)
+        return record_from_weights(parts["weights"], tokens, **common, **fields)
     for part in ("query", "key"):
         if part not in parts:
             raise InputError(f"layers.{numbers[0]}.{part} is missing.")
@@ -74,7 +76,7 @@ def _record(fields: dict[str, Any], layers: Mapping[int, Mapping[str, Tensor]]) 
     if "partial_rows" in fields:
         raise InputError('"partial_rows" is for weights, but queries and keys are given.')
     queries, keys = parts.pop("query"), parts.pop("key")
-    return AttentionRecord.from_queries_and_keys(queries, keys, tokens, **common, **fields, **parts)
+    return record_from_queries_and_keys(queries, keys, tokens, **common, **fields, **parts)
 
 
 def _fields(description: str) -> dict[str, Any]:

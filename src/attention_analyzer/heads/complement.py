@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attention_analyzer.record import SiteRecord
+from attention_analyzer.captured import SiteRecord
 
 #: What a pair must cover beyond the better of its heads.
 SMALLEST_GAIN = 0.2

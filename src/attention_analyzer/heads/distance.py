@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.recording import BATCH, batches, record_texts
 from attention_analyzer.site import Kind
 from attention_analyzer.text.tokenization import Pair
@@ -62,7 +62,7 @@ def entries_by_text(
             yield chosen_entries(record, stack, kind)
 
 
-def chosen_entries(record: AttentionRecord, stack: str | None, kind: Kind | None) -> list[SiteRecord]:
+def chosen_entries(record: CapturedAttention, stack: str | None, kind: Kind | None) -> list[SiteRecord]:
     """The sites of one stack and kind; see :func:`entries_by_text`."""
     main = record.sites[0]
     wanted = (stack or (main.stack if kind != "cross" else record.sites[-1].stack), kind or "self")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pandas as pd
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError
 from attention_analyzer.heads.weight_allocation import SHARES, OffsetRates, edges_of, shares_of
 from attention_analyzer.metrics import METRICS, Metric
 from attention_analyzer.metrics.head_table import HEAD_KEYS, head_table
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH, batches, record_texts
 from attention_analyzer.result import Result
 from attention_analyzer.stats import bootstrap_interval
@@ -100,7 +100,7 @@ def specialisation(
     chosen = METRICS if metrics is None else tuple(metrics)
     rates = OffsetRates()
     frames: list[pd.DataFrame] = []
-    records: AttentionRecord
+    records: CapturedAttention
     steps = ProgressCounter(len(plain), progress)
     for batch in batches(plain, batch_size):
         for records in record_texts(loaded, batch, truncate=truncate, batch_size=batch_size):
@@ -122,7 +122,7 @@ def specialisation(
 
 
 def _measured(
-    record: AttentionRecord, metrics: Sequence[Metric], annotated: AnnotatedText | None, rates: OffsetRates
+    record: CapturedAttention, metrics: Sequence[Metric], annotated: AnnotatedText | None, rates: OffsetRates
 ) -> pd.DataFrame:
     """Metrics and shares of one text, one row per head."""
     edges = None if annotated is None else edges_of(annotated, record.tokens)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from attention_analyzer.record import SiteRecord
+from attention_analyzer.captured import SiteRecord
 from attention_analyzer.site import Site
 from attention_analyzer.text.annotation import AnnotatedText, words_of_tokens
 from attention_analyzer.text.tokens import Tokens

@@ -9,7 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError
+from attention_analyzer.external.given_weights import record_from_weights
 from attention_analyzer.interventions.apply import Plan
 from attention_analyzer.interventions.call_index import CallIndex
 from attention_analyzer.interventions.edges import Edges, KnockOut, edges_of
@@ -17,14 +19,13 @@ from attention_analyzer.interventions.edits import FirstKey, Given, HeadChange, 
 from attention_analyzer.interventions.means import MeanOutputs
 from attention_analyzer.interventions.selection import Head, Selector, head_name, select_heads
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import record_texts
 from attention_analyzer.text.tokens import Tokens
 
 #: What a silenced head gives to every query: nothing, or its mean output.
 SilenceWith = Literal["zero", "mean"]
 #: A head's other pattern: by name, another text of the same length (or a record of it), or weights ``[query, key]``.
-Replacement = str | tuple[str, str] | AttentionRecord | Tensor
+Replacement = str | tuple[str, str] | CapturedAttention | Tensor
 PATTERNS: Mapping[str, Pattern] = {"uniform": Uniform(), "first": FirstKey()}
 
 
@@ -124,7 +125,7 @@ class _Patterns:
     replacement: Replacement
     order: CallIndex
     loaded: LoadedModel
-    _record: AttentionRecord | None = None
+    _record: CapturedAttention | None = None
 
     def of(self, head: Head) -> Pattern:
         if isinstance(self.replacement, str) and self.replacement in PATTERNS:
@@ -134,7 +135,7 @@ class _Patterns:
         if isinstance(self.replacement, Tensor) or hasattr(self.replacement, "__array__"):
             sizes = (Tokens.positions(queries), Tokens.positions(keys))
             weights = torch.as_tensor(self.replacement)
-            record = AttentionRecord.from_weights([weights[None]], sizes[0], key_tokens=sizes[1], partial_rows=True)
+            record = record_from_weights([weights[None]], sizes[0], key_tokens=sizes[1], partial_rows=True)
             return Given(record.entries[0].weights, 0)
         weights_of_site = self._other().entry(name=site.name).weights
         if weights_of_site.shape[1:] != (queries, keys):
@@ -144,10 +145,10 @@ class _Patterns:
             )
         return Given(weights_of_site, number)
 
-    def _other(self) -> AttentionRecord:
+    def _other(self) -> CapturedAttention:
         if self._record is None:
             other = self.replacement
-            if isinstance(other, AttentionRecord):
+            if isinstance(other, CapturedAttention):
                 self._record = other
             elif isinstance(other, (str, tuple)):
                 self._record = record_texts(self.loaded, [other])[0]

@@ -23,7 +23,7 @@ from attention_analyzer.text.tokenization import Pair, tokens_of_ids
 from attention_analyzer.text.tokens import Tokens
 
 if TYPE_CHECKING:
-    from attention_analyzer.record import AttentionRecord
+    from attention_analyzer.captured import CapturedAttention
 
 
 def what_if(
@@ -92,7 +92,7 @@ def what_if(
     return compare(loaded, before, after, axis, request.described, target=target, position=position)
 
 
-def what_if_of_record(record: AttentionRecord, loaded: LoadedModel | None, **options: Any) -> WhatIf:
+def what_if_of_record(record: CapturedAttention, loaded: LoadedModel | None, **options: Any) -> WhatIf:
     """:func:`what_if` on the very tokens of a record.
 
     Args:
@@ -119,7 +119,7 @@ def what_if_of_record(record: AttentionRecord, loaded: LoadedModel | None, **opt
     return what_if(chosen, inputs=inputs_of_record(record, chosen), **options)
 
 
-def inputs_of_record(record: AttentionRecord, loaded: LoadedModel) -> dict[str, Tensor]:
+def inputs_of_record(record: CapturedAttention, loaded: LoadedModel) -> dict[str, Tensor]:
     """Inputs of a forward that has the record's tokens.
 
     Raises:

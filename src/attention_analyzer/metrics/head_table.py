@@ -17,7 +17,7 @@ from attention_analyzer.weights.reductions import Reduction, Statistics
 from attention_analyzer.weights.stacked import reduce_together
 
 if TYPE_CHECKING:
-    from attention_analyzer.record import AttentionRecord
+    from attention_analyzer.captured import CapturedAttention
 
 #: The columns that say which head a row is about.
 HEAD_KEYS = ("stack", "kind", "layer", "head")
@@ -36,14 +36,14 @@ def evaluate(statistics: Statistics, metrics: Sequence[Metric]) -> dict[str, Ten
     return {metric.name: whole.once(metric.name, partial(metric.value, whole))[rows] for metric in metrics}
 
 
-def head_table(record: AttentionRecord, metrics: Sequence[Metric] | None = None) -> pd.DataFrame:
+def head_table(record: CapturedAttention, metrics: Sequence[Metric] | None = None) -> pd.DataFrame:
     """The table of a record; see :meth:`AttentionRecord.heads`."""
     if metrics is None:
         return record.once("head table", lambda: _head_table(record, METRICS)).copy()
     return _head_table(record, tuple(metrics))
 
 
-def _head_table(record: AttentionRecord, metrics: Sequence[Metric]) -> pd.DataFrame:
+def _head_table(record: CapturedAttention, metrics: Sequence[Metric]) -> pd.DataFrame:
     statistics = reduce_together([entry.task for entry in record.entries], needs_of(metrics))
     sites = [entry.site for entry in record.entries]
     return table_of([(site, evaluate(each, metrics)) for site, each in zip(sites, statistics, strict=True)], text=0)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config
@@ -25,7 +26,6 @@ from attention_analyzer.patterns.probes import needles, repeated_tokens
 from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.patterns.streaming import Measured, measure_prepared, measure_texts, measured
 from attention_analyzer.progress import OnProgress, ProgressCounter
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH
 from attention_analyzer.result import Result
 from attention_analyzer.stats import benjamini_hochberg, bootstrap_interval, mean_over_texts, p_above
@@ -105,7 +105,7 @@ class LabelTable(Result):
 
 
 def label_heads(
-    source: LoadedModel | Sequence[AttentionRecord],
+    source: LoadedModel | Sequence[CapturedAttention],
     texts: Sequence[str | Pair] | None = None,
     *,
     patterns: Sequence[Pattern] = PATTERNS,

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.patterns.pattern import Pattern, TokenContext
 from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.patterns.token_context import moved_needs, moved_results, token_context_of, with_moves
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
@@ -65,14 +65,14 @@ def corrected_for(strength: Tensor, control: Tensor) -> Tensor:
     return torch.where(control.isnan(), strength, share)
 
 
-def measure_record(record: AttentionRecord, patterns: Sequence[Pattern] = PATTERNS) -> list[tuple[Site, Strengths]]:
+def measure_record(record: CapturedAttention, patterns: Sequence[Pattern] = PATTERNS) -> list[tuple[Site, Strengths]]:
     """Strengths and controls of every site, one pass each, in memory linear in the text."""
     if patterns is PATTERNS:
         return list(record.once("pattern strengths", lambda: _measured(record, patterns)))
     return _measured(record, patterns)
 
 
-def _measured(record: AttentionRecord, patterns: Sequence[Pattern]) -> list[tuple[Site, Strengths]]:
+def _measured(record: CapturedAttention, patterns: Sequence[Pattern]) -> list[tuple[Site, Strengths]]:
     found = []
     for entry in record.entries:
         frame = token_context_of(entry.queries, entry.keys, entry.diagonal)

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.patterns.streaming import Measured, measured
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.text.tokens import Tokens
 
 
-def pattern_table(record: AttentionRecord, patterns: Sequence[Pattern] = PATTERNS) -> pd.DataFrame:
+def pattern_table(record: CapturedAttention, patterns: Sequence[Pattern] = PATTERNS) -> pd.DataFrame:
     """One row per site, head and pattern that has a meaning there.
 
     Returns:

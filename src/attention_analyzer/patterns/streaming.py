@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.inputs import Prepared, prepare
@@ -15,7 +16,6 @@ from attention_analyzer.patterns.measure import Strengths, measure_batch, measur
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.patterns.token_context import batched_token_context
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH, batches, record_texts, run
 from attention_analyzer.site import Site
 from attention_analyzer.text.padding import valid_of
@@ -88,7 +88,7 @@ def measure_prepared(
     return [Measured(site, *kept) for site, kept in run(loaded, prepared, keep=keep).sites]
 
 
-def measured(record: AttentionRecord, patterns: Sequence[Pattern] = PATTERNS) -> list[Measured]:
+def measured(record: CapturedAttention, patterns: Sequence[Pattern] = PATTERNS) -> list[Measured]:
     """The same of a record, as a batch of one text."""
     pairs = zip(record.entries, measure_record(record, patterns), strict=True)
     return [Measured(entry.site, strengths.as_batch(), (entry.keys,)) for entry, (_, strengths) in pairs]

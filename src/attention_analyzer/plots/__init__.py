@@ -7,6 +7,7 @@ module of this package and one line in :data:`FIGURES`.
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attention_analyzer.errors import SelectionError
@@ -38,6 +39,9 @@ FIGURES: dict[tuple[str, str], tuple[str, str]] = {
     ("RunComparison", ""): ("training", "runs_figure"),
 }
 
+#: Results whose page is not the usual one (facts, figure, table) → function of ``plots.page``.
+PAGES = {"Comparison": "comparison_page"}
+
 
 def draw(result: Result, view: str, options: dict[str, Any]) -> Figure:
     """The figure of a result.
@@ -52,3 +56,13 @@ def draw(result: Result, view: str, options: dict[str, Any]) -> Figure:
     module, function = FIGURES[name, view]
     figure: Figure = getattr(import_module(f"{__name__}.{module}"), function)(result, **options)
     return figure
+
+
+def write_page(result: Result, path: Path, options: dict[str, Any]) -> None:
+    """One HTML page of a result.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    module = import_module(f"{__name__}.page")
+    getattr(module, PAGES.get(type(result).__name__, "result_page"))(result, path, **options)

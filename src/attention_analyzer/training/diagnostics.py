@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from attention_analyzer.training.history import KEYS
+from attention_analyzer.training.columns import KEYS
 from attention_analyzer.weights.dense import DenseWeights
 from attention_analyzer.weights.divergence import divergence_of_all, rows_of
 from attention_analyzer.weights.visibility import Visibility

@@ -20,6 +20,7 @@ from attention_analyzer.errors import FileFormatError, InputError, SelectionErro
 from attention_analyzer.models.catalog import BUNDLED
 from attention_analyzer.result import Result
 from attention_analyzer.site import Kind, tower_of
+from attention_analyzer.training.columns import BESIDE, KEYS, OF_THE_STEP
 from attention_analyzer.training.history_files import read_info, read_tables, write_info, write_table
 
 if TYPE_CHECKING:
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
 
     from attention_analyzer.training.run_comparison import RunComparison
 
-#: What a row is about; together unique.
-KEYS = ("step", "stack", "kind", "layer", "head")
-#: The same for all heads of a step, where it is known.
-OF_THE_STEP = ("step", "loss", "tokens_seen", "seconds")
-#: Endings of columns that belong to the pattern of the name before them.
-BESIDE = ("_control", "_error")
 _KEPT = ("pattern", "pattern_queries")
 
 

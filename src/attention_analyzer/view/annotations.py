@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.text.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Annotations:
         ]
         return cls(labels=named, labels_from="several texts", **more)
 
-    def content(self, record: AttentionRecord, tables: Sequence[Tokens]) -> dict[str, Any]:
+    def content(self, record: CapturedAttention, tables: Sequence[Tokens]) -> dict[str, Any]:
         """As plain header entries; ``tables`` are the record's token tables in the payload's order.
 
         Raises:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError
-from attention_analyzer.record import AttentionRecord, SiteRecord
+from attention_analyzer.metrics.head_table import head_table
 from attention_analyzer.text.alignment import align
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.view.annotations import Annotations
@@ -38,8 +39,8 @@ SINK_SHARE, SINK_TIMES_EVEN, SINK_SEEN = 0.3, 4.0, 0.25
 
 
 def payload_parts(
-    record: AttentionRecord,
-    other: AttentionRecord | None = None,
+    record: CapturedAttention,
+    other: CapturedAttention | None = None,
     *,
     annotations: Annotations | None = None,
     state: Mapping[str, Any] | None = None,
@@ -76,12 +77,12 @@ def payload_parts(
     return writer.parts(header)
 
 
-def payload(record: AttentionRecord, other: AttentionRecord | None = None, **options: Any) -> bytes:
+def payload(record: CapturedAttention, other: CapturedAttention | None = None, **options: Any) -> bytes:
     """The payload as one run of bytes; options as in :func:`payload_parts`."""
     return b"".join(payload_parts(record, other, **options))
 
 
-def token_tables(record: AttentionRecord) -> list[Tokens]:
+def token_tables(record: CapturedAttention) -> list[Tokens]:
     """The different token sequences of a record's axes, in the order its sites use them."""
     tables: list[Tokens] = []
     for entry in record.entries:
@@ -92,7 +93,7 @@ def token_tables(record: AttentionRecord) -> list[Tokens]:
 
 
 def _record_content(
-    record: AttentionRecord,
+    record: CapturedAttention,
     writer: PayloadWriter,
     queries_and_keys: bool | None,
     annotations: Annotations | None,
@@ -137,7 +138,7 @@ def _record_content(
 
 
 def record_annotations(
-    record: AttentionRecord, annotations: Annotations | None, pictures: Sequence[np.ndarray]
+    record: CapturedAttention, annotations: Annotations | None, pictures: Sequence[np.ndarray]
 ) -> dict[str, Any]:
     """What heads and tokens can be shown by: what this text shows itself, and what other analyses have added.
 
@@ -176,9 +177,9 @@ def sinks_of(overview: Coarse) -> set[int]:
     return set(np.flatnonzero(share >= max(SINK_SHARE, SINK_TIMES_EVEN / keys)).tolist())
 
 
-def _head_table(record: AttentionRecord) -> dict[str, list[float | None]]:
+def _head_table(record: CapturedAttention) -> dict[str, list[float | None]]:
     """Metric columns, one number per head in the order of the sites."""
-    table = record.heads()
+    table = head_table(record)
     columns = [name for name in table.columns if name not in ("stack", "kind", "layer", "head")]
     return {
         name: [float(f"{value:.5g}") if math.isfinite(value) else None for value in table[name].astype(float)]
@@ -186,7 +187,7 @@ def _head_table(record: AttentionRecord) -> dict[str, list[float | None]]:
     }
 
 
-def _alignments(first: AttentionRecord, second: AttentionRecord) -> list[dict[str, Any]]:
+def _alignments(first: CapturedAttention, second: CapturedAttention) -> list[dict[str, Any]]:
     """How token tables of two records meet; only tables that corresponding sites use."""
     tables = [token_tables(record) for record in (first, second)]
     by_name = {entry.site.name: entry for entry in second.entries}
@@ -202,13 +203,13 @@ def _alignments(first: AttentionRecord, second: AttentionRecord) -> list[dict[st
     return result
 
 
-def shown_name(record: AttentionRecord) -> str:
+def shown_name(record: CapturedAttention) -> str:
     """The model's name; of a folder only its last part: pages are passed on, the folders above are private."""
     name = record.model_name or ""
     return Path(name).name if Path(name).is_absolute() else name
 
 
-def page_title(record: AttentionRecord, other: AttentionRecord | None) -> str:
+def page_title(record: CapturedAttention, other: CapturedAttention | None) -> str:
     """What a page of these records is called: the beginning of the text, and the models."""
     text = " ".join(record.tokens.text.split())
     short = text if len(text) <= 60 else text[:59] + "…"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError, SelectionError
-from attention_analyzer.record import AttentionRecord, SiteRecord
 from attention_analyzer.site import Kind
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.text.visible import label as label_of
@@ -45,7 +45,7 @@ _INK, _FAINT = "#1f2430", "#8a8f98"
 
 
 def head_figure(
-    record: AttentionRecord,
+    record: CapturedAttention,
     layer: int,
     head: int,
     *,
@@ -82,7 +82,7 @@ def head_figure(
 
 
 def layer_figure(
-    record: AttentionRecord,
+    record: CapturedAttention,
     layer: int,
     *,
     stack: str | None = None,
@@ -125,7 +125,7 @@ def layer_figure(
 
 
 def map_figure(
-    record: AttentionRecord,
+    record: CapturedAttention,
     metric: str = "entropy",
     *,
     stack: str | None = None,
@@ -143,11 +143,12 @@ def map_figure(
         SelectionError: there is no such stack or kind.
     """
     from attention_analyzer.metrics import METRICS
+    from attention_analyzer.metrics.head_table import head_table
 
     known = {each.name: each for each in METRICS}
     if metric not in known:
         raise InputError(f"There is no metric {metric!r}; the metrics are {', '.join(known)}.")
-    table = record.heads([known[metric]])
+    table = head_table(record, [known[metric]])
     first = record.sites[0]
     kind = kind or (first.kind if stack is None else "self")
     stack = stack or first.stack
@@ -305,7 +306,7 @@ def _title(axes: Axes, title: str, note: str, size: float) -> None:
     axes.set_title(f"{title}{note}", fontsize=size, color=_INK, loc="left", parse_math=False)
 
 
-def _where(record: AttentionRecord, entry: SiteRecord) -> str:
+def _where(record: CapturedAttention, entry: SiteRecord) -> str:
     """Model, and stack and kind where a record has several."""
     several = len({(site.stack, site.kind) for site in record.sites}) > 1
     place = f"{entry.site.stack} {entry.site.kind}-attention  " if several else ""

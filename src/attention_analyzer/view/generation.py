@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import torch
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError
-from attention_analyzer.record import AttentionRecord
 
 
-def written_tokens(record: AttentionRecord, most: int = 3) -> pd.DataFrame:
+def written_tokens(record: CapturedAttention, most: int = 3) -> pd.DataFrame:
     """One row for each written token: ``position``, ``written``, and the tokens looked at most with their weights.
 
     The row of a token is that of the query which predicts it, one position earlier; weights are means over all heads

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.patterns.matrix import names_earned
 from attention_analyzer.patterns.measure import Strengths, measure_record
 from attention_analyzer.patterns.pattern import Pattern
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.weights.reductions import MatchWeight
 
 #: Patterns about repeated tokens name heads only of texts this long: in a shorter one hardly anything repeats.
@@ -24,7 +24,7 @@ MOST_HEADS = 400
 ALONE = "like no other"
 
 
-def pattern_content(record: AttentionRecord) -> dict[str, Any]:
+def pattern_content(record: CapturedAttention) -> dict[str, Any]:
     """Header entries ``patterns`` (strengths by name, one per head) and ``labels`` (names earned in this text)."""
     measured = measure_record(record)
     names = dict.fromkeys(pattern.name for _, found in measured for pattern in found.patterns)

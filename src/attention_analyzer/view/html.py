@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.files import exported
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.view.content import page_title, payload_parts
 from attention_analyzer.view.program import viewer_source
 
@@ -23,7 +23,7 @@ _META = '<meta name="color-scheme" content="light dark">'
 
 
 def html_parts(
-    record: AttentionRecord, other: AttentionRecord | None = None, *, title: str = "", **options: Any
+    record: CapturedAttention, other: CapturedAttention | None = None, *, title: str = "", **options: Any
 ) -> Iterator[str]:
     """The page in pieces, so that a long text's page is never held as a whole; options as in ``payload_parts``."""
     title = title or page_title(record, other)
@@ -47,12 +47,14 @@ def html_parts(
     yield f'<script type="module">{script}</script>\n</body></html>\n'
 
 
-def html_text(record: AttentionRecord, other: AttentionRecord | None = None, **options: Any) -> str:
+def html_text(record: CapturedAttention, other: CapturedAttention | None = None, **options: Any) -> str:
     """The page as one string."""
     return "".join(html_parts(record, other, **options))
 
 
-def write_html(record: AttentionRecord, path: str | Path, other: AttentionRecord | None = None, **options: Any) -> Path:
+def write_html(
+    record: CapturedAttention, path: str | Path, other: CapturedAttention | None = None, **options: Any
+) -> Path:
     """Write the page.
 
     Args:

@@ -13,7 +13,7 @@ except ImportError as missing:
 
     raise MissingDependencyError("anywidget", "notebook", "the viewer in a notebook") from missing
 
-from attention_analyzer.record import AttentionRecord
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.view.content import payload
 from attention_analyzer.view.program import viewer_source
 
@@ -36,8 +36,8 @@ class AttentionWidget(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget h
 
     def __init__(
         self,
-        record: AttentionRecord,
-        other: AttentionRecord | None = None,
+        record: CapturedAttention,
+        other: CapturedAttention | None = None,
         *,
         state: Mapping[str, Any] | None = None,
         height: int = 620,

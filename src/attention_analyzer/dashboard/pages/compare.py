@@ -16,6 +16,7 @@ from attention_analyzer.dashboard.persistence import text_box
 from attention_analyzer.dashboard.settings import Settings
 from attention_analyzer.dashboard.viewer_component import attention_view
 from attention_analyzer.errors import InputError
+from attention_analyzer.view.html import html_text
 
 if TYPE_CHECKING:
     from attention_analyzer.comparison import Comparison, SeveralModels
@@ -80,7 +81,7 @@ def _two(found: Comparison, models: tuple[str, ...], texts: list[str], others: l
         offer_table(found.tokens, "compared-tokens", "Tokens")
         offer_figure(found.plot, "comparison")
         called = ("first", "second")[: len(models)]
-        offer_file("Page (HTML)", lambda: first.html(second).encode(), "comparison.html", "text/html")
+        offer_file("Page (HTML)", lambda: html_text(first, second).encode(), "comparison.html", "text/html")
         offer_script(
             [
                 "from attention_analyzer.comparison import compare",

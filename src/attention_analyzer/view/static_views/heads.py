@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attention_analyzer.errors import SelectionError
+from attention_analyzer.metrics.head_table import head_table
 from attention_analyzer.site import Site
 from attention_analyzer.view.content import record_annotations
 from attention_analyzer.view.downsample import coarse
@@ -90,7 +91,7 @@ def _sections(screen: Screen) -> list[tuple[str, list[tuple[str, list[_Head]]]]]
     pictures = {entry.site: coarse(entry.weights).pictures for entry in record.entries}
     added = record_annotations(record, screen.annotations, list(pictures.values()))
     columns: dict[str, Any] = {"layer": None}
-    table = record.heads()
+    table = head_table(record)
     columns |= {name: table[name].tolist() for name in table.columns if name not in ("stack", "kind", "layer", "head")}
     columns |= {f"pattern:{name}": values for name, values in added["patterns"].items()}
     if state["sort"] not in columns:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from attention_analyzer.record import AttentionRecord, SiteRecord
+from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.text.visible import label as label_of
 from attention_analyzer.view.annotations import Annotations
@@ -39,9 +39,9 @@ class Screen:
         record: the record that is shown; ``other``: for the difference view, the second.
     """
 
-    record: AttentionRecord
+    record: CapturedAttention
     state: dict[str, Any]
-    other: AttentionRecord | None = None
+    other: CapturedAttention | None = None
     annotations: Annotations | None = None
 
     @property

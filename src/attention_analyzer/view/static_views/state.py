@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError
-from attention_analyzer.record import AttentionRecord
 from attention_analyzer.view.static_views.colors import DIVERGING, SEQUENTIAL
 
 DEFAULTS: dict[str, Any] = {
@@ -29,7 +29,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-def checked_state(given: Mapping[str, Any], record: AttentionRecord, other: AttentionRecord | None) -> dict[str, Any]:
+def checked_state(
+    given: Mapping[str, Any], record: CapturedAttention, other: CapturedAttention | None
+) -> dict[str, Any]:
     """A whole state.
 
     Raises:

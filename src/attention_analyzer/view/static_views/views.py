@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from attention_analyzer.record import AttentionRecord
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.view.annotations import Annotations
 from attention_analyzer.view.static_views.arcs import arcs
 from attention_analyzer.view.static_views.grid import difference, matrix
@@ -31,9 +31,9 @@ VIEWS: dict[str, Callable[[Screen], Figure]] = {
 
 
 def view_figure(
-    record: AttentionRecord,
+    record: CapturedAttention,
     view: str | Mapping[str, Any],
-    other: AttentionRecord | None = None,
+    other: CapturedAttention | None = None,
     *,
     layer: int | None = None,
     stack: str | None = None,
