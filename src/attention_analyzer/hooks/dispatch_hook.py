@@ -12,6 +12,7 @@ the queries share; a router's softmax is not multiplied so.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from attention_analyzer.hooks.fused_layers import ATTENTION, LAYER, fused_call
 from attention_analyzer.hooks.interface_hook import AttentionCall
 from attention_analyzer.hooks.precomputed import HEAD_COUNTS
 from attention_analyzer.hooks.softmax_tracker import SoftmaxTracker
+from attention_analyzer.hooks.sparse_layers import SPARSE, Run, sparse_weights
 
 aten = torch.ops.aten
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
@@ -116,7 +118,7 @@ class AttentionDispatchMode(TorchDispatchMode):
             with self:  # its parts are seen one by one, as they are outside of inference mode
                 return func._op_dk(_COMPOSITE, *args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
-        if self.paused or not self.running or id(self.running[-1]) not in self.names:
+        if self.paused or not self.running or id(self.running[-1]) not in self.names or self._is_sparse:
             return result
         if func in _SOFTMAX:
             self.tracker.softmax(args[0], result, args[1], self._path)
@@ -144,6 +146,19 @@ class AttentionDispatchMode(TorchDispatchMode):
     def _path(self) -> str:
         """Of the innermost module that runs."""
         return self.names[id(self.running[-1])]
+
+    @property
+    def _is_sparse(self) -> bool:
+        """Whether the module that runs multiplies pieces, and is asked for the whole when it has run."""
+        return type(self.running[-1]).__name__ in SPARSE
+
+    def sparse_layer(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
+        """A module of :data:`SPARSE` has run."""
+        given = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+        given = {name: value for name, value in given.items() if name != "kwargs"} | dict(given.get("kwargs", {}))
+        with self.pause(), torch.no_grad():
+            weights = sparse_weights(module, Run(given, output), self.names[id(module)])
+            self.listener.on_weights(module, self.names[id(module)], weights)
 
     def _product(self, operands: Sequence[Any], result: Tensor) -> None:
         weights = self.tracker.product(operands[0], operands[1], result, self._path)
@@ -221,8 +236,11 @@ def intercept(model: nn.Module, listener: DispatchHook) -> Iterator[AttentionDis
             return  # made on the spot (CodeGen's nn.Softmax): part of what runs around it
         watch.running.append(module)  # another model's, too: what runs inside it is not this one's
 
-    def leave(module: nn.Module, args: Any, output: Any) -> None:
+    def leave(module: nn.Module, args: Any, *rest: Any) -> None:
         if get_ident() == thread and watch.running and watch.running[-1] is module:
+            *kwargs, output = rest  # after an error torch leaves the keyword arguments out
+            if kwargs and type(module).__name__ in SPARSE and id(module) in watch.names and not watch.paused:
+                watch.sparse_layer(module, args, kwargs[0], output)
             watch.running.pop()
             if id(module) in watch.flexible and torch.is_grad_enabled() and getattr(output, "requires_grad", False):
                 raise UnsupportedModelError(
@@ -230,7 +248,10 @@ def intercept(model: nn.Module, listener: DispatchHook) -> Iterator[AttentionDis
                     "recorded, where it cannot be watched; run the model under torch.no_grad()."
                 )
 
-    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+    handles = [
+        register_module_forward_pre_hook(enter),
+        register_module_forward_hook(leave, with_kwargs=True, always_call=True),
+    ]
     try:
         with as_one_operation(), watch:
             yield watch

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.strides import Axes, Axis, Digit
 
 #: Entries after which those whose storage is gone are dropped.
@@ -97,19 +98,22 @@ class SoftmaxTracker:
 
         Returns:
             The weights ``[.., query, key]``, if one of the two is a softmax result that weighs the other's values.
+
+        Raises:
+            UnsupportedModelError: values are multiplied with a part of a softmax result.
         """
         for weights, values, rows, inner in ((left, right, -2, -1), (right, left, -1, -2)):
             known = self._known(_key(weights))
             if known is None or _alive(self._constant, _key(values)):
                 continue
             axes = _whole(known.axes, weights)
-            if axes is None:
-                self.unshown[path] = None
-                continue
-            mine, theirs = axes.split_along(weights)
-            if theirs is None:
-                self.unshown[path] = None
-                continue
+            mine, theirs = (None, None) if axes is None else axes.split_along(weights)
+            if axes is None or mine is None or theirs is None:
+                raise UnsupportedModelError(
+                    f"{path or 'The model'} multiplies values with a part {tuple(weights.shape)} of attention weights "
+                    f"{known.axes.shape}, which cannot be shown as [head, query, key]; this architecture is not "
+                    "supported."
+                )
             rows_of = set(theirs.axes[rows])
             if set(mine.axes[-1]) != set(theirs.axes[inner]):
                 continue  # summed over another axis than the softmax was
@@ -157,7 +161,7 @@ def _alive(kind: dict[int, StorageWeakRef | None] | dict[int, StorageWeakRef], k
 
 
 def _whole(axes: Axes, view: Tensor) -> Axes | None:
-    """The axes that a view shows: all of them, or without the last keys (a sink's column, which weighs no values)."""
+    """The axes that a view shows: all of them, or without the last key (a sink's column, which weighs no values)."""
     *outer, keys = axes.shape
     size = 1
     for each in outer:
@@ -165,7 +169,7 @@ def _whole(axes: Axes, view: Tensor) -> Axes | None:
     shown, rest = divmod(view.numel(), size)
     if shown == keys and not rest:
         return axes
-    return axes.cut(shown) if not rest and 0 < shown < keys and len(axes.axes[-1]) == 1 else None
+    return axes.cut(shown) if not rest and shown == keys - 1 > 0 and len(axes.axes[-1]) == 1 else None
 
 
 def _query_axis(axes: Sequence[Axis], rows: set[Digit], as_usual: bool) -> int | None:
