@@ -108,8 +108,8 @@ def test_blocks_of_which_some_are_drawn_at_random() -> None:
     expected = scores(model, "encoder.layer.0.attention.self").softmax(-1)
     for whole in (slice(0, 4), slice(36, 37)):  # the first and the last block see everything
         torch.testing.assert_close(seen[:, whole], expected[:, whole], atol=1e-5, rtol=0)
-    blocks = (seen[:, 12:16].amax((0, 1))[:36].view(9, 4).amax(-1) > 0).sum()
-    assert 5 <= int(blocks) < 9
+    blocks = set((seen[:, 12:16].amax((0, 1))[:36].view(9, 4).amax(-1) > 0).nonzero()[:, 0].tolist())
+    assert {0, 2, 3, 4} <= blocks < set(range(9))
 
 
 @pytest.mark.parametrize("kind", ["led", "bigbird_pegasus"])

@@ -82,17 +82,13 @@ def _longformer(module: Any, run: Run) -> Rebuilt:
             weights[text, :, seen_by_all] = of_global[0][text, :, :count]
     masked = given["is_index_masked"]
 
-    def values(rows: Tensor) -> list[Tensor]:
+    def attended(rows: Tensor) -> Tensor:
         usual = rows @ _split(module.value(run.hidden), heads)
         if is_global is None:
-            return [usual]
-        apart = is_global[:, None, :, None]
-        return [
-            usual.masked_fill(apart, 0),
-            (rows @ _split(module.value_global(run.hidden), heads)).masked_fill(~apart, 0),
-        ]
+            return usual
+        return torch.where(is_global[:, None, :, None], rows @ _split(module.value_global(run.hidden), heads), usual)
 
-    return weights, masked, values
+    return weights, masked, attended
 
 
 def _big_bird(module: Any, run: Run) -> Rebuilt:
