@@ -24,6 +24,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "assembly",
             "cache",
             "captured",
+            "diagnosis",
             "external",
             "given_inputs",
             "inputs",

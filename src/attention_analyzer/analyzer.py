@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from attention_analyzer.attribution import AttributionComparison, TokenImportance
     from attention_analyzer.comparison import Comparison
     from attention_analyzer.corpus import Corpus
+    from attention_analyzer.diagnosis import Diagnosis
     from attention_analyzer.heads import HeadImportance, PruningCurve, Similarity, Specialisation
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations
@@ -222,6 +223,18 @@ class AttentionAnalyzer:
         if not frames:
             raise InputError("No texts were given; at least one is needed.")
         return pd.concat(frames, ignore_index=True)
+
+    def diagnose(self, text: str | None = None, *, inputs: Mapping[str, Any] | None = None) -> Diagnosis:
+        """What the model was taken out of, how its attention is captured and why so, and whether that holds.
+
+        See :func:`.diagnosis.diagnose`.
+
+        Raises:
+            UnsupportedModelError: the model has no attention that can be shown; the message says what it does instead.
+        """
+        from attention_analyzer.diagnosis import diagnose
+
+        return diagnose(self.loaded, text, inputs=inputs)
 
     # The interface of the specification
 

@@ -32,7 +32,7 @@ def doctor(
     text: Annotated[str, typer.Argument(metavar="[TEXT|FILE|-]", help="A text to prove it on.")] = TEXT,
     device: Device = "auto",
 ) -> None:
-    """Show what is installed, and prove on a model and text of yours that the weights shown are the model's own."""
+    """Show what is installed, how a model's attention is captured and why so, and verify it on a text of yours."""
     from attention_analyzer.models.catalog import offline_encoder
 
     content = read_text(text)
@@ -41,14 +41,12 @@ def doctor(
         _print("Attention backends", _backends())
     analyzer = analyzer_for(model or offline_encoder(), device)
     with working("Running the proof"):
-        from attention_analyzer.hooks.verification import verify_model
-        from attention_analyzer.inputs import prepare
+        from attention_analyzer.diagnosis import diagnose
 
-        prepared = prepare(analyzer.loaded, [content], truncate=True)
-        with analyzer.loaded.evaluating() as network:
-            proof = verify_model(network, prepared.inputs, valid=prepared.valid.to(analyzer.loaded.device))
-    kind, tokens = type(analyzer.model).__name__, len(prepared.source[0])
-    _print(f"Verification of {analyzer.name} ({kind}, {tokens} tokens)", dict(findings(proof)))
+        found = diagnose(analyzer.loaded, content)
+    proof = found.verification
+    _print("How its attention is captured", dict(found.lines()))
+    _print(f"VerificationReport on {found.name} ({found.kind}, {found.size})", dict(findings(proof)))
     print(verdict(proof))
     if not proof.holds:
         raise typer.Exit(1)

@@ -28,7 +28,7 @@ from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.flex import FLEX, as_one_operation, flex_weights
 from attention_analyzer.hooks.fused_layers import ATTENTION, LAYER, fused_call
 from attention_analyzer.hooks.interface_hook import AttentionCall
-from attention_analyzer.hooks.precomputed import HEAD_COUNTS
+from attention_analyzer.hooks.precomputed import HEAD_COUNTS, head_counts
 from attention_analyzer.hooks.softmax_tracker import SoftmaxTracker
 from attention_analyzer.hooks.sparse_layers import SPARSE, Run, sparse_weights
 
@@ -201,10 +201,10 @@ class AttentionDispatchMode(TorchDispatchMode):
     def _are_heads(self, count: int) -> bool:
         """Whether an axis may be of heads: no configuration says how many there are, or a module says so many."""
         configs = [config for module in self.running if (config := getattr(module, "config", None)) is not None]
-        declared = {getattr(holder, name, None) for holder in (*self.running, *configs) for name in HEAD_COUNTS}
-        return count in declared or not any(
-            isinstance(getattr(config, name, None), int) for config in configs for name in HEAD_COUNTS
-        )
+        declared = {getattr(config, name, None) for config in configs for name in HEAD_COUNTS}
+        if count in declared or any(count in head_counts(module) for module in self.running):
+            return True
+        return not any(isinstance(number, int) for number in declared)
 
 
 def _named(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -42,6 +42,7 @@ class CapturedForward(Generic[Kept]):
         exact: True where all weights are recomputed from queries and keys; False where a model handed some over.
         deviation: largest relative deviation met when module outputs were rebuilt from the weights.
         not_captured: paths of attention modules that ran without a softmax over keys (linear, deformable … attention).
+        doors: how many calls were captured in which way; see :mod:`.doors`.
     """
 
     sites: list[tuple[Site, Kept]]
@@ -49,6 +50,7 @@ class CapturedForward(Generic[Kept]):
     exact: bool
     deviation: float
     not_captured: tuple[str, ...] = ()
+    doors: Mapping[str, int] = field(default_factory=dict)
 
 
 def capture_forward(
@@ -98,7 +100,7 @@ def capture_forward(
         sites = recorded_sites(cast("Capture[AttentionWeights]", capture))
     else:
         sites = [(site, parts[-1]) for site, parts in capture.captured()]
-    return CapturedForward(sites, outputs, capture.exact, capture.deviation, tuple(not_captured))
+    return CapturedForward(sites, outputs, capture.exact, capture.deviation, tuple(not_captured), capture.doors)
 
 
 def _remember(inputs: Mapping[str, Any]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor, nn
 
@@ -21,8 +23,7 @@ def dense_weights(
     """Stored weights with the visibility that their zeros show.
 
     Args:
-        weights: ``[batch, head, query, key]``, ``[batch · head, query, key]`` or ``[query, key]``; or with the heads on
-            several axes, of as many as the module says that it has.
+        weights: ``[batch, head, query, key]``, ``[batch · head, query, key]`` or ``[query, key]``.
         batch: texts or images in the forward, where it is known.
         valid: bool ``[batch, token]`` of the main text.
 
@@ -36,8 +37,6 @@ def dense_weights(
         weights = _split_heads(module, name, weights, batch)
     elif weights.dim() == 4 and heads_come_first(module, name, weights, batch):
         weights = weights.transpose(0, 1)
-    elif weights.dim() > 4 and weights.shape[1:-2].numel() in head_counts(module):
-        weights = weights.flatten(1, -3)
     if weights.dim() != 4:
         raise UnsupportedModelError(
             f"{name} ({type(module).__name__}) computes its attention in pieces of shape {tuple(weights.shape)}, which "
@@ -49,7 +48,10 @@ def dense_weights(
 
 def head_counts(module: nn.Module) -> set[int]:
     """How many heads a module says that it has, under whichever name."""
-    found = (getattr(module, name, None) for name in HEAD_COUNTS)
+    found = []
+    for name in HEAD_COUNTS:
+        with suppress(AttributeError):  # without what a class says of names that it does not have (diffusers warns)
+            found.append(object.__getattribute__(module, name))
     return {count for count in found if isinstance(count, int) and not isinstance(count, bool) and count > 0}
 
 

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from attention_analyzer.hooks import doors
 from attention_analyzer.hooks.calls import chunk_of, merge_chunks, score_source, verify
 from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, intercept
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite, declared_depths, number_layers
 from attention_analyzer.hooks.masks import MaskReader
 from attention_analyzer.hooks.precomputed import dense_weights, heads_come_first
+from attention_analyzer.hooks.sparse_layers import SPARSE
 from attention_analyzer.hooks.windows import unfold_source, unfold_weights
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
@@ -41,6 +43,7 @@ class Capture(Generic[Result]):
         check: whether each call's output is rebuilt and compared (see :func:`verify`).
         batch: texts or images in the forward; more rows than that are windows, frames or crops of them.
         exact: False as soon as a site's weights came from the model itself, not from its queries and keys.
+        doors: how many calls were captured in each of the ways of :mod:`.doors`.
         at_interface: how many calls the tap heard, the rest being overheard.
     """
 
@@ -52,6 +55,7 @@ class Capture(Generic[Result]):
     deviation: float = 0.0
     exact: bool = True
     at_interface: int = 0
+    doors: dict[str, int] = field(default_factory=dict)
     watch: AttentionDispatchMode | None = None
     _reader: MaskReader = field(default_factory=MaskReader)
     _places: list[tuple[CallSite, int]] = field(default_factory=list)
@@ -72,12 +76,14 @@ class Capture(Generic[Result]):
 
     def after(self, call: AttentionCall, output: Tensor) -> Tensor:
         self.at_interface += 1
+        self._count(doors.INTERFACE)
         with _disable_current_modes():  # the watch need not see what is ours
             self._captured(call, output)
         return output
 
     def on_call(self, call: AttentionCall, output: Tensor) -> None:
         """A call outside of the interface, whose arrays may be ``[head, batch, token, channel]``."""
+        self._count(doors.FUSED if call.backend == "sdpa" else doors.LAYER)
         if heads_come_first(call.module, call.name, call.query, self._rows_of(call.module)):
             swapped = {side: getattr(call, side).transpose(0, 1) for side in ("query", "key", "value")}
             mask = call.mask.transpose(0, 1) if isinstance(call.mask, Tensor) and call.mask.dim() == 4 else call.mask
@@ -96,12 +102,18 @@ class Capture(Generic[Result]):
             self._keep(place, weights)
 
     def on_weights(self, module: nn.Module, name: str, weights: Tensor) -> None:
+        flexible = self.watch is not None and id(module) in self.watch.flexible
+        is_sparse = type(module).__name__ in SPARSE
+        self._count(doors.SPARSE if is_sparse else doors.FLEX if flexible else doors.SOFTMAX)
         with torch.no_grad():
             rows = self._rows_of(module)
             stored = dense_weights(module, name, weights, rows, self.valid)
             self.exact = False
             again = self._again(module, (weights,), torch.equal)
             self._keep(self._place(module, name, stored.seen, again), unfold_weights(stored, rows))
+
+    def _count(self, door: str) -> None:
+        self.doors[door] = self.doors.get(door, 0) + 1
 
     def _rows_of(self, module: nn.Module) -> int | None:
         """Texts or images in the forward, where a module's rows are of them: the first axis of its inputs.

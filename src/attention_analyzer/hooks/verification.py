@@ -7,7 +7,7 @@ module's output again. Nothing may be left behind on the model.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ class VerificationReport:
         forms: what is special about the attention: "grouped queries", "sliding window", "sinks", "softcap" …
         sites: every site.
         not_captured: attention modules that ran without weights over keys (linear, deformable … attention).
+        doors: how many calls were captured in which way; see :mod:`.doors`.
     """
 
     identical: bool
@@ -51,6 +52,7 @@ class VerificationReport:
     forms: tuple[str, ...]
     sites: tuple[Site, ...]
     not_captured: tuple[str, ...]
+    doors: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
@@ -83,6 +85,7 @@ def verify_model(model: nn.Module, inputs: Mapping[str, Any], *, valid: Tensor |
         forms=tuple(dict.fromkeys(form for _, weights in captured.sites for form in forms(weights))),
         sites=tuple(site for site, _ in captured.sites),
         not_captured=captured.not_captured,
+        doors=captured.doors,
     )
 
 

@@ -16,8 +16,12 @@ from attention_analyzer.errors import UnsupportedModelError
 
 
 def quantized_layers(model: nn.Module) -> dict[str, str]:
-    """By path, the class of every layer whose weights are quantized."""
-    return {path: type(module).__name__ for path, module in model.named_modules() if _is_quantized(module)}
+    """By path, the class of every layer whose weights are quantized; parts of such a layer are not layers."""
+    found: dict[str, str] = {}
+    for path, module in model.named_modules():
+        if path.rpartition(".")[0] not in found and _is_quantized(module):
+            found[path] = type(module).__name__
+    return found
 
 
 def _is_quantized(module: nn.Module) -> bool:
