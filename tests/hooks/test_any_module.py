@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.modules import module as torch_modules
 
 from attention_analyzer import AttentionAnalyzer, AttentionRecord
 from attention_analyzer.errors import UnsupportedModelError
@@ -32,6 +33,11 @@ def check(weights: AttentionRecord, *expected: Tensor) -> None:
 
 def states(tokens: int = TOKENS, channels: int = CHANNELS, seed: int = 1) -> Tensor:
     return torch.randn(1, tokens, channels, generator=torch.Generator().manual_seed(seed))
+
+
+def test_nothing_is_left_in_torch() -> None:
+    record(Block(fused, 3).eval(), x=states())
+    assert not torch_modules._has_any_global_hook()
 
 
 # torch's own modules
