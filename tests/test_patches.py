@@ -86,25 +86,33 @@ def test_patches_that_are_shuffled_are_numbered() -> None:
 
 
 class _Stem(nn.Module):
-    """A model whose patches overlap, or are turned: columns first, then rows."""
+    """A model whose patches are turned (columns first, then rows), and may overlap or come twice."""
 
-    def __init__(self, overlap: bool) -> None:
+    def __init__(self, kind: str) -> None:
         super().__init__()
+        self.kind = kind
         self.patches = nn.Conv2d(3, 24, 4, 4)
-        self.blur = nn.Conv2d(24, 24, 3, 1, 1) if overlap else nn.Identity()
+        self.blur = nn.Conv2d(24, 24, 3, 1, 1)
         self.attention = nn.MultiheadAttention(24, 3, batch_first=True)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        tokens = self.blur(self.patches(pixel_values)).transpose(2, 3).flatten(2).transpose(1, 2)
+        patches = self.patches(pixel_values)
+        patches = self.blur(patches) if self.kind == "overlap" else patches
+        tokens = patches.transpose(2, 3).flatten(2).transpose(1, 2)
+        tokens = torch.cat([tokens, tokens], 1) if self.kind == "twice" else tokens
         result: Tensor = self.attention(tokens, tokens, tokens)[0]
         return result
 
 
 def test_the_order_is_the_models_own() -> None:
     torch.manual_seed(0)
-    turned = tuple(f"{row},{column}" for column in range(3) for row in range(2))
-    assert names(_Stem(overlap=False), (8, 12)) == turned
-    assert names(_Stem(overlap=True), (8, 12)) == tuple(str(number) for number in range(6))
+    assert names(_Stem("turned"), (8, 12)) == tuple(f"{row},{column}" for column in range(3) for row in range(2))
+
+
+@pytest.mark.parametrize(("kind", "count"), [("overlap", 6), ("twice", 12)])
+def test_what_is_no_grid_is_numbered(kind: str, count: int) -> None:
+    torch.manual_seed(0)
+    assert names(_Stem(kind), (8, 12)) == tuple(str(number) for number in range(count))
 
 
 def test_the_model_and_the_random_numbers_stay_as_they_were() -> None:

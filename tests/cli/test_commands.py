@@ -211,6 +211,9 @@ def test_records_stand_in_for_a_text(attn, tmp_path: Path) -> None:
     code, _, error = attn("scan", path, "-m", "demo-decoder")
     assert code == 2
     assert "is a record, for which no model is run; leave out --model" in error
+    code, _, error = attn("tokens", path, "-m", "demo-decoder")
+    assert code == 2
+    assert "is a record, not a text" in error
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     code, _, error = attn("show", tmp_path / "bad.safetensors")
     assert code == 1

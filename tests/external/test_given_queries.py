@@ -150,6 +150,17 @@ def test_settings_that_differ_between_layers() -> None:
         torch.testing.assert_close(record.weights(layer), expected, atol=1e-5, rtol=0)
 
 
+def test_bias_and_sinks_as_nested_lists() -> None:
+    sinks = torch.randn(LAYERS, HEADS)
+    record = AttentionRecord.from_queries_and_keys(QUERIES, KEYS, TOKENS, bias=BIAS[0].tolist(), sinks=sinks.tolist())
+    for layer in range(LAYERS):
+        expected = written_out(QUERIES[layer], KEYS[layer], bias=BIAS[:1], sinks=sinks[layer])
+        torch.testing.assert_close(record.weights(layer), expected, atol=1e-5, rtol=0)
+    record = AttentionRecord.from_queries_and_keys(QUERIES, KEYS, TOKENS, sinks=[0.5] * HEADS)
+    expected = written_out(QUERIES[1], KEYS[1], sinks=torch.full((HEADS,), 0.5))
+    torch.testing.assert_close(record.weights(1), expected, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_are_kept_as_they_are(dtype: torch.dtype) -> None:
     queries, keys = QUERIES.to(dtype), KEYS.to(dtype)

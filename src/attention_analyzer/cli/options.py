@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from attention_analyzer.analyzer import AttentionAnalyzer
     from attention_analyzer.record import AttentionRecord
 
+_RECORDS = {".attn", ".safetensors"}
 #: A word with such an end is meant as a file.
-_FILES = {".txt", ".md", ".csv", ".jsonl", ".parquet", ".conllu", ".gz", ".attn", ".safetensors"}
+_FILES = {".txt", ".md", ".csv", ".jsonl", ".parquet", ".conllu", ".gz"} | _RECORDS
 Text = Annotated[str, typer.Argument(metavar="TEXT|FILE|-", help="A text, a text file, or - for standard input.")]
 TextOrRecord = Annotated[
     str,
@@ -58,6 +59,8 @@ def read_text(argument: str, encoding: str | None = None) -> str:
     path = Path(argument)
     try:
         if len(argument) < 1024 and path.is_file():
+            if path.suffix.lower() in _RECORDS:
+                raise InputError(f"{argument} is a record, not a text; attn show, scan and figure take records.")
             return decode(bytes_of(path), argument, encoding)
     except FileFormatError as error:
         raise InputError(f"{argument} cannot be read: {error}.") from None
@@ -82,7 +85,7 @@ def record_file(argument: str, model: str | None, truncate: bool, encoding: str 
     from attention_analyzer.errors import InputError
 
     path = Path(argument)
-    if path.suffix.lower() not in {".attn", ".safetensors"} or not path.is_file():
+    if path.suffix.lower() not in _RECORDS or not path.is_file():
         return None
     given = {"--model": model, "--truncate": truncate, "--encoding": encoding}
     if idle := [name for name, value in given.items() if value]:

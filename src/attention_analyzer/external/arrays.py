@@ -96,7 +96,7 @@ def layer_numbers(given: Sequence[int] | None, count: int) -> tuple[int, ...]:
 
 
 def _layers(given: Any, name: str, axes: str) -> list[Tensor]:
-    if _is_array(given):
+    if is_array(given):
         return _of_one_array(as_tensor(given, f"{name} given"), name, axes)
     if isinstance(given, list | tuple) and given and all(_is_nested_list(each) for each in given):
         try:
@@ -148,7 +148,7 @@ def _from_numbers(given: Any) -> Tensor:
         raise TypeError(f"{_described(given)} was given")
     if hasattr(given, "__array__"):
         return _from_numpy(given)
-    if isinstance(given, list | tuple) and any(_is_array(each) for each in given):
+    if isinstance(given, list | tuple) and any(is_array(each) for each in given):
         return torch.stack([as_tensor(each, "parts") for each in given])
     return torch.tensor(given)
 
@@ -175,7 +175,8 @@ def _refuse_wrappers(given: Any, name: str, axes: str) -> None:
         raise InputError(f"The {name} must be arrays, one [{axes}] for each layer in a list, not {_described(given)}.")
 
 
-def _is_array(value: Any) -> bool:
+def is_array(value: Any) -> bool:
+    """Whether a value is an array of PyTorch, NumPy, JAX or anything that NumPy understands."""
     return isinstance(value, Tensor) or hasattr(value, "__array__")
 
 

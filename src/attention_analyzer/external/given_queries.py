@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError
-from attention_analyzer.external.arrays import as_tensor, as_tokens, layer_arrays, layer_numbers
+from attention_analyzer.external.arrays import as_tensor, as_tokens, is_array, layer_arrays, layer_numbers
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.bias import Bias, as_bias
@@ -202,7 +202,8 @@ def _arrays(given: Any, name: str, count: int, axes: int) -> list[Tensor | None]
     """An array for each layer: the same for all (of up to ``axes`` axes), or one each (a list, or an axis more)."""
     if given is None:
         return [None] * count
-    listed = isinstance(given, list | tuple) and any(each is None or hasattr(each, "__len__") for each in given)
+    # A list of arrays is one for each layer; a list of numbers, or of lists of them, is an array.
+    listed = isinstance(given, list | tuple) and any(each is None or is_array(each) for each in given)
     if not listed:
         whole = as_tensor(given, name)
         if whole.dim() <= axes:
