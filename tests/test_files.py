@@ -105,6 +105,20 @@ def test_a_text_may_quote_a_checksum(tmp_path: Path) -> None:
     assert has_checksum(sealed_file(tmp_path / "b.txt", quoted))
 
 
+def test_a_checksum_stands_in_the_header_of_tensors(tmp_path: Path) -> None:
+    """What looks like one in the data is data."""
+    quoted = sealed_file(tmp_path / "a.txt").read_bytes()
+    draft = draft_checksum()
+    header = b'{"__metadata__":{"checksum":"' + draft.encode() + b'"}}'
+    path = tmp_path / "b.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + quoted * 20)
+    seal(path, draft)
+    assert has_checksum(path)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(FileFormatError, match="does not match"):
+        has_checksum(path)
+
+
 def test_an_old_file_is_warned_of(tmp_path: Path) -> None:
     (tmp_path / "old").write_text("no checksum")
     with pytest.warns(UserWarning, match="older version"):

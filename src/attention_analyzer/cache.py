@@ -84,7 +84,7 @@ class RecordCache:
             private_folder(self.folder)
             if self._is_open_to_others():
                 return
-            save_record(record, self._path(key))
+            save_record(record, self._path(key), durable=False)
             self._trim()
 
     def size(self) -> int:

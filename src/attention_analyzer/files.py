@@ -37,10 +37,14 @@ _LARGEST_JSON = 1 << 26
 
 
 @contextmanager
-def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replaced(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
     """A place beside ``path`` to write to; when the block ends well, that file takes the place of ``path``.
 
     After an error the file that was there is as before, and nothing is left beside it.
+
+    Args:
+        durable: whether it is waited until the file is on the disk, so that it is there after a power cut; what can be
+            made again, and has a checksum, needs not wait.
 
     Raises:
         OSError: the place cannot be written to, or is no regular file.
@@ -52,15 +56,17 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
         yield beside
-        _flush(beside)
+        if durable:
+            _flush(beside)
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
-    _flush_folder(target.parent)
+    if durable:
+        _flush_folder(target.parent)
 
 
 @contextmanager
-def exported(path: str | os.PathLike[str]) -> Iterator[Path]:
+def exported(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
     """As :func:`replaced`, for a file that the user asked for.
 
     Raises:
@@ -72,7 +78,7 @@ def exported(path: str | os.PathLike[str]) -> Iterator[Path]:
             f"{target} could not be written: the folder {target.parent} does not exist; make it, or save elsewhere."
         )
     try:
-        with replaced(target) as beside:
+        with replaced(target, durable=durable) as beside:
             yield beside
     except OSError as error:
         kept = "; the file that was there is unchanged" if target.is_file() else ""
@@ -105,7 +111,6 @@ def seal(path: Path, draft: str) -> None:
     """
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
         _seal(content, draft)
-        content.flush()
 
 
 def has_checksum(path: Path) -> bool:
@@ -212,7 +217,8 @@ def _seal(content: mmap.mmap | bytearray, draft: str) -> None:
 
 
 def _is_sealed(content: mmap.mmap | bytes, path: Path) -> bool:
-    marks = {match[0] for match, _ in zip(_CHECKSUM.finditer(content), range(_MOST_QUOTED), strict=False)}
+    found = _CHECKSUM.finditer(content, *_description(content))
+    marks = {match[0] for match, _ in zip(found, range(_MOST_QUOTED), strict=False)}
     for mark in marks:
         if _digest(content, _places(content, mark), len(mark)).encode() == mark[-_DIGITS:]:
             return True
@@ -222,11 +228,25 @@ def _is_sealed(content: mmap.mmap | bytes, path: Path) -> bool:
 
 
 def _places(content: mmap.mmap | bytearray | bytes, mark: bytes) -> list[int]:
-    places, place = [], content.find(mark)
+    start, stop = _description(content)
+    places, place = [], content.find(mark, start, stop)
     while place >= 0:
         places.append(place)
-        place = content.find(mark, place + len(mark))
+        place = content.find(mark, place + len(mark), stop)
     return places
+
+
+def _description(content: mmap.mmap | bytearray | bytes) -> tuple[int, int]:
+    """Where a checksum can stand: a safetensors file's header, a Parquet file's footer; else anywhere.
+
+    To look for it in the data would take longer than the checksum itself.
+    """
+    size = len(content)
+    if content[8:9] == b"{":
+        return 0, min(size, 8 + int.from_bytes(content[:8], "little"))
+    if content[-4:] == b"PAR1":
+        return max(0, size - 8 - int.from_bytes(content[-8:-4], "little")), size
+    return 0, size
 
 
 def _digest(content: mmap.mmap | bytearray | bytes, places: list[int], length: int) -> str:

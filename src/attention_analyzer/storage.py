@@ -33,10 +33,15 @@ from attention_analyzer.weights.visibility import Visibility
 
 VERSION = 2
 _ENTRY = "attention_analyzer"
+#: As the safetensors library has it.
+_LARGEST_HEADER = 100_000_000
 
 
-def save_record(record: CapturedAttention, path: str | os.PathLike[str]) -> Path:
+def save_record(record: CapturedAttention, path: str | os.PathLike[str], *, durable: bool = True) -> Path:
     """Write a record to one file; the file appears whole or not at all.
+
+    Args:
+        durable: whether it is waited until the file is on the disk; see :func:`.files.replaced`.
 
     Raises:
         InputError: the folder does not exist or cannot be written to, or the record's notes are no JSON.
@@ -51,7 +56,7 @@ def save_record(record: CapturedAttention, path: str | os.PathLike[str]) -> Path
         metadata = {_ENTRY: json.dumps(header, allow_nan=False)}
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"The record cannot be written, because its notes are no JSON: {error}.") from None
-    with exported(target) as beside:
+    with exported(target, durable=durable) as beside:
         try:
             save_file(writer.tensors, beside, metadata=metadata)
             seal(beside, draft)
@@ -72,6 +77,7 @@ def load_record(path: str | os.PathLike[str]) -> CapturedAttention:
     if not source.is_file():
         raise FileFormatError(f"There is no file {source}.")
     try:
+        _check_header(source)
         is_sealed = has_checksum(source)
         with safe_open(source, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -94,6 +100,18 @@ def load_record(path: str | os.PathLike[str]) -> CapturedAttention:
     if not is_sealed:
         warn_of_old(f"The record {source}")
     return record
+
+
+def _check_header(source: Path) -> None:
+    """A large file that is none of ours is refused before all of it is read.
+
+    Raises:
+        ValueError: it does not begin as safetensors does.
+    """
+    with source.open("rb") as file:
+        start = file.read(9)
+    if start[8:] != b"{" or int.from_bytes(start[:8], "little") > _LARGEST_HEADER:
+        raise ValueError("it does not begin with a header")
 
 
 @dataclass

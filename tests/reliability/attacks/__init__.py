@@ -1,0 +1,10 @@
+"""One file per kind of attack; :data:`ATTACKS` lists what each offers."""
+
+from __future__ import annotations
+
+from tests.reliability.attack import Attack
+from tests.reliability.attacks.crafted_records import CRAFTED_RECORDS
+from tests.reliability.attacks.damaged_files import DAMAGED_FILES
+from tests.reliability.attacks.full_disks import FULL_DISKS
+
+ATTACKS: tuple[Attack, ...] = (*DAMAGED_FILES, *CRAFTED_RECORDS, *FULL_DISKS)
