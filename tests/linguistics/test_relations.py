@@ -12,6 +12,7 @@ from attention_analyzer.analyzer import AttentionAnalyzer
 from attention_analyzer.errors import FileFormatError, InputError, SelectionError
 from attention_analyzer.linguistics.combination import CombinationProbe
 from attention_analyzer.linguistics.coreference import coreference_questions, head_word, mention_kind, nearest_rules
+from attention_analyzer.linguistics.relations import read_annotated
 from attention_analyzer.linguistics.roles import role_questions, syntax_rules
 from attention_analyzer.text.conll2012 import read_conll2012
 from attention_analyzer.text.conllu import read_conllu
@@ -145,3 +146,13 @@ def test_choices_and_errors(analyzer: AttentionAnalyzer, tmp_path: Path) -> None
     path.write_bytes(b"1\t\xff\xfe")
     with pytest.raises(FileFormatError, match="not UTF-8"):
         analyzer.relations(path)
+
+
+def test_treebanks_of_windows(tmp_path: Path) -> None:
+    path = tmp_path / "small.conllu"
+    plain = treebank(2).replace("dog", "Dög")
+    for encoding, asked in (("utf-8-sig", None), ("utf-16", None), ("cp1252", "cp1252")):
+        path.write_bytes(plain.replace("\n", "\r\n").encode(encoding))
+        assert "Dög" in " ".join(sentence.text for sentence in read_annotated(path, asked))
+    with pytest.raises(FileFormatError, match=r"Dög.*pass encoding='cp1252'"):
+        list(read_annotated(path))

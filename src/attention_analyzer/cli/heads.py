@@ -149,7 +149,7 @@ def depth(
     from attention_analyzer.linguistics import read_annotated
 
     _check(output, figure)
-    given = list(read_annotated(texts)) if Path(texts).suffix == ".conllu" else read_lines(texts, encoding)
+    given = list(read_annotated(texts, encoding)) if Path(texts).suffix == ".conllu" else read_lines(texts, encoding)
     analyzer = analyzer_for(model, device)
     with counting("Measuring layers", "texts") as progress:
         found = analyzer.specialisation(given, truncate=truncate, progress=progress)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.options import Device, Model, Output, analyzer_for
+from attention_analyzer.cli.options import Device, Encoding, Model, Output, analyzer_for
 
 if TYPE_CHECKING:
     from attention_analyzer.linguistics import Relations
@@ -36,10 +36,12 @@ def relations(
     examples: Annotated[
         str | None, typer.Option(help="Show the sentences behind a cell, such as nsubj:L2H8 (or nsubj: its best head).")
     ] = None,
+    encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
     """Find the heads that know linguistic relations, against baselines that know nothing."""
     from attention_analyzer.cli.tables import check_format, print_table, write_table
+    from attention_analyzer.linguistics import read_annotated
     from attention_analyzer.plots.relations import relations_figure
     from attention_analyzer.view.figures import check_figure_path, save_figure
 
@@ -49,7 +51,7 @@ def relations(
     analyzer = analyzer_for(model, device)
     with counting("Reading", "sentences") as progress:
         found = analyzer.relations(
-            file,
+            read_annotated(file, encoding),
             tasks=task,
             limit=limit,
             min_words=min_words,

@@ -146,19 +146,22 @@ def relations(
     )
 
 
-def read_annotated(path: str | Path) -> Iterable[AnnotatedText]:
+def read_annotated(path: str | Path, encoding: str | None = None) -> Iterable[AnnotatedText]:
     """Sentences of an annotated file, by its suffix.
+
+    Args:
+        encoding: of the file; by default UTF-8, or UTF-16 where it shows that.
 
     Raises:
         InputError: the file is not there, or its suffix names no annotated format.
-        FileFormatError: it is malformed or not UTF-8.
+        FileFormatError: it is malformed, or of another encoding.
     """
     path = Path(path)
     reader = _READERS.get(path.suffix)
     if reader is None:
         raise InputError(f"{path} has the suffix {path.suffix!r}; annotated files are {', '.join(_READERS)}.")
     try:
-        with lines_of(path) as lines:
+        with lines_of(path, encoding) as lines:
             yield from reader(_all_of(lines, path), str(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
