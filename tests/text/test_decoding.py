@@ -93,6 +93,7 @@ def test_names_that_are_no_encodings(name) -> None:
         # How it would read shows that it is another one.
         ("Łódź i Gdańsk".encode("cp1250"), None, "line 1: .*should read '£ódŸ i Gdañsk', pass"),
         ("日本語".encode("shift_jis"), None, "line 1: .*such as cp1251, gb18030 or shift_jis"),
+        (b"\x00\x01\x89PNG", None, "line 1: .*name the encoding of the file"),
         (b"one\ntwo\n\x81", "shift_jis", "here, line 3: the line is not shift_jis text"),
         ("one\ntwo".encode("utf-16") + b"\0", None, "here, line 2: the line is not utf-16-le text"),
     ],

@@ -27,7 +27,7 @@ _MARKS = (
 HEAD = 1 << 16
 _PIECE = 1 << 16
 #: Letters and signs of Western European text in cp1252; others, such as ¹ or þ in a word, tell of another encoding.
-_WESTERN = re.compile(r"[\x00-\x7fÀ-ÏÑ-ÖØ-Üß-ïñ-öø-üÿ€‚ƒ„…†‡‰Š‹ŒŽ‘’“”•–—™š›œžŸ\xa0¡¢£§©ª«®°±²´µ·º»¼½¾¿]*")
+_WESTERN = re.compile(r"[\t\x20-\x7eÀ-ÏÑ-ÖØ-Üß-ïñ-öø-üÿ€‚ƒ„…†‡‰Š‹ŒŽ‘’“”•–—™š›œžŸ\xa0¡¢£§©ª«®°±²´µ·º»¼½¾¿]*")
 
 
 def encoding_of(head: bytes, asked: str | None = None) -> str:
