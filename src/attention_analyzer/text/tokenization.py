@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attention_analyzer.errors import InputError, TooLongError
+from attention_analyzer.text.spans import spans_by_decoding
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.text.words import Span
 
 Pair = tuple[str, str]
+#: How vocabularies write a space (byte-level and SentencePiece).
+SPACES = ("Ġ", "▁")
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def tokenize(
         for index, pair in enumerate(pairs):
             if len(rows[index]["input_ids"]) > max_length:
                 (rows[index],) = _encode(tokenizer, [pair], add_special_tokens, max_length)
-    special_ids = set(tokenizer.all_special_ids)
+    special_ids = special_token_ids(tokenizer)
     tokens = tuple(_tokens(tokenizer, special_ids, row, pair) for row, pair in zip(rows, pairs, strict=True))
     inputs, runs = _pad(tokenizer, rows)
     return Tokenized(inputs, tokens, runs)
@@ -128,18 +132,37 @@ def _encode(
     encoded = tokenizer(firsts, None if None in seconds else seconds, verbose=False, **arguments)
     return [
         {name: list(values[row]) for name, values in encoded.items()}
-        | {"sequence_ids": encoded.sequence_ids(row) if is_fast else None}
+        | {"sequence_ids": encoded.sequence_ids(row) if is_fast else None, "of_text": True}
         for row in range(len(pairs))
     ]
 
 
+def special_token_ids(tokenizer: Any) -> set[int]:
+    """Ids that stand for no text: those with a role ([CLS], <s>, …) and added tokens marked special (<|im_start|>).
+
+    The token for unknown words is none of them: it stands for a word of the text.
+    """
+    unknown = getattr(tokenizer, "unk_token", None)
+    # One token may have several roles: GPT-2's unknown token also ends texts, and so is special.
+    roles = {token for token in tokenizer.all_special_tokens if token != unknown} | {
+        getattr(tokenizer, f"{role}_token", None) for role in ("bos", "eos", "sep", "cls", "pad", "mask")
+    }
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    ids = {int(number) for number, token in added.items() if token.special and str(token) != unknown}
+    return ids | {int(tokenizer.convert_tokens_to_ids(str(token))) for token in roles if token is not None}
+
+
 def _tokens(tokenizer: Any, special_ids: set[int], row: dict[str, Any], pair: tuple[str, str | None]) -> Tokens:
     ids = [int(number) for number in row["input_ids"]]
-    flags = row.get("special_tokens_mask") or [0] * len(ids)
-    special = [bool(flag) or number in special_ids for flag, number in zip(flags, ids, strict=True)]
     texts = tuple(text for text in pair if text is not None)
-    segments = _segments(row, len(ids))
-    spans = _spans(tokenizer, row, ids, special, segments, texts)
+    segments = _segments(row, len(ids), len(texts))
+    special = _special(tokenizer, special_ids, row, ids, segments, texts)
+    offsets = row.get("offset_mapping")
+    if offsets is None:
+        unknown = getattr(tokenizer, "unk_token_id", None) if row["of_text"] else None
+        spans = spans_by_decoding(tokenizer, ids, special, segments, texts, None if unknown in special_ids else unknown)
+    else:
+        spans = _given_spans(tokenizer, offsets, ids, special)
     pieces = []
     for index, span in enumerate(spans):
         own = texts[segments[index]][slice(*span)] if span is not None else ""
@@ -156,62 +179,79 @@ def _tokens(tokenizer: Any, special_ids: set[int], row: dict[str, Any], pair: tu
     )
 
 
-def _segments(row: dict[str, Any], size: int) -> list[int]:
+def _given_spans(
+    tokenizer: Any, offsets: Sequence[tuple[int, int]], ids: Sequence[int], special: Sequence[bool]
+) -> list[Span | None]:
+    pairs = zip(offsets, special, strict=True)
+    spans = [None if flag or start >= stop else (int(start), int(stop)) for (start, stop), flag in pairs]
+    for index, (one, two) in enumerate(pairwise(spans)):
+        # A space that the tokenizer puts in front of a text has no character there, but is given the first one's.
+        if one is not None and one == two and tokenizer.convert_ids_to_tokens(ids[index]) in SPACES:
+            spans[index] = None
+    return spans
+
+
+def _special(
+    tokenizer: Any,
+    special_ids: set[int],
+    row: dict[str, Any],
+    ids: list[int],
+    segments: list[int],
+    texts: tuple[str, ...],
+) -> list[bool]:
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    flags = row.get("special_tokens_mask") or [0] * len(ids)
+    special = [
+        number in special_ids or (bool(flag) and number != unknown) for flag, number in zip(flags, ids, strict=True)
+    ]
+    for index, (start, stop) in enumerate(row.get("offset_mapping") or []):
+        if special[index] and start < stop:
+            # A special id whose characters are not the special token's own stands for a word that is unknown.
+            written = texts[segments[index]][start:stop].strip().casefold()
+            special[index] = written == str(tokenizer.convert_ids_to_tokens(ids[index])).strip().casefold()
+    return special
+
+
+def _segments(row: dict[str, Any], size: int, texts: int) -> list[int]:
     numbers = row["sequence_ids"] or row.get("token_type_ids") or [0] * size
+    if texts > 1 and not any(numbers):
+        numbers = _segments_by_separators(row.get("special_tokens_mask") or [0] * size)
     segments, current = [], 0
     for number in numbers:
         # A special token belongs to the segment it closes.
         current = current if number is None else int(number)
-        segments.append(min(current, 1))
+        segments.append(min(current, texts - 1))
     return segments
 
 
-def _spans(
-    tokenizer: Any,
-    row: dict[str, Any],
-    ids: list[int],
-    special: list[bool],
-    segments: list[int],
-    texts: tuple[str, ...],
-) -> list[Span | None]:
-    offsets = row.get("offset_mapping")
-    if offsets is not None:
-        pairs = zip(offsets, special, strict=True)
-        return [None if flag or start >= stop else (int(start), int(stop)) for (start, stop), flag in pairs]
-    return _found_spans(tokenizer, ids, special, segments, texts)
-
-
-def _found_spans(
-    tokenizer: Any, ids: list[int], special: list[bool], segments: list[int], texts: tuple[str, ...]
-) -> list[Span | None]:
-    """Spans for a tokenizer that gives none: each token's decoded text, looked for from where the last one ended.
-
-    A token that cannot be found (a normalised or unknown one) has no span; those after it are found again.
-    """
-    spans: list[Span | None] = []
-    position = [0] * len(texts)
-    for number, flag, segment in zip(ids, special, segments, strict=True):
-        segment = min(segment, len(texts) - 1)
-        shown = "" if flag else tokenizer.decode([number]).strip().removeprefix("##")
-        at = texts[segment].find(shown, position[segment]) if shown else -1
-        # A jump over many characters is a false find, not this token.
-        if at < 0 or at - position[segment] > 16:
-            spans.append(None)
-            continue
-        spans.append((at, at + len(shown)))
-        position[segment] = at + len(shown)
-    return spans
+def _segments_by_separators(flags: Sequence[int]) -> list[int]:
+    """The segments of a pair whose tokenizer does not number them: the second begins after the first separators."""
+    text = [index for index, flag in enumerate(flags) if not flag]
+    first = next((one + 1 for one, two in pairwise(text) if two > one + 1), len(flags))
+    begin = next((index for index in text if index > first), len(flags))
+    return [int(index >= begin) for index in range(len(flags))]
 
 
 def _decoded(tokenizer: Any, number: int, special: bool) -> str:
-    raw = tokenizer.convert_ids_to_tokens([number])[0]
+    raw = str(tokenizer.convert_ids_to_tokens([number])[0])
     if special:
-        return str(raw)
+        return raw if raw.isprintable() else _role(tokenizer, number, raw)
     shown = _legible(tokenizer.decode([number]))
-    if shown and "\ufffd" not in shown:
+    if "\ufffd" in shown:
+        return "\ufffd"
+    if shown:
         return shown
     # Tokenizers that put spaces back between words decode a lone space to nothing.
-    return "␣" if raw in ("Ġ", "▁") else str(raw)
+    if raw in SPACES:
+        return "␣"
+    # A byte that is no character by itself must not be shown as the letter which stands for it in the vocabulary.
+    return raw if len(raw) > 1 or raw.isascii() else "\ufffd"
+
+
+def _role(tokenizer: Any, number: int, raw: str) -> str:
+    """The role of a special token whose own character cannot be seen (private use, control), such as [CLS]."""
+    roles = ("cls", "sep", "mask", "bos", "eos", "pad")
+    return next((f"[{role.upper()}]" for role in roles if getattr(tokenizer, f"{role}_token_id", None) == number), raw)
 
 
 def _legible(text: str) -> str:
@@ -245,12 +285,13 @@ def tokens_of_ids(tokenizer: Any, ids: Sequence[int], text: str | None = None) -
         text: what the ids spell; decoded from them by default.
     """
     numbers = [int(number) for number in ids]
-    shown = tokenizer.decode(numbers, skip_special_tokens=True) if text is None else text
-    special_ids = set(tokenizer.all_special_ids)
+    special_ids = special_token_ids(tokenizer)
+    shown = tokenizer.decode([each for each in numbers if each not in special_ids]) if text is None else text
     row: dict[str, Any] = {
         "input_ids": numbers,
         "special_tokens_mask": [int(number in special_ids) for number in numbers],
         "sequence_ids": None,
+        "of_text": False,
     }
     offsets = _offsets(tokenizer, shown, numbers, special_ids)
     if offsets is not None:

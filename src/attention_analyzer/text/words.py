@@ -1,30 +1,35 @@
-"""Words of a text, found the same way whatever tokenizer the model has, so that models can be compared by words."""
+"""Words of a text, found the same way whatever tokenizer the model has, so that models can be compared by words.
+
+Characters are told apart by their Unicode properties and taken together in grapheme clusters (UAX 29), both from the
+package ``regex``: no word begins or ends inside of what a reader sees as one character.
+"""
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from functools import lru_cache
 
-#: A run of letters, marks and digits, with apostrophes or hyphens inside; scripts that write no spaces give one
-#: character a word; anything else that is visible is a word of its own.
-_NO_SPACES = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_NO_SPACES}]|(?:(?![{_NO_SPACES}])\w)+(?:['’\-](?:(?![{_NO_SPACES}])\w)+)*|[^\w\s]+?")
+import regex
+
+#: In order: a Han or Hiragana character alone, because these scripts write no spaces; a run of Katakana; a run of
+#: letters, marks and digits, with apostrophes or hyphens inside, and a point or comma between digits; and anything else
+#: that is visible, one grapheme cluster a word (an emoji with its modifiers, a punctuation mark). A run of Thai, Lao,
+#: Khmer or Burmese is one word as far as it is written without a space, since only a dictionary could divide it.
+_EXTENDS = r"[\p{M}\p{Cf}\p{GCB=Extend}]*+"
+_LETTER = rf"(?:(?![\p{{Han}}\p{{Hiragana}}\p{{Katakana}}])\w{_EXTENDS})"
+_WORD = regex.compile(
+    rf"[\p{{Han}}\p{{Hiragana}}]{_EXTENDS}(?:ー{_EXTENDS})*+"
+    rf"|(?:[\p{{Katakana}}ー]{_EXTENDS})++"
+    rf"|{_LETTER}++(?:(?:['’\-]|(?<=\d)[.,](?=\d)){_LETTER}++)*+"
+    r"|(?![\s\p{Cc}\p{Cf}])\X"
+)
 
 Span = tuple[int, int]
 
 
 def word_spans(text: str) -> list[Span]:
-    """Character spans of the words of a text, in order. Combining marks stay with their letter."""
-    spans: list[Span] = []
-    for match in _WORD.finditer(text):
-        start, stop = match.span()
-        joins = spans and spans[-1][1] == start and unicodedata.category(text[start]) in ("Mn", "Mc", "Me", "Cf")
-        if joins:
-            spans[-1] = (spans[-1][0], stop)
-        else:
-            spans.append((start, stop))
-    return spans
+    """Character spans of the words of a text, in order."""
+    return [match.span() for match in _WORD.finditer(text)]
 
 
 @lru_cache(maxsize=1 << 16)
