@@ -15,7 +15,7 @@ import regex
 #: letters, marks and digits, with apostrophes or hyphens inside, and a point or comma between digits; and anything else
 #: that is visible, one grapheme cluster a word (an emoji with its modifiers, a punctuation mark). A run of Thai, Lao,
 #: Khmer or Burmese is one word as far as it is written without a space, since only a dictionary could divide it.
-_EXTENDS = r"[\p{M}\p{Cf}\p{GCB=Extend}]*+"
+_EXTENDS = r"[\p{M}\p{Cf}\p{GCB=Extend}\p{GCB=SpacingMark}]*+"
 _LETTER = rf"(?:(?![\p{{Han}}\p{{Hiragana}}\p{{Katakana}}])\w{_EXTENDS})"
 _WORD = regex.compile(
     rf"[\p{{Han}}\p{{Hiragana}}]{_EXTENDS}(?:ー{_EXTENDS})*+"
