@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from attention_analyzer.errors import InputError, ModelError, TooLongError
 from attention_analyzer.given_inputs import SOURCE, TARGET, ids_argument
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.models.own_errors import named_errors
 from attention_analyzer.site import Kind, tower_of
 from attention_analyzer.text.padding import valid_of
 from attention_analyzer.text.tokenization import Pair, tokenize, tokens_of_ids
@@ -179,7 +180,9 @@ def written_target(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options:
 def generated_ids(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options: Any) -> Tensor:
     settings = {"do_sample": False, "num_beams": 1, "pad_token_id": _pad_id(loaded)} | options
     with loaded.evaluating() as model, torch.no_grad():
-        result = model.generate(**loaded.to_device(dict(inputs)), **settings)  # type: ignore[operator]
+        given = loaded.to_device(dict(inputs))
+        with named_errors(model, given):
+            result = model.generate(**given, **settings)  # type: ignore[operator]
     return (result if isinstance(result, Tensor) else result.sequences)[:1].cpu()
 
 

@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.nn.modules import module as torch_modules
 
 from attention_analyzer import AttentionAnalyzer, AttentionRecord
-from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.errors import InputError, UnsupportedModelError
 from attention_analyzer.hooks.verification import verify_model
 
 TOKENS, MEMORY, CHANNELS, HEADS = 7, 5, 12, 2
@@ -332,3 +332,12 @@ def test_a_router_is_no_attention() -> None:
 
     with pytest.raises(UnsupportedModelError, match="computes a softmax in the model itself"):
         AttentionAnalyzer(Router().eval(), cache=False).record(inputs={"x": states()})
+
+
+def test_inputs_that_the_model_cannot_take_are_named() -> None:
+    module = nn.MultiheadAttention(CHANNELS, HEADS, batch_first=True).eval()
+    wrong = states(channels=CHANNELS + 1)
+    with pytest.raises(InputError, match=r"could not run on the inputs given \(query \(1, 7, 13\)"):
+        AttentionAnalyzer(module, cache=False).record(inputs={"query": wrong, "key": wrong, "value": wrong})
+    with pytest.raises(InputError, match="unexpected keyword argument 'x'"):
+        AttentionAnalyzer(module, cache=False).record(inputs={"x": wrong})

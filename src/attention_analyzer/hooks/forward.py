@@ -16,6 +16,7 @@ from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.session import Capture, capturing, recorded_sites
+from attention_analyzer.models.own_errors import named_errors
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.dense import DenseWeights
@@ -78,6 +79,7 @@ def capture_forward(
             the model computed them.
 
     Raises:
+        InputError: the model itself fails on the inputs.
         UnsupportedModelError: the model has no attention that can be had as ``[head, query, key]``.
         CaptureError: the weights do not reproduce the model's own outputs.
     """
@@ -86,7 +88,12 @@ def capture_forward(
         capture: Capture[Any] = Capture(
             model, keep=keep or _kept_on(store), valid=valid, check=check, batch=batch_of(inputs)
         )
-        with as_written(model), torch.set_grad_enabled(grad), capturing(capture, outside=outside):
+        with (
+            named_errors(model, inputs),
+            as_written(model),
+            torch.set_grad_enabled(grad),
+            capturing(capture, outside=outside),
+        ):
             outputs = model(**inputs)
         heard = frozenset(id(place.module) for place in capture.places)
         if outside or heard in _interface_only[model]:

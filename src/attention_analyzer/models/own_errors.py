@@ -1,0 +1,35 @@
+"""What a model raises on inputs that it cannot take, said with what was given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attention_analyzer.errors import AttentionAnalyzerError, InputError
+
+
+@contextmanager
+def named_errors(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[None]:
+    """Around a forward: errors of the model about its inputs become one sentence with what they are.
+
+    Raises:
+        InputError: the model failed on its inputs; its own error is the cause.
+    """
+    try:
+        yield
+    except (AttentionAnalyzerError, torch.OutOfMemoryError, NotImplementedError):
+        raise
+    except (IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        given = ", ".join(
+            f"{name} {tuple(value.shape)}" if isinstance(value, Tensor) else f"{name}: {type(value).__name__}"
+            for name, value in inputs.items()
+        )
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        raise InputError(
+            f"{type(model).__name__} could not run on the inputs given ({given}): {reason}; check their names, shapes "
+            "and lengths."
+        ) from error
