@@ -17,6 +17,11 @@ raised for a user's mistake, and ``assert`` is never used on input.
 
 from __future__ import annotations
 
+from typing import Literal
+
+#: What becomes of one of many texts that cannot be used: an error, or a row in a table of problems.
+OnError = Literal["raise", "skip"]
+
 
 class AttentionAnalyzerError(Exception):
     """Base of everything raised on purpose."""
@@ -63,3 +68,9 @@ class MissingDependencyError(AttentionAnalyzerError, ImportError):
         )
         self.package = package
         self.extra = extra
+
+
+def check_on_error(errors: str) -> None:
+    """Raises InputError for anything that is not an :data:`OnError`."""
+    if errors not in ("raise", "skip"):
+        raise InputError(f"errors must be 'raise' or 'skip', not {errors!r}.")

@@ -254,8 +254,8 @@ def test_folders_that_are_no_store_are_refused(small, tmp_path: Path) -> None:
     corpus = scan(small, ["The dog ."], tmp_path / "store")
     manifest = corpus.folder / "manifest.json"
     content = manifest.read_text()
-    manifest.write_text(content.replace('"version": 1', '"version": 2'))
-    with pytest.raises(FileFormatError, match="version 2; this program reads up to 1"):
+    manifest.write_text(content.replace('"version": 2', '"version": 3'))
+    with pytest.raises(FileFormatError, match="version 3; this program reads up to 2"):
         Corpus.open(corpus.folder)
     manifest.write_text(content[:50])
     with pytest.raises(FileFormatError, match="is damaged"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +13,13 @@ from attention_analyzer.cli.options import Device, Encoding, Model, Output, Trun
 if TYPE_CHECKING:
     import pandas as pd
 
+    from attention_analyzer.corpus import Corpus
+
 corpus = typer.Typer(help="Measure all heads on many texts, and ask what was found.", no_args_is_help=True)
 #: Names of delimiters that a shell would have to be told how to quote.
 _DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|"}
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of a scan.")]
+Errors = Annotated[str, typer.Option(help="raise, or skip: what to do about damaged files of the store.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows to show.")]
 
 
@@ -124,12 +128,31 @@ def query(
     store: Store,
     sql: Annotated[str, typer.Argument(help="SQL over heads, examples, problems, texts, tokens, links.")],
     *,
+    timeout: Annotated[float, typer.Option(help="Seconds that the query may take.")] = 300.0,
+    memory: Annotated[int, typer.Option(help="Megabytes that the query and its answer may take.")] = 2048,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Let it read and write files; for your own queries.")
+    ] = False,
+    errors: Errors = "raise",
     output: Output = None,
 ) -> None:
-    """Ask in SQL (DuckDB)."""
+    """Ask in SQL (DuckDB). A query reads the store's tables and nothing else, unless --unsafe is given."""
+    _show(_opened(store, errors).sql(sql, timeout=timeout, memory=memory, unsafe=unsafe), output, "")
+
+
+@corpus.command()
+def verify(store: Store) -> None:
+    """Compare every file of a store with what the scan wrote. Ends with code 1 if anything is wrong."""
     from attention_analyzer.corpus import Corpus
 
-    _show(Corpus.open(store).sql(sql), output, "")
+    opened = Corpus.open(store)
+    damage = opened.verify()
+    for row in damage.itertuples():
+        print(f"{row.file} {row.reason}")
+    if len(damage):
+        print(f"{len(damage)} files of {store} are not as the scan wrote them.")
+        raise typer.Exit(1)
+    print(f"{store} is whole: {len(opened.manifest.files or ())} files are as the scan wrote them.")
 
 
 @corpus.command()
@@ -142,16 +165,16 @@ def search(
     to: Annotated[str, typer.Option("--to", help="What they look at: the same, or governor or dependent.")],
     layer: Annotated[int | None, typer.Option("--layer", "-l", help="With --head: show the places.")] = None,
     head: Annotated[int | None, typer.Option("--head", "-h", help="With --layer: show the places.")] = None,
+    errors: Errors = "raise",
     output: Output = None,
     limit: Limit = 10,
 ) -> None:
     """Where do heads look from X to Y? The heads that do it most; with --layer and --head the places."""
-    from attention_analyzer.corpus import Corpus
     from attention_analyzer.errors import InputError
 
     if (layer is None) != (head is None):
         raise InputError("--layer and --head go together: they say whose places to show.")
-    opened = Corpus.open(store)
+    opened = _opened(store, errors)
     title = f"{from_} → {to}"
     if layer is None or head is None:
         table = opened.search(from_, to)
@@ -161,6 +184,19 @@ def search(
     if output is None:
         table = _shortened(table[["query_piece", "key_piece", "weight", "content", "place"]])
     _show(table, output, f"L{layer}H{head}: {title}")
+
+
+def _opened(store: Path, errors: str) -> Corpus:
+    """The store; what is left out of its answers is said on standard error."""
+    import warnings
+
+    from attention_analyzer.corpus import Corpus
+    from attention_analyzer.errors import InputError
+
+    if errors not in ("raise", "skip"):
+        raise InputError(f"--errors is raise or skip, not {errors!r}.")
+    warnings.showwarning = lambda message, *_, **__: print(f"attn: {message}", file=sys.stderr)
+    return Corpus.open(store, errors="skip" if errors == "skip" else "raise")
 
 
 def _show(table: pd.DataFrame, output: Path | None, title: str) -> None:

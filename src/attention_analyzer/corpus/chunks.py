@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import xxhash
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.text.readers import READERS, BadRow, ReadOptions, Row, Source, read_source, sources
+from attention_analyzer.text.readers.row import SHOWN
 from attention_analyzer.text.tokenization import check_text
 
 #: Texts and characters of a chunk: what is lost at most when a scan is killed, and what memory holds.
@@ -20,11 +21,22 @@ CHUNK_CHARACTERS = 1 << 20
 
 @dataclass(frozen=True)
 class Problem:
-    """A row that was left out: where it is, and why."""
+    """A row that was left out: its number, where it is, why, and its first characters where they are known."""
 
     row: int
     place: str
     reason: str
+    start: str = ""
+
+    @classmethod
+    def of(cls, number: int, row: Row | BadRow, reason: str = "") -> Problem:
+        start = row.start if isinstance(row, BadRow) else row.text if isinstance(row.text, str) else row.text[0]
+        start = start[:SHOWN].encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be stored
+        return cls(number, row.place, reason or getattr(row, "reason", ""), start)
+
+    def __str__(self) -> str:
+        begins = f" (it begins {self.start!r})" if self.start else ""
+        return f"Row {self.row} cannot be used: {self.place}: {self.reason}{begins}"
 
 
 @dataclass(frozen=True)
@@ -101,9 +113,9 @@ class Rows:
             share = row.share
             index = self.count - 1
             if isinstance(row, BadRow):
-                problems.append(Problem(index, row.place, row.reason))
+                problems.append(Problem.of(index, row))
             elif reason := _unusable(row):
-                problems.append(Problem(index, row.place, reason))
+                problems.append(Problem.of(index, row, reason))
             else:
                 texts.append((index, row))
                 characters += sum(map(len, _parts(row)))
@@ -149,10 +161,7 @@ def _from_sources(found: list[Source], options: ReadOptions) -> Iterator[Row | B
     for source in found:
         for row in read_source(source, options):
             share = None if row.share is None else (before + row.share * source.size) / total
-            if isinstance(row, BadRow):
-                yield BadRow(row.place, row.reason, share)
-            else:
-                yield Row(row.text, row.place, row.annotation, share)
+            yield replace(row, share=share)
         before += source.size
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attention_analyzer.corpus.chunks import Problem
+from attention_analyzer.corpus.manifest import Manifest
 from attention_analyzer.corpus.measures import MEASURES
 from attention_analyzer.corpus.search import Search
-from attention_analyzer.corpus.state_tables import PAIRS, head_names, summary_of
-from attention_analyzer.corpus.store import STATE, Manifest, Store
+from attention_analyzer.corpus.sql import Limits, Tables, answer
+from attention_analyzer.corpus.state_tables import PAIRS, head_names, problems_of, summary_of
+from attention_analyzer.corpus.store import PARTS, STATE, Damage, Store, told
 from attention_analyzer.corpus.summary import Summary
-from attention_analyzer.errors import InputError, MissingDependencyError, SelectionError
+from attention_analyzer.errors import FileFormatError, InputError, OnError, SelectionError, check_on_error
 from attention_analyzer.site import Site
 
 if TYPE_CHECKING:
@@ -27,20 +31,38 @@ class Corpus:
     Attributes:
         folder: the store.
         manifest: model, settings, how many texts and tokens, how it was proved.
+        errors: what becomes of damaged files of texts and tokens when they are asked for: "raise", or "skip" for
+            answers from the others.
     """
 
     folder: Path
     manifest: Manifest
+    errors: OnError = "raise"
+    _whole: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def open(cls, folder: str | Path) -> Corpus:
+    def open(cls, folder: str | Path, *, errors: OnError = "raise") -> Corpus:
         """The scan in a folder.
+
+        Args:
+            errors: "raise", or "skip" to leave out the files of texts and tokens that are damaged, with a warning that
+                names them; they are listed among the :meth:`problems`.
 
         Raises:
             InputError: there is none.
-            FileFormatError: it is damaged, or written by a newer version.
+            FileFormatError: its manifest is damaged, or written by a newer version.
         """
-        return cls(Path(folder), Store(Path(folder)).manifest())
+        check_on_error(errors)
+        return cls(Path(folder), Store(Path(folder)).manifest(), errors)
+
+    def verify(self) -> pd.DataFrame:
+        """Compare every file of the store with what the scan wrote: ``file, reason``, one row per file that is
+        missing, cut off, changed, renamed, or not of this scan; no row if all is well.
+        """
+        import pandas as pd
+
+        damage = Store(self.folder).verify(self.manifest)
+        return pd.DataFrame({"file": [each.file for each in damage], "reason": [each.reason for each in damage]})
 
     def __repr__(self) -> str:
         done = self.manifest
@@ -53,9 +75,19 @@ class Corpus:
 
     @cached_property
     def summary(self) -> Summary:
-        """Sums and examples as they were gathered."""
-        most = self.manifest.settings["examples"]
-        return summary_of(self.manifest.sites, self._state, most) if self.manifest.sites else Summary.empty((), most)
+        """Sums and examples as they were gathered.
+
+        Raises:
+            InputError: nothing is finished yet, or no text could be used.
+            FileFormatError: the store is damaged.
+        """
+        state = self._state
+        if not self.manifest.sites:
+            raise InputError(
+                f"No text of the scan in {self.folder} could be used: {self.manifest.problems:,} rows were left out; "
+                "problems() says why."
+            )
+        return summary_of(self.manifest.sites, state, self.manifest.settings["examples"])
 
     def heads(self, measure: str | None = None) -> pd.DataFrame:
         """One row per head and measure (all, or the one that is named).
@@ -140,35 +172,39 @@ class Corpus:
         return table
 
     def problems(self) -> pd.DataFrame:
-        """Rows that were left out: ``row, place, reason``; the first ten thousand of ``manifest.problems``."""
-        return self._state["problems"].to_pandas()
+        """Rows that were left out: ``row, place, reason, start`` (its first characters, where they are known); the
+        first ten thousand of ``manifest.problems``. With ``errors="skip"`` also the files that were left out of
+        answers, which have no row number.
+        """
+        import pandas as pd
 
-    def sql(self, query: str) -> pd.DataFrame:
-        """The answer to any SQL query (DuckDB's).
+        table = pd.DataFrame([asdict(each) for each in problems_of(self._state["problems"])], columns=_PROBLEM)
+        damaged = self._damaged if self.errors == "skip" else []
+        if damaged:
+            files = [(pd.NA, str(self.folder / each.file), f"the file {each.reason}", "") for each in damaged]
+            table = pd.concat([table.astype({"row": "Int64"}), pd.DataFrame(files, columns=_PROBLEM)])
+            table = table.astype({"row": "Int64"}).reset_index(drop=True)
+        return table
+
+    def sql(self, query: str, *, timeout: float = 300.0, memory: int = 2048, unsafe: bool = False) -> pd.DataFrame:
+        """The answer to any SQL query that reads (DuckDB's).
 
         Tables: ``heads`` (as :meth:`heads`), ``examples``, ``problems`` and ``texts`` (text, content, place, tokens).
         Where links are kept also ``tokens`` (text, position, piece, special, word, pos, relation, governor …) and
         ``links``: for every token and head (text, query, query_piece, stack, kind, layer, head) the key it looks at
         most, and the weight on it (float16).
 
+        Args:
+            timeout: seconds that the query may take; ``memory``: megabytes of its working memory and of its answer.
+            unsafe: let the query read and write files, attach databases and load extensions. Only for queries that
+                are your own.
+
         Raises:
-            InputError: the query is wrong.
+            InputError: the query is empty, wrong, or not allowed, or it went beyond its limits.
+            FileFormatError: the store is damaged.
             MissingDependencyError: DuckDB is not installed.
         """
-        try:
-            import duckdb
-        except ImportError:
-            raise MissingDependencyError("duckdb", "corpus", "Asking a corpus in SQL") from None
-
-        with duckdb.connect() as connection:
-            connection.register("heads", self.heads())
-            connection.register("examples", self.examples_table)
-            connection.register("problems", self._state["problems"])
-            self._register_parts(connection)
-            try:
-                return connection.execute(query).df()
-            except duckdb.Error as error:
-                raise InputError(f"The query cannot be answered: {error}") from None
+        return answer(query, self._tables(), Limits(timeout, memory, unsafe))
 
     def search(self, from_: str, to: str) -> pd.DataFrame:
         """Where do heads look from X to Y? One row per head, the one that does it most first.
@@ -205,7 +241,6 @@ class Corpus:
     def _search(self, from_: str, to: str) -> Search:
         if not self.manifest.linked:
             raise InputError(f"The scan in {self.folder} kept no links (links=False), so it cannot be searched.")
-        store, chunks = Store(self.folder), self.manifest.chunks
         sites, number = self.sites, 0
         columns: dict[int, int] = {}
         for index, site in enumerate(sites):
@@ -214,14 +249,17 @@ class Corpus:
                     columns[number + head] = len(columns)
             number += site.heads
         names = head_names([sites[index] for index in self.manifest.linked])
-        return Search(store.parts("tokens", chunks), store.parts("texts", chunks), names, columns, from_, to)
+        parts = self._parts()
+        return Search(parts["tokens"], parts["texts"], names, columns, from_, to)
 
     @cached_property
     def _state(self) -> dict[str, pa.Table]:
         store = Store(self.folder)
         if not self.manifest.chunks:
-            raise InputError(f"The scan in {self.folder} has not finished anything yet.")
-        return {name: store.read(name, self.manifest.chunks) for name in STATE}
+            raise InputError(
+                f"The scan in {self.folder} has not finished anything yet; wait for it, or run the same scan again."
+            )
+        return {name: store.read(name, self.manifest) for name in STATE}
 
     def _number(self, layer: int, head: int, stack: str | None, kind: str | None) -> int:
         found, start = [], 0
@@ -237,32 +275,81 @@ class Corpus:
             raise SelectionError(f"There are several heads L{layer}H{head}; say which: {names}.")
         return found[0][0]
 
-    def _register_parts(self, connection: Any) -> None:
+    @property
+    def _damaged(self) -> list[Damage]:
+        """Files of texts and tokens that are not as the scan wrote them; a file that was found whole is not read again
+        until it changes.
+        """
+        store = Store(self.folder)
+        listed = [file for name in PARTS for file in store.parts(name, self.manifest).values()]
+        known = {file: _stamp(self.folder / file) for file in listed}
+        unknown = [file for file in listed if known[file] is None or self._whole.get(file) != known[file]]
+        damage = store.damage(self.manifest, unknown)
+        bad = {each.file for each in damage}
+        self._whole.update({file: stamp for file in unknown if file not in bad and (stamp := known[file]) is not None})
+        if self.manifest.files is None:
+            damage += store.lost_rows(self.manifest)
+        return damage
+
+    def _parts(self) -> dict[str, list[Path]]:
+        """The files of texts and tokens, chunk by chunk, without chunks of which one is damaged.
+
+        Raises:
+            FileFormatError: some are, and they are not to be skipped.
+        """
+        damage = self._damaged
+        if damage and self.errors == "raise":
+            raise FileFormatError(
+                f"The store {self.folder} is damaged, so an answer would be incomplete: {told(damage)}. Open it with "
+                "errors='skip' (--errors skip) to ask the rest; attn corpus verify lists everything."
+            )
+        if damage:
+            warnings.warn(f"Left out of the answer, because damaged: {told(damage)}.", stacklevel=4)
+        bad = {each.file for each in damage}
+        by_kind = {name: Store(self.folder).parts(name, self.manifest) for name in PARTS}
+        lost = {number for files in by_kind.values() for number, file in files.items() if file in bad}
+        return {
+            name: [self.folder / file for number, file in files.items() if number not in lost]
+            for name, files in by_kind.items()
+        }
+
+    def _tables(self) -> Tables:
+        """What SQL can ask."""
         import pandas as pd
 
-        store, chunks = Store(self.folder), self.manifest.chunks
-        texts, tokens = store.parts("texts", chunks), store.parts("tokens", chunks)
-        if texts:
-            connection.execute(f"CREATE VIEW texts AS {_selected(texts)}")
-        else:
+        frames: dict[str, Any] = {
+            "heads": self.heads(),
+            "examples": self.examples_table,
+            "problems": self.problems(),
+        }
+        parts = self._parts()
+        if not self.manifest.linked:
             kept = self._state["kept"].select(["text", "content", "place"])
             pieces = [len(row) for row in self._state["kept"]["pieces"].to_pylist()]
-            connection.register("texts", kept.to_pandas().assign(tokens=pieces))
-        if tokens:
-            connection.execute(f"CREATE VIEW tokens AS {_selected(tokens)}")
-            linked = pd.DataFrame(head_names([self.sites[index] for index in self.manifest.linked]))
-            connection.register("linked_heads", linked.assign(slot=range(1, len(linked) + 1)))
-            connection.execute(
-                "CREATE VIEW links AS SELECT tokens.text, tokens.position AS query, tokens.piece AS query_piece, "
-                "linked_heads.* EXCLUDE (slot), tokens.strongest[slot] AS key, tokens.weight[slot]::FLOAT AS weight "
-                "FROM tokens CROSS JOIN linked_heads"
-            )
+            frames["texts"] = kept.to_pandas().assign(tokens=pieces)
+            return Tables(frames, {}, {})
+        linked = pd.DataFrame(head_names([self.sites[index] for index in self.manifest.linked]))
+        frames["linked_heads"] = linked.assign(slot=range(1, len(linked) + 1))
+        if not parts["texts"] or not parts["tokens"]:
+            raise FileFormatError(f"The store {self.folder} has no file of texts and tokens left that is whole.")
+        return Tables(frames, parts, {"links": _LINKS})
 
 
-def _selected(paths: list[Path]) -> str:
-    """All rows of some files, in SQL; their names are quoted."""
-    quoted = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
-    return f"SELECT * FROM read_parquet([{quoted}])"  # noqa: S608
+#: For every token and head the key it looks at most.
+_LINKS = (
+    "SELECT tokens.text, tokens.position AS query, tokens.piece AS query_piece, linked_heads.* EXCLUDE (slot), "
+    "tokens.strongest[slot] AS key, tokens.weight[slot]::FLOAT AS weight FROM tokens CROSS JOIN linked_heads"
+)
+_PROBLEM = [each.name for each in fields(Problem)]
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file does; None if it is not there."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _check_measure(name: str) -> None:

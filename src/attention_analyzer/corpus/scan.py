@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 from attention_analyzer.corpus.chunks import CHUNK_CHARACTERS, CHUNK_TEXTS, Chunk, Problem, Rows, rows_of
 from attention_analyzer.corpus.corpus import Corpus
+from attention_analyzer.corpus.manifest import MOST_EXAMPLES, Manifest
 from attention_analyzer.corpus.measures import MEASURES
 from attention_analyzer.corpus.scan_progress import Progress, bar
-from attention_analyzer.corpus.state_tables import MOST_PROBLEMS, summary_of, tables_of
-from attention_analyzer.corpus.store import STATE, Manifest, Store
+from attention_analyzer.corpus.state_tables import MOST_PROBLEMS, problems_of, summary_of, tables_of
+from attention_analyzer.corpus.store import STATE, Store, told
 from attention_analyzer.corpus.summary import Summary
 from attention_analyzer.corpus.worker import ChunkResult, WorkSettings, work
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import FileFormatError, InputError, OnError, check_on_error
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.text.readers import ReadOptions
 from attention_analyzer.text.readers.row import Unit
@@ -43,12 +44,16 @@ def scan(
     engine: Literal["local", "ray"] = "local",
     workers: int | None = None,
     address: str | None = None,
+    errors: OnError = "skip",
     progress: bool | Callable[[Progress], None] = True,
 ) -> Corpus:
     """Measure every head on every text; see :meth:`.AttentionAnalyzer.scan`."""
     for name, value, least in (("examples", examples, 0), ("batch_tokens", batch_tokens, 1)):
         if value < least:
             raise InputError(f"{name} must be at least {least}, not {value}.")
+    if examples > MOST_EXAMPLES:
+        raise InputError(f"examples must be at most {MOST_EXAMPLES:,}, not {examples:,}.")
+    check_on_error(errors)
     settings = WorkSettings(truncate, examples, links, batch_tokens)
     rows = Rows(rows_of(inputs, ReadOptions(column, unit, encoding, delimiter, header)))
     target = Store(Path(store))
@@ -58,6 +63,8 @@ def scan(
         chunks = rows.chunks(scanning.manifest.chunks)
         started = time.monotonic()
         for result in _engine(engine, loaded, chunks, settings, workers, address):
+            if result.problems and errors == "raise":
+                raise InputError(f"{result.problems[0]}; leave such rows out with errors='skip'.")
             scanning.add(result)
             if show is not None:
                 show(scanning.progress(time.monotonic() - started, result.share))
@@ -111,6 +118,7 @@ class _Scanning:
 
         Raises:
             InputError: the store was begun with another model or other settings.
+            FileFormatError: what the store had is damaged.
         """
         chunk = {"chunk_texts": CHUNK_TEXTS, "chunk_characters": CHUNK_CHARACTERS, "measures": list(MEASURES)}
         wanted = Manifest(loaded.name, loaded.fingerprint, {**asdict(settings), **chunk})
@@ -122,16 +130,21 @@ class _Scanning:
             store.commit(wanted, {})
             return cls(store, settings, wanted, None, [], wanted, time.monotonic())
         _check_same(store, manifest, wanted)
-        manifest = replace(manifest, finished=False)
-        tables = {name: store.read(name, manifest.chunks) for name in STATE} if manifest.chunks else {}
+        if damage := store.verify(manifest, foreign=False):
+            raise FileFormatError(
+                f"{store.folder} cannot be continued, because it is damaged: {told(damage)}. Bring these files back, "
+                "or scan into another folder; what is left can still be asked (errors='skip')."
+            )
+        manifest = replace(store.adopt(manifest), finished=False)
+        tables = {name: store.read(name, manifest) for name in STATE} if manifest.chunks else {}
         summary = summary_of(manifest.sites, tables, settings.examples) if manifest.sites else None
-        problems = [Problem(**row) for row in tables["problems"].to_pylist()] if tables else []
+        problems = problems_of(tables["problems"]) if tables else []
         return cls(store, settings, manifest, summary, problems, manifest, time.monotonic())
 
     def add(self, result: ChunkResult) -> None:
         """Take a chunk's result in, and commit if that was long ago."""
-        self.store.write_part("texts", result.number, result.texts)
-        self.store.write_part("tokens", result.number, result.tokens)
+        files = self.store.write_part("texts", result.number, result.texts)
+        files |= self.store.write_part("tokens", result.number, result.tokens)
         if result.summary is not None:
             self.summary = result.summary if self.summary is None else self.summary.merge(result.summary)
         self.problems += result.problems[: max(0, MOST_PROBLEMS - len(self.problems))]
@@ -149,13 +162,14 @@ class _Scanning:
             proved=done.proved + result.proved,
             deviation=max(done.deviation, result.deviation),
             problems=done.problems + len(result.problems),
+            files={**(done.files or {}), **files},
         )
         if time.monotonic() - self.committed > COMMIT_EVERY:
             self.commit()
 
     def commit(self) -> None:
         summary = Summary.empty((), self.settings.examples) if self.summary is None else self.summary
-        self.store.commit(self.manifest, tables_of(summary, self.problems))
+        self.manifest = self.store.commit(self.manifest, tables_of(summary, self.problems))
         self.committed = time.monotonic()
 
     def finish(self) -> None:

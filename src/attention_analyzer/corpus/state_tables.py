@@ -13,6 +13,7 @@ from attention_analyzer.corpus.measures import MEASURES
 from attention_analyzer.corpus.running_stats import Moments
 from attention_analyzer.corpus.summary import KeptText, Summary
 from attention_analyzer.corpus.top_k import Strongest
+from attention_analyzer.errors import FileFormatError
 from attention_analyzer.site import Site
 
 #: What token pairs are called beside the measures, where examples are asked for.
@@ -34,41 +35,69 @@ def tables_of(summary: Summary, problems: Sequence[Problem]) -> dict[str, pa.Tab
                 "row": pa.array([each.row for each in problems], pa.int64()),
                 "place": pa.array([each.place for each in problems], pa.string()),
                 "reason": pa.array([each.reason for each in problems], pa.string()),
+                "start": pa.array([each.start for each in problems], pa.string()),
             }
         ),
     }
 
 
 def summary_of(sites: Sequence[dict[str, Any]], tables: dict[str, pa.Table], most: int) -> Summary:
-    """The inverse of :func:`tables_of`."""
+    """The inverse of :func:`tables_of`.
+
+    Raises:
+        FileFormatError: the tables do not belong together.
+    """
+    try:
+        return _summary_of(sites, tables, most)
+    except (KeyError, ValueError, IndexError, TypeError, pa.ArrowException) as error:
+        raise FileFormatError(f"The tables of the store do not belong together ({error}).") from None
+
+
+def problems_of(table: pa.Table) -> list[Problem]:
+    """Rows that were left out, as the store has them.
+
+    Raises:
+        FileFormatError: the table is not one of problems.
+    """
+    try:
+        return [Problem(**row) for row in table.to_pylist()]
+    except TypeError as error:
+        raise FileFormatError(f"The store's table of problems has other columns ({error}).") from None
+
+
+def _summary_of(sites: Sequence[dict[str, Any]], tables: dict[str, pa.Table], most: int) -> Summary:
     summary = Summary.empty(tuple(Site(**site) for site in sites), most)
     heads = tables["heads"]
     shape = summary.moments.count.shape
     moments = Moments(
         **{
-            name: heads[column].to_numpy().reshape(shape)
-            for name, column in (
-                ("count", "texts"),
-                ("total", "total"),
-                ("squares", "squares"),
-                ("smallest", "smallest"),
-                ("largest", "largest"),
+            name: heads[column].to_numpy().astype(dtype, casting="same_kind").reshape(shape)
+            for name, column, dtype in (
+                ("count", "texts", np.int64),
+                ("total", "total", np.float64),
+                ("squares", "squares", np.float64),
+                ("smallest", "smallest", np.float64),
+                ("largest", "largest", np.float64),
             )
         }
     )
-    examples = tables["examples"].to_pandas()
-    numbers = {name: number for number, name in enumerate(MEASURES)}
-    for is_pair, target in ((False, summary.texts), (True, summary.pairs)):
-        part = examples[(examples["measure"] == PAIRS) == is_pair]
-        head = part["number"].to_numpy()
-        quantity = head if is_pair else head * len(MEASURES) + part["measure"].map(numbers).to_numpy(dtype=np.int64)
-        place = quantity, part["rank"].to_numpy() - 1
-        target.value[place], target.text[place] = part["value"].to_numpy(), part["text"].to_numpy()
-        target.at[place] = part[["query", "key"]].fillna(-1).to_numpy(dtype=np.int32)
     kept = {
         row["text"]: KeptText(row["content"], row["place"], tuple(row["pieces"]), tuple(row["others"]))
         for row in tables["kept"].to_pylist()
     }
+    examples = tables["examples"].to_pandas()
+    if not set(examples["text"]) <= kept.keys():
+        raise ValueError("an example is of a text that is not kept")
+    numbers = {name: number for number, name in enumerate(MEASURES)}
+    for is_pair, target in ((False, summary.texts), (True, summary.pairs)):
+        part = examples[(examples["measure"] == PAIRS) == is_pair]
+        head, rank = part["number"].to_numpy(dtype=np.int64), part["rank"].to_numpy(dtype=np.int64)
+        if ((head < 0) | (head >= summary.heads) | (rank < 1) | (rank > most)).any():
+            raise ValueError("an example is of a head or rank that is not there")
+        quantity = head if is_pair else head * len(MEASURES) + part["measure"].map(numbers).to_numpy(dtype=np.int64)
+        place = quantity, rank - 1
+        target.value[place], target.text[place] = part["value"].to_numpy(), part["text"].to_numpy()
+        target.at[place] = part[["query", "key"]].fillna(-1).to_numpy(dtype=np.int32)
     return Summary(summary.sites, moments, summary.texts, summary.pairs, kept)
 
 

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from attention_analyzer.corpus.measures import MEASURES
 from attention_analyzer.corpus.running_stats import Moments
 from attention_analyzer.corpus.top_k import Strongest
+from attention_analyzer.errors import InputError
 from attention_analyzer.site import Site
+
+#: Examples of all heads and measures together at most, some bytes each.
+_MOST_EXAMPLES = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,17 @@ class Summary:
 
     @classmethod
     def empty(cls, sites: tuple[Site, ...], most: int) -> Summary:
+        """Of no text.
+
+        Raises:
+            InputError: so many examples of so many heads would fill the memory.
+        """
         heads = sum(site.heads for site in sites)
+        if heads * (len(MEASURES) + 1) * most > _MOST_EXAMPLES:
+            raise InputError(
+                f"{most:,} examples of each of {len(MEASURES)} measures are too many for {heads:,} heads; "
+                f"keep {_MOST_EXAMPLES // (heads * (len(MEASURES) + 1)):,} at most."
+            )
         return cls(
             sites,
             Moments.empty((heads, len(MEASURES))),

@@ -147,13 +147,13 @@ def _batches(
     for index, ((number, row), length) in enumerate(zip(texts, lengths, strict=True)):
         cut = length if limit is None or not settings.truncate else min(length, limit)
         if length == 0:
-            problems.append(Problem(number, row.place, "the tokenizer makes no token of the text"))
+            problems.append(Problem.of(number, row, "the tokenizer makes no token of the text"))
         elif limit is not None and cut > limit:
             reason = f"the text has {length} tokens, but the model has positions for {limit}"
-            problems.append(Problem(number, row.place, f"{reason}; cut it with truncate"))
+            problems.append(Problem.of(number, row, f"{reason}; cut it with truncate"))
         elif settings.links and cut > LONGEST:
             reason = f"the text has {length} tokens, but at most {LONGEST} can be searched"
-            problems.append(Problem(number, row.place, f"{reason}; scan without links"))
+            problems.append(Problem.of(number, row, f"{reason}; scan without links"))
         else:
             fitting.append((cut, index))
     batch: list[tuple[int, Row]] = []

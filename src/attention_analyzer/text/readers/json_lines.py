@@ -9,7 +9,7 @@ from typing import Any
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.text.readers.opened import lines_of
-from attention_analyzer.text.readers.row import MOST_COLUMNS, USUAL_COLUMNS, BadRow, Reader, ReadOptions, Row
+from attention_analyzer.text.readers.row import MOST_COLUMNS, SHOWN, USUAL_COLUMNS, BadRow, Reader, ReadOptions, Row
 
 #: Lines that are looked at for their keys.
 _LOOKED_AT = 100
@@ -40,7 +40,10 @@ class JsonLines(Reader):
                     yield BadRow(place, lines.problem, lines.share)
                 elif line.strip():
                     text, reason = _text(line, options.column)
-                    yield BadRow(place, reason, lines.share) if reason else Row(text, place, share=lines.share)
+                    if reason:
+                        yield BadRow(place, reason, lines.share, line[:SHOWN])
+                    else:
+                        yield Row(text, place, share=lines.share)
 
 
 def _parse_json(line: str) -> Any:

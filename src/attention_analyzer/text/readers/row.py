@@ -13,6 +13,8 @@ from attention_analyzer.text.tokenization import Pair
 
 #: What of a plain text file is one text.
 Unit = Literal["line", "paragraph", "file"]
+#: Characters of a row that was left out that are kept, to recognize it.
+SHOWN = 40
 #: Columns that are offered to choose from at most.
 MOST_COLUMNS = 1000
 #: Columns and keys that hold the text where none is named, the first that is there.
@@ -38,11 +40,12 @@ class Row:
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that could not be read: where it is, and why."""
+    """A row that could not be read: where it is, why, and its first characters where they are known."""
 
     place: str
     reason: str
     share: float | None = None
+    start: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,148 @@
+"""A store gives back what was written or says what is damaged; SQL on it is closed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from attention_analyzer.analyzer import AttentionAnalyzer
+from attention_analyzer.corpus import Corpus, chunks
+from attention_analyzer.corpus.store import Store
+from attention_analyzer.errors import FileFormatError, InputError
+from tests.corpus.conftest import sentences
+
+
+@pytest.fixture(scope="module")
+def written(small: AttentionAnalyzer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written") / "store"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "CHUNK_TEXTS", 5)
+        small.scan(sentences(15), folder, progress=False)
+    return folder
+
+
+@pytest.fixture
+def store(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "store"))
+
+
+@pytest.mark.parametrize("part", ["tokens/000001.parquet", "texts/000001.parquet"])
+@pytest.mark.parametrize("harm", ["missing", "cut", "changed", "exchanged"])
+def test_a_damaged_part_is_named_and_the_rest_can_be_asked(
+    small, store: Path, part: str, harm: str, monkeypatch
+) -> None:
+    path = store / part
+    content = bytearray(path.read_bytes())
+    if harm == "missing":
+        path.unlink()
+    elif harm == "cut":
+        path.write_bytes(content[:-1])
+    elif harm == "changed":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    else:
+        shutil.copy(path.with_name("000002.parquet"), path)
+    corpus = Corpus.open(store)
+    assert corpus.verify()["file"].tolist() == [part]
+    for ask in (lambda c: c.sql("FROM texts"), lambda c: c.search("any", "any")):
+        with pytest.raises(FileFormatError, match=part):
+            ask(corpus)
+    skipping = Corpus.open(store, errors="skip")
+    with pytest.warns(UserWarning, match=part):
+        assert sorted(skipping.sql("SELECT DISTINCT text FROM texts")["text"]) == [*range(5), *range(10, 15)]
+    assert skipping.problems()["place"].tolist() == [str(store / part)]
+    monkeypatch.setattr(chunks, "CHUNK_TEXTS", 5)
+    with pytest.raises(FileFormatError, match=part):
+        small.scan(sentences(15), store, progress=False)
+
+
+def test_renamed_and_foreign_files_are_told(store: Path) -> None:
+    (store / "tokens/000001.parquet").rename(store / "tokens/000000-b.parquet")
+    (store / "notes.txt").write_text("x")
+    found = Corpus.open(store).verify().set_index("file")["reason"]
+    assert found["tokens/000001.parquet"] == "is missing; tokens/000000-b.parquet has its content"
+    assert found["notes.txt"] == "is not of this scan"
+    assert len(found) == 2
+
+
+def test_no_changed_byte_of_a_manifest_is_believed(store: Path) -> None:
+    path = store / "manifest.json"
+    content = path.read_bytes()
+    before = Store(store).manifest()
+    for at in range(0, len(content), 7):
+        changed = bytearray(content)
+        changed[at] ^= 1 << at % 8
+        path.write_bytes(changed)
+        try:
+            assert Store(store).manifest() == before
+        except FileFormatError:
+            continue
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "FROM read_text('{secret}')",
+        "FROM read_csv('{secret}')",
+        "FROM glob('{folder}/*')",
+        "COPY (SELECT 1) TO '{folder}/out.csv'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/out.csv'",
+        "ATTACH '{folder}/out.db'",
+        "EXPORT DATABASE '{folder}/out'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access=true",
+        "PRAGMA enable_profiling",
+        "FROM query('FROM read_text(''{secret}'')')",
+        "DROP VIEW texts",
+        "SELECT 1; SELECT 2",
+        "",
+        " ; ",
+        "-- nothing",
+        "SELEC 1",
+    ],
+)
+def test_sql_reads_the_stores_tables_and_nothing_else(store: Path, query: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("hidden,words\n")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError) as caught:
+        Corpus.open(store).sql(query.format(secret=secret, folder=tmp_path))
+    assert "hidden" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_unsafe_sql_may_read_files(store: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "a.txt"
+    secret.write_text("words")
+    found = Corpus.open(store).sql(f"SELECT content FROM read_text('{secret}')", unsafe=True)
+    assert found["content"].tolist() == ["words"]
+
+
+def test_a_query_that_takes_too_much_ends(store: Path) -> None:
+    corpus = Corpus.open(store)
+    with pytest.raises(InputError, match=r"took longer than 0\.3 seconds"):
+        corpus.sql(
+            "SELECT count(*) FROM range(10000000000) a, range(10) b WHERE a.range * b.range % 7 = 3", timeout=0.3
+        )
+    with pytest.raises(InputError, match="more than 64 MB"):
+        corpus.sql("SELECT * FROM range(1000000000000)", memory=64)
+
+
+def test_what_is_not_finished_is_said(small, tmp_path: Path) -> None:
+    def texts():
+        yield "The dog ."
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small.scan(texts(), tmp_path / "store", progress=False)
+    with pytest.raises(InputError, match="has not finished anything yet"):
+        Corpus.open(tmp_path / "store").heads("entropy")
+
+
+def test_a_row_that_cannot_be_used_may_end_the_scan(small, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Row 1 cannot be used: text 1: .* is empty"):
+        small.scan(["The dog .", "  "], tmp_path / "store", progress=False, errors="raise")
