@@ -144,5 +144,5 @@ def test_what_is_not_finished_is_said(small, tmp_path: Path) -> None:
 
 
 def test_a_row_that_cannot_be_used_may_end_the_scan(small, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Row 1 cannot be used: text 1: .* is empty"):
+    with pytest.raises(InputError, match=r"Row 1 cannot be used: text 1: .* is empty"):
         small.scan(["The dog .", "  "], tmp_path / "store", progress=False, errors="raise")

@@ -57,6 +57,7 @@ def scan(
 ) -> None:
     """Measure every head on every text. Stopped at any moment, the same command goes on where it was."""
     from attention_analyzer.errors import InputError
+    from attention_analyzer.text.visible import visible
 
     if unit not in ("line", "paragraph", "file"):
         raise InputError(f"--unit is line, paragraph or file, not {unit!r}.")
@@ -81,7 +82,7 @@ def scan(
     if told.problems:
         print(f"{told.problems:,} rows were left out:")
         for row in done.problems().head(10).itertuples():
-            print(f"  {row.place}: {row.reason}")
+            print(visible(f"  {row.place}: {row.reason}"))
         if told.problems > 10:
             print(f"  … more of them in attn corpus query {store} 'FROM problems'")
 
@@ -144,11 +145,12 @@ def query(
 def verify(store: Store) -> None:
     """Compare every file of a store with what the scan wrote. Ends with code 1 if anything is wrong."""
     from attention_analyzer.corpus import Corpus
+    from attention_analyzer.text.visible import visible
 
     opened = Corpus.open(store)
     damage = opened.verify()
     for row in damage.itertuples():
-        print(f"{row.file} {row.reason}")
+        print(visible(f"{row.file} {row.reason}"))
     if len(damage):
         print(f"{len(damage)} files of {store} are not as the scan wrote them.")
         raise typer.Exit(1)
