@@ -290,3 +290,28 @@ def test_a_module_that_is_no_transformer_is_refused() -> None:
 
     with pytest.raises(UnsupportedModelError, match="without any attention"):
         record_texts(LoadedModel(Bag(), tokenizer(), "bag"), ["the cat"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temprature": 0.7},
+        {"do_sample": True, "temperature": 0.0},
+        {"num_return_sequences": 2},
+        {"max_new_tokens": "3"},
+    ],
+)
+def test_options_that_generate_cannot_use_are_named(options: dict) -> None:
+    with pytest.raises(InputError, match=next(name for name in reversed(options))):
+        generate(llama(), "the cat", **({"max_new_tokens": 2} | options))
+
+
+def test_given_ids_beyond_positions_or_embedding_are_refused() -> None:
+    with pytest.raises(TooLongError, match=r"65 tokens.*positions for 64"):
+        record_inputs(llama(), {"input_ids": torch.ones(1, 65, dtype=torch.long)})
+    with pytest.raises(TooLongError, match=r"decoder_input_ids has 65 tokens.*positions for 64"):
+        record_inputs(
+            bart(), {"input_ids": torch.tensor([[1, 3]]), "decoder_input_ids": torch.ones(1, 65, dtype=torch.long)}
+        )
+    with pytest.raises(InputError, match=rf"id 99 lies outside.*{len(WORDS)} rows"):
+        record_inputs(llama(), {"input_ids": torch.tensor([[1, 99]])})

@@ -82,6 +82,7 @@ def _prepared_texts(loaded: LoadedModel, texts: Sequence[str | Pair], truncate: 
     sources = [text[0] if isinstance(text, tuple) else text for text in texts] if two_stacks else list(texts)
     tokenized = tokenize(tokenizer, sources, max_length=loaded.max_length, truncate=truncate)
     inputs: dict[str, Any] = dict(accepted(loaded.model, tokenized.inputs))
+    loaded.check_ids(inputs)
     target = None
     if two_stacks:
         rows = [_target_row(loaded, inputs, index, text) for index, text in enumerate(targets)]
@@ -179,10 +180,20 @@ def written_target(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options:
 
 def generated_ids(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options: Any) -> Tensor:
     settings = {"do_sample": False, "num_beams": 1, "pad_token_id": _pad_id(loaded)} | options
+    loaded.check_ids(inputs)
     with loaded.evaluating() as model, torch.no_grad():
         given = loaded.to_device(dict(inputs))
         with named_errors(model, given):
-            result = model.generate(**given, **settings)  # type: ignore[operator]
+            try:
+                result = model.generate(**given, **settings)  # type: ignore[operator]
+            except (ValueError, TypeError) as error:
+                if not options:
+                    raise
+                chosen = ", ".join(f"{name}={value!r}" for name, value in options.items())
+                reason = " ".join(str(error).split())[:300].rstrip(".")
+                raise InputError(
+                    f"The model cannot generate with {chosen}; correct these options: {reason}."
+                ) from error
     return (result if isinstance(result, Tensor) else result.sequences)[:1].cpu()
 
 

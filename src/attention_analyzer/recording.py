@@ -108,6 +108,7 @@ def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool
         if name in tensors and (not isinstance(tensors[name], Tensor) or tensors[name].dim() != 2):
             shape = tuple(getattr(tensors[name], "shape", ()))
             raise InputError(f"{name} has the shape {shape}, but [text, token] was expected.")
+    loaded.check_ids(tensors)
     axes = Axes.of(tensors)
     with loaded.evaluating() as model:
         forward = capture_forward(
@@ -142,8 +143,13 @@ def generate(
     tokenizer = loaded.need_tokenizer()
     if not loaded.can_generate:
         raise ModelError(f"{loaded.name} cannot write text: {type(loaded.model).__name__} has no language-model head.")
-    if max_new_tokens < 1:
-        raise InputError(f"max_new_tokens must be at least 1, not {max_new_tokens}.")
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+        raise InputError(f"max_new_tokens must be a whole number of at least 1, not {max_new_tokens!r}.")
+    if options.get("num_return_sequences", 1) != 1:
+        raise InputError(
+            "num_return_sequences must be 1, because a record shows one text; call generate once for each answer, with "
+            "do_sample=True."
+        )
     tokenized = tokenize(tokenizer, [prompt], max_length=loaded.max_length)
     inputs = accepted(loaded.model, tokenized.inputs)
     prompt_tokens = tokenized.tokens[0]

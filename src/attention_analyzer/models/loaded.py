@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.errors import InputError, ModelError
+from attention_analyzer.errors import InputError, ModelError, TooLongError
 from attention_analyzer.models.fingerprint import fingerprint, state_mark
 from attention_analyzer.models.offload import input_device, on_several_devices
 
@@ -89,8 +89,9 @@ class LoadedModel:
     def max_length(self) -> int | None:
         """How many tokens the model has positions for; None where positions are relative and unbounded."""
         config = self.config.get_text_config() if hasattr(self.config, "get_text_config") else self.config
-        positions = getattr(config, "max_position_embeddings", None)
-        if not isinstance(positions, int) or positions <= 0:
+        named = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+        positions = next((number for number in named if isinstance(number, int) and number > 0), None)
+        if positions is None:
             return None
         for name, module in self.model.named_modules():
             # RoBERTa and its kin number positions from just after the padding index.
@@ -98,6 +99,42 @@ class LoadedModel:
                 offset = 0 if module.padding_idx is None else module.padding_idx + 1
                 return min(positions, module.num_embeddings) - offset
         return positions
+
+    def check_ids(self, inputs: Mapping[str, Any]) -> None:
+        """Refuse ids that the model has no position or no embedding for, before its forward meets them.
+
+        Args:
+            inputs: of the forward; ``input_ids`` and ``decoder_input_ids`` ``[text, token]`` are looked at.
+
+        Raises:
+            TooLongError: there are more tokens than positions.
+            InputError: an id lies outside the embedding.
+        """
+        target_limit = getattr(self.config, "max_target_positions", None)
+        limits = {
+            "input_ids": self.max_length,
+            "decoder_input_ids": target_limit if isinstance(target_limit, int) else self.max_length,
+        }
+        find = getattr(self.model, "get_input_embeddings", None)
+        try:
+            table = find() if callable(find) else None
+        except (NotImplementedError, AttributeError):
+            table = None
+        for name, limit in limits.items():
+            ids = inputs.get(name)
+            if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point() or not ids.numel():
+                continue
+            if limit is not None and ids.shape[1] > limit:
+                raise TooLongError(
+                    f"{name} has {ids.shape[1]} tokens, but the model has positions for {limit}; shorten the text or "
+                    "tokenize it with truncation."
+                )
+            size = table.num_embeddings if type(table) is nn.Embedding else None
+            if size is not None and name == "input_ids" and int(ids.max()) >= size:
+                raise InputError(
+                    f"The token id {int(ids.max())} lies outside the model's embedding, which has {size} rows; use the "
+                    "model's own tokenizer, or resize the embedding with model.resize_token_embeddings(len(tokenizer))."
+                )
 
     def need_tokenizer(self) -> Any:
         """The tokenizer.
