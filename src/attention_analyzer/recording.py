@@ -143,7 +143,7 @@ def generate(
     tokenizer = loaded.need_tokenizer()
     if not loaded.can_generate:
         raise ModelError(f"{loaded.name} cannot write text: {type(loaded.model).__name__} has no language-model head.")
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+    if type(max_new_tokens) is not int or max_new_tokens < 1:
         raise InputError(f"max_new_tokens must be a whole number of at least 1, not {max_new_tokens!r}.")
     if options.get("num_return_sequences", 1) != 1:
         raise InputError(
