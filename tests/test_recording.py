@@ -315,3 +315,10 @@ def test_given_ids_beyond_positions_or_embedding_are_refused() -> None:
         )
     with pytest.raises(InputError, match=rf"id 99 lies outside.*{len(WORDS)} rows"):
         record_inputs(llama(), {"input_ids": torch.tensor([[1, 99]])})
+
+
+def test_a_target_is_shifted_as_the_library_shifts_labels() -> None:
+    loaded = bart()
+    (record,) = record_texts(loaded, [("the cat", "a dog ran")])
+    labels = loaded.tokenizer(text_target="a dog ran", return_tensors="pt")["input_ids"]
+    assert record.target_tokens.ids == tuple(loaded.model.prepare_decoder_input_ids_from_labels(labels)[0].tolist())

@@ -16,7 +16,7 @@ from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.own_errors import named_errors
 from attention_analyzer.site import Kind, tower_of
 from attention_analyzer.text.padding import valid_of
-from attention_analyzer.text.tokenization import Pair, tokenize, tokens_of_ids
+from attention_analyzer.text.tokenization import Pair, special_token_ids, tokenize, tokens_of_ids
 from attention_analyzer.text.tokens import Tokens
 
 #: What one text may be given as: itself, a pair, or a mapping with its ids ``[1, token]``.
@@ -167,6 +167,10 @@ def _target_row(loaded: LoadedModel, inputs: Mapping[str, Tensor], index: int, t
     if text is None:
         return start
     encoded = loaded.need_tokenizer()(text_target=text, verbose=False)["input_ids"]
+    shift = getattr(loaded.model, "prepare_decoder_input_ids_from_labels", None)
+    if callable(shift) and encoded and encoded[-1] in special_token_ids(loaded.tokenizer):
+        # The library's own shift of labels: it knows where a language code belongs, and drops what ends the target.
+        return shift(labels=torch.tensor([encoded], device=loaded.device))[0].cpu()
     ends = loaded.tokenizer.eos_token_id
     return torch.cat([start, torch.tensor([number for number in encoded if number != ends], dtype=torch.long)])
 
