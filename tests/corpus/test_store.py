@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -146,3 +151,46 @@ def test_what_is_not_finished_is_said(small, tmp_path: Path) -> None:
 def test_a_row_that_cannot_be_used_may_end_the_scan(small, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Row 1 cannot be used: text 1: .* is empty"):
         small.scan(["The dog .", "  "], tmp_path / "store", progress=False, errors="raise")
+
+
+def as_version_1(store: Path) -> None:
+    path = store / "manifest.json"
+    content = json.loads(path.read_text())
+    for name in ("checksum", "files"):
+        del content[name]
+    path.write_text(json.dumps({**content, "version": 1}))
+
+
+def test_a_store_without_hashes_opens_with_a_warning_and_gets_them(small, store: Path, monkeypatch) -> None:
+    before = Corpus.open(store)
+    as_version_1(store)
+    with pytest.warns(UserWarning, match="has no checksums"):
+        old = Corpus.open(store)
+    assert old.verify().empty
+    assert len(old.sql("FROM texts")) == 15
+    monkeypatch.setattr(chunks, "CHUNK_TEXTS", 5)
+    with pytest.warns(UserWarning, match="has no checksums"):
+        again = small.scan(sentences(15), store, progress=False)
+    assert again.manifest == before.manifest
+    as_version_1(store)
+    (store / "texts/000001.parquet").unlink()
+    with pytest.warns(UserWarning, match="has no checksums"):
+        old = Corpus.open(store)
+    with pytest.raises(FileFormatError, match="has 10 texts instead of 15"):
+        old.sql("FROM texts")
+
+
+def test_an_interrupt_ends_a_query_at_once(store: Path) -> None:
+    query = "SELECT count(*) FROM range(10000000000) a, range(10) b WHERE a.range * b.range % 7 = 3"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attention_analyzer.cli.main", "corpus", "query", store, query],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(6)  # it has begun the query by then
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 5
+    assert "Traceback" not in said

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,6 +146,8 @@ class _Running:
         self.rows: pd.DataFrame | None = None
         self.error: BaseException | None = None
         self.ended = False
+        # An event, because a thread whose join is interrupted counts as ended in some versions of Python.
+        self.done = threading.Event()
         # A daemon, so that a query that does not notice its end cannot keep the process alive.
         self.thread = threading.Thread(target=self._run, daemon=True)
 
@@ -152,8 +155,7 @@ class _Running:
         stop = time.monotonic() + self.limits.seconds
         self.thread.start()
         try:
-            while self.thread.is_alive():
-                self.thread.join(0.1)
+            while not self.done.wait(0.1):
                 if time.monotonic() > stop:
                     raise InputError(
                         f"The query took longer than {self.limits.seconds:g} seconds; ask for less, or set timeout "
@@ -167,12 +169,15 @@ class _Running:
         return self.rows
 
     def _end(self) -> None:
+        import duckdb
+
         stop = time.monotonic() + _PATIENCE
         self.ended = True
-        while self.thread.is_alive() and time.monotonic() < stop:
-            self.connection.interrupt()
-            self.thread.join(0.05)
-        if not self.thread.is_alive():  # else it would wait for the query
+        while not self.done.is_set() and time.monotonic() < stop:
+            with suppress(duckdb.Error):  # busy for a moment; asked again
+                self.connection.interrupt()
+            self.done.wait(0.05)
+        if self.done.is_set():  # else it would wait for the query
             self.connection.close()
 
     def _run(self) -> None:
@@ -184,6 +189,8 @@ class _Running:
             self.error = error
         except (RuntimeError, ValueError, ArithmeticError, MemoryError, TypeError) as error:
             self.error = InputError(f"The query's answer cannot be turned into a table ({error}).")
+        finally:
+            self.done.set()
 
     def _fetched(self) -> pd.DataFrame:
         """The answer in runs of rows, up to as much memory as it may take."""
