@@ -35,10 +35,11 @@ FLOORS: tuple[frozenset[str], ...] = (
             "storage",
         }
     ),
+    frozenset({"run"}),
     frozenset(
         {"metrics", "patterns", "heads", "attribution", "interventions", "linguistics", "comparison"},
     ),
-    frozenset({"training", "corpus", "view"}),
+    frozenset({"studies", "training", "corpus", "view"}),
     frozenset({"plots"}),
     frozenset({"record"}),
     frozenset({"analyzer"}),

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from attention_analyzer.metrics.metric import Metric
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import LabelTable
+    from attention_analyzer.progress import OnProgress
+    from attention_analyzer.run.runner import StudyResults
+    from attention_analyzer.run.study import Study
     from attention_analyzer.text.annotation import AnnotatedText
 
 
@@ -281,6 +284,54 @@ class AttentionAnalyzer:
         return list(zip(importance.tokens, importance.scores, strict=True))
 
     # What heads do
+
+    def study(
+        self,
+        texts: Sequence[str | Pair],
+        studies: Sequence[Study[Any]],
+        *,
+        store: str | os.PathLike[str] | None = None,
+        truncate: bool = False,
+        batch_size: int = BATCH,
+        errors: Literal["raise", "skip"] = "raise",
+        progress: OnProgress | None = None,
+    ) -> StudyResults:
+        """Any number of studies (:data:`.studies.STUDIES`, or your own) of the same texts, with one forward per batch.
+
+        >>> labels, similar = analyzer.study(texts, [Patterns(), HeadSimilarity()], store="study")
+
+        Args:
+            texts: a list of texts or pairs of texts.
+            studies: what is to be learned.
+            store: a folder that keeps what was learned; the same call resumes there after an interruption.
+            truncate: cut what the model has no positions for.
+            batch_size: how many texts run together.
+            errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
+            progress: called with how many texts are done and how many there are.
+
+        Returns:
+            The results in the order of the studies, with ``problems``: ``index, text, reason`` of texts left out.
+
+        Raises:
+            InputError: no list of texts or no study was given, a text cannot be used, or the store is of another run.
+            FileFormatError: a file of the store is not as it was written.
+        """
+        from attention_analyzer.run.runner import StudyResults, run_studies
+
+        if isinstance(texts, (str, bytes)):
+            raise InputError(f"A list of texts was expected, not {type(texts).__name__}.")
+        learned = run_studies(
+            self.loaded,
+            list(texts),
+            studies,
+            store=store,
+            truncate=truncate,
+            batch_size=batch_size,
+            errors=errors,
+            progress=progress,
+        )
+        pairs = zip(studies, learned.states, strict=True)
+        return StudyResults(tuple(study.result(self.loaded, state) for study, state in pairs), learned.problems)
 
     def patterns(self, texts: Sequence[str | Pair], **options: Any) -> LabelTable:
         """Which heads may bear which pattern's name, from at least three texts; see :func:`.labels.label_heads`.

@@ -86,7 +86,7 @@ def record_texts(
             for text in batch:
                 records += record_texts(loaded, [text], truncate=truncate, check=check)
             continue
-        records += [_record(loaded, prepared, forward, index) for index in range(len(batch))]
+        records += [record_of(loaded, prepared, forward, index) for index in range(len(batch))]
     return records
 
 
@@ -173,7 +173,7 @@ def generate(
         prepared = Prepared(accepted(loaded.model, prepared.inputs), prepared.source)
         notes = {"prompt_tokens": start, "written": tokenizer.decode(ids[0, start:], skip_special_tokens=True)}
     forward = run(loaded, prepared, check=check)
-    record = _record(loaded, prepared, forward, 0)
+    record = record_of(loaded, prepared, forward, 0)
     return CapturedAttention(
         record.entries, record.model_name, record.fingerprint, record.exact, record.deviation, {**record.notes, **notes}
     )
@@ -260,9 +260,10 @@ def _follow_tokens(prepared: Prepared, forward: CapturedForward[AttentionWeights
     return True
 
 
-def _record(
+def record_of(
     loaded: LoadedModel, prepared: Prepared, forward: CapturedForward[AttentionWeights], index: int
 ) -> CapturedAttention:
+    """The record of one text of a batch, without its padding."""
     entries = []
     for site, weights in forward.sites:
         of_queries, of_keys = prepared.axes(site.stack, site.kind)

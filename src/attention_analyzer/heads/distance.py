@@ -7,7 +7,7 @@ Euclidean space (Fuglede & Topsøe 2004), so that maps and means of it make sens
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,10 +15,7 @@ from torch import Tensor
 
 from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError, SelectionError
-from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import BATCH, batches, record_texts
 from attention_analyzer.site import Kind
-from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.weights.divergence import LARGEST, Rows, divergence_of_all, rows_of
 
 SMOOTHING = 0.001
@@ -42,28 +39,13 @@ def distance_of(divergence: Any) -> Any:
     return (divergence / LARGEST) ** 0.5
 
 
-def entries_by_text(
-    loaded: LoadedModel,
-    texts: Sequence[str | Pair],
-    *,
-    stack: str | None = None,
-    kind: Kind | None = None,
-    truncate: bool = False,
-    batch_size: int = BATCH,
-) -> Iterator[list[SiteRecord]]:
-    """Per text, the sites of one stack and kind of attention; by default those of the main text's own.
+def chosen_entries(record: CapturedAttention, stack: str | None, kind: Kind | None) -> list[SiteRecord]:
+    """The sites of one stack and kind of attention; by default those of the main text's own.
 
     Raises:
         SelectionError: there is no such stack or kind.
         InputError: sites of it differ in their axes, so that their heads cannot be compared.
     """
-    for batch in batches(texts, batch_size):
-        for record in record_texts(loaded, batch, truncate=truncate, batch_size=batch_size):
-            yield chosen_entries(record, stack, kind)
-
-
-def chosen_entries(record: CapturedAttention, stack: str | None, kind: Kind | None) -> list[SiteRecord]:
-    """The sites of one stack and kind; see :func:`entries_by_text`."""
     main = record.sites[0]
     wanted = (stack or (main.stack if kind != "cross" else record.sites[-1].stack), kind or "self")
     found = [entry for entry in record.entries if (entry.site.stack, entry.site.kind) == wanted]

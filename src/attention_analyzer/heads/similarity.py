@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-import torch
 
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError
 from attention_analyzer.heads.clusters import Clusters, clusters_of, map_of, tight_groups
-from attention_analyzer.heads.complement import FEWEST_HEADS, SMALLEST_GAIN, Coverage, coverage
-from attention_analyzer.heads.distance import distance_of, divergence_of_heads, entries_by_text
+from attention_analyzer.heads.complement import FEWEST_HEADS, SMALLEST_GAIN, coverage
+from attention_analyzer.heads.distance import chosen_entries, distance_of, divergence_of_heads
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.progress import OnProgress, ProgressCounter
+from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import BATCH
 from attention_analyzer.result import Result
-from attention_analyzer.site import Kind, Site
+from attention_analyzer.run.runner import run_studies
+from attention_analyzer.run.state import State
+from attention_analyzer.run.study import MeasuredBatch, Study
+from attention_analyzer.site import Kind
 from attention_analyzer.stats import Floats, benjamini_hochberg, bootstrap_interval, p_above
 from attention_analyzer.text.tokenization import Pair
-
-if TYPE_CHECKING:
-    pass
 
 #: Intervals and stability are over texts, so there must be some.
 FEWEST_TEXTS = 3
@@ -31,6 +31,7 @@ FEWEST_TEXTS = 3
 REDUNDANT = 0.2
 LEVEL = 0.05
 _DRAWS = 500
+_TOO_FEW = f"At least {FEWEST_TEXTS} texts are needed, to say how far distances vary between texts."
 _COLUMNS = "name layer head cluster stable nearest distance low high specialised group x y".split()
 
 
@@ -97,6 +98,55 @@ class Similarity(Result):
         return self.table
 
 
+@dataclass(frozen=True)
+class HeadSimilarity(Study[Similarity]):
+    """Which heads look alike; the settings are those of :func:`similarity`. Its state has pairs of heads per text,
+    because stability and intervals are over texts.
+    """
+
+    stack: str | None = None
+    kind: Kind | None = None
+    clusters: int | None = None
+    redundant: float = REDUNDANT
+    seed: int = 0
+
+    reads_weights: ClassVar[bool] = True
+
+    @property
+    def settings(self) -> str:
+        # The others are read for the result only.
+        return repr(("similarity", self.stack, self.kind))
+
+    def take(self, loaded: LoadedModel, batch: MeasuredBatch) -> State:
+        return State.merge([self._of_text(loaded, record) for record in batch.records])
+
+    def result(self, loaded: LoadedModel, state: State) -> Similarity:
+        if state.texts < FEWEST_TEXTS:
+            raise InputError(_TOO_FEW)
+        by_text, sites = state.arrays["divergence"], state.sites
+        heads = [(site.layer, head) for site in sites for head in range(site.heads)]
+        names = [f"L{layer}H{head}" for layer, head in heads]
+        found = clusters_of(by_text, self.clusters, self.seed)
+        places, shown = map_of(distance_of(by_text.mean(0)))
+        pairs = _pairs(by_text, state.arrays, names, self.redundant, self.seed)
+        table = _table(heads, names, by_text, pairs, redundant=self.redundant, seed=self.seed)
+        table = table.assign(cluster=found.labels, stable=found.by_head, x=places[:, 0], y=places[:, 1])[_COLUMNS]
+        place = f"{sites[0].stack} {sites[0].kind}"
+        return Similarity(table, pairs, found, shown, len(by_text), place, by_text, loaded.name)
+
+    def _of_text(self, loaded: LoadedModel, record: CapturedAttention) -> State:
+        entries = chosen_entries(record, self.stack, self.kind)
+        heads = sum(entry.site.heads for entry in entries)
+        if heads < FEWEST_TEXTS:
+            raise InputError(f"{loaded.name} has fewer than three heads there, so there is nothing to compare.")
+        arrays = {"divergence": divergence_of_heads(entries).numpy()[None]}
+        if heads >= FEWEST_HEADS:
+            found = coverage(entries)
+            for name in ("alone", "together", "expected"):
+                arrays[name] = getattr(found, name).numpy()[None]
+        return State(1, tuple(entry.site for entry in entries), arrays)
+
+
 def similarity(
     loaded: LoadedModel,
     texts: Sequence[str | Pair],
@@ -130,33 +180,15 @@ def similarity(
         MissingDependencyError: scikit-learn is not installed.
     """
     if isinstance(texts, str) or len(texts) < FEWEST_TEXTS:
-        raise InputError(f"At least {FEWEST_TEXTS} texts are needed, to say how far distances vary between texts.")
-    divergences: list[Floats] = []
-    covered: list[Coverage] = []
-    sites: list[Site] = []
-    chosen = entries_by_text(loaded, texts, stack=stack, kind=kind, truncate=truncate, batch_size=batch_size)
-    steps = ProgressCounter(len(texts), progress)
-    for entries in chosen:
-        sites = [entry.site for entry in entries]
-        if sum(site.heads for site in sites) < FEWEST_TEXTS:
-            raise InputError(f"{loaded.name} has fewer than three heads there, so there is nothing to compare.")
-        divergences.append(divergence_of_heads(entries).numpy())
-        if sum(site.heads for site in sites) >= FEWEST_HEADS:
-            covered.append(coverage(entries))
-        steps.advance()
-    by_text = np.stack(divergences)
-    heads = [(site.layer, head) for site in sites for head in range(site.heads)]
-    names = [f"L{layer}H{head}" for layer, head in heads]
-    found = clusters_of(by_text, clusters, seed)
-    places, shown = map_of(distance_of(by_text.mean(0)))
-    pairs = _pairs(by_text, covered, names, redundant, seed)
-    table = _table(heads, names, by_text, pairs, redundant=redundant, seed=seed)
-    table = table.assign(cluster=found.labels, stable=found.by_head, x=places[:, 0], y=places[:, 1])[_COLUMNS]
-    place = f"{sites[0].stack} {sites[0].kind}"
-    return Similarity(table, pairs, found, shown, len(by_text), place, by_text, loaded.name)
+        raise InputError(_TOO_FEW)
+    study = HeadSimilarity(stack, kind, clusters, redundant, seed)
+    learned = run_studies(loaded, texts, [study], truncate=truncate, batch_size=batch_size, progress=progress)
+    return study.result(loaded, learned.states[0])
 
 
-def _pairs(by_text: Floats, covered: list[Coverage], names: Sequence[str], redundant: float, seed: int) -> pd.DataFrame:
+def _pairs(
+    by_text: Floats, covered: Mapping[str, Floats], names: Sequence[str], redundant: float, seed: int
+) -> pd.DataFrame:
     first, second = np.triu_indices(len(names), 1)
     divergence = by_text[:, first, second]
     low, high = bootstrap_interval(divergence, _DRAWS, seed)
@@ -171,12 +203,12 @@ def _pairs(by_text: Floats, covered: list[Coverage], names: Sequence[str], redun
         }
     )
     frame["redundant"] = frame["high"] < redundant
-    if not covered:
+    if "alone" not in covered:
         unknown = ("alone", "together", "expected", "excess", "excess_low", "excess_high", "q")
         return frame.assign(**dict.fromkeys(unknown, np.nan), complementary=False)
-    alone = np.stack([torch.maximum(each.alone, each.alone.T).numpy()[first, second] for each in covered])
-    together = np.stack([each.together.numpy()[first, second] for each in covered])
-    expected = np.stack([each.expected.numpy()[first, second] for each in covered])
+    one = covered["alone"]
+    alone = np.maximum(one, one.transpose(0, 2, 1))[:, first, second]
+    together, expected = (covered[name][:, first, second] for name in ("together", "expected"))
     excess = together - expected
     excess_low, excess_high = bootstrap_interval(excess, _DRAWS, seed)
     q = benjamini_hochberg(p_above(excess, 0.0))

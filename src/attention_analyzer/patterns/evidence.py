@@ -10,11 +10,10 @@ import numpy as np
 import torch
 
 from attention_analyzer.patterns.measure import corrected_for
-from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.streaming import Measured
+from attention_analyzer.run.state import Array, State, lines, read_lines
 from attention_analyzer.site import Site
 from attention_analyzer.stats import Floats, mean_over_texts
-from attention_analyzer.text.tokens import Tokens
 
 #: The control from an untrained model is what this share of its heads stay below.
 BEATEN = 0.95
@@ -44,11 +43,11 @@ class Part:
         """Per head the places that most texts named; empty for a pattern that names none."""
         return [", ".join(place for place, _ in counts.most_common(_NAMED)) for counts in self.looked]
 
-    def look(self, pattern: Pattern, places: Sequence[Sequence[int]], keys: Tokens) -> None:
+    def look(self, said: Sequence[Sequence[str]]) -> None:
         """Enter the places of one text, per head."""
-        self.looked = self.looked or [Counter() for _ in places]
-        for counts, of_head in zip(self.looked, places, strict=True):
-            counts.update(dict.fromkeys(pattern.said(of_head, keys), 1))
+        self.looked = self.looked or [Counter() for _ in said]
+        for counts, of_head in zip(self.looked, said, strict=True):
+            counts.update(dict.fromkeys(of_head, 1))
 
 
 @dataclass
@@ -65,17 +64,40 @@ class Evidence:
 
     def add(self, batch: Sequence[Measured], source: str) -> None:
         """Enter a batch of texts."""
+        self.enter(state_of(batch), source)
+
+    def enter(self, state: State, source: str) -> None:
+        """Enter what :func:`state_of` made of some texts."""
         self._first = self._first or source
-        self.texts += len(batch[0].keys) if source == self._first else 0
-        for found in batch:
-            strengths = found.strengths
-            for index, pattern in enumerate(strengths.patterns):
-                part = self.parts.setdefault((found.site, pattern.name, source), Part())
-                for name in ("strength", "chance", "position"):
-                    getattr(part, name).append(getattr(strengths, name)[index].numpy())
-                if pattern.name in strengths.places:
-                    for text, places in enumerate(strengths.places[pattern.name].tolist()):
-                        part.look(pattern, places, found.keys[text])
+        self.texts += state.texts if source == self._first else 0
+        sites = {site.name: site for site in state.sites}
+        for name, array in state.arrays.items():
+            at, pattern, what = name.split("/")
+            part = self.parts.setdefault((sites[at], pattern, source), Part())
+            if what == "places":
+                for said in read_lines(array):
+                    part.look(said)
+            else:
+                getattr(part, what).append(array)
+
+
+def state_of(batch: Sequence[Measured]) -> State:
+    """A batch of texts as a state: per site and pattern ``strength, chance, position [text, head]`` and, for patterns
+    that name places, the places of every text and head.
+    """
+    arrays: dict[str, Array] = {}
+    for found in batch:
+        strengths = found.strengths
+        for index, pattern in enumerate(strengths.patterns):
+            at = f"{found.site.name}/{pattern.name}"
+            for name in ("strength", "chance", "position"):
+                arrays[f"{at}/{name}"] = getattr(strengths, name)[index].numpy()
+            if pattern.name in strengths.places:
+                texts = zip(strengths.places[pattern.name].tolist(), found.keys, strict=True)
+                arrays[f"{at}/places"] = lines(
+                    [[pattern.said(places, keys) for places in heads] for heads, keys in texts]
+                )
+    return State(len(batch[0].keys), tuple(found.site for found in batch), arrays)
 
 
 def nearly_largest(evidence: Evidence) -> dict[tuple[str, str], float]:

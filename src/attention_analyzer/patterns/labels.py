@@ -17,17 +17,21 @@ import pandas as pd
 
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
+from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config
-from attention_analyzer.patterns.evidence import Evidence, nearly_largest
+from attention_analyzer.patterns.evidence import Evidence, nearly_largest, state_of
 from attention_analyzer.patterns.ov_copying import measure_copying
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.probes import needles, repeated_tokens
 from attention_analyzer.patterns.registry import PATTERNS
-from attention_analyzer.patterns.streaming import Measured, measure_prepared, measure_texts, measured
+from attention_analyzer.patterns.streaming import Measured, measure_prepared, measured, measuring
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import BATCH
 from attention_analyzer.result import Result
+from attention_analyzer.run.runner import run_studies
+from attention_analyzer.run.state import State
+from attention_analyzer.run.study import Measure, MeasuredBatch, Study
 from attention_analyzer.stats import benjamini_hochberg, bootstrap_interval, mean_over_texts, p_above
 from attention_analyzer.text.tokenization import Pair
 
@@ -104,6 +108,65 @@ class LabelTable(Result):
         return self.table
 
 
+@dataclass(frozen=True)
+class Patterns(Study[LabelTable]):
+    """Which heads may bear which pattern's name; the settings are those of :func:`label_heads`."""
+
+    patterns: Sequence[Pattern] = PATTERNS
+    level: float = LEVEL
+    thresholds: Mapping[str, float] | None = None
+    probes: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        names = [pattern.name for pattern in self.patterns]
+        unknown = set(self.thresholds or {}) - set(names)
+        if unknown:
+            raise SelectionError(f"There is no pattern {min(unknown)!r} here; the patterns are {', '.join(names)}.")
+
+    @property
+    def settings(self) -> str:
+        # Level, thresholds and seed are read for the result only.
+        return repr(("patterns", [pattern.name for pattern in self.patterns], self.probes))
+
+    def measuring(self, loaded: LoadedModel, prepared: Prepared) -> Measure:
+        return measuring(prepared, self._kinds(loaded)[TEXTS])
+
+    def take(self, loaded: LoadedModel, batch: MeasuredBatch) -> State:
+        if batch.prepared is not None:
+            return state_of([Measured(site, *kept) for site, kept in batch.sites])
+        return State.merge([state_of(measured(record, self._kinds(loaded)[TEXTS])) for record in batch.records])
+
+    def result(self, loaded: LoadedModel, state: State) -> LabelTable:
+        return self.table(self.evidence(loaded, state), {}, loaded.name)
+
+    def evidence(self, loaded: LoadedModel, state: State, steps: ProgressCounter | None = None) -> Evidence:
+        """What the texts showed, and random tokens, on which the model is run here."""
+        evidence = Evidence()
+        evidence.enter(state, TEXTS)
+        for kind, patterns in self._kinds(loaded).items():
+            if kind == TEXTS:
+                continue
+            found = _on_random_tokens(loaded, kind, patterns, self.seed)
+            if found is not None:
+                evidence.add(found, kind)
+            if steps is not None:
+                steps.advance()
+        return evidence
+
+    def table(self, evidence: Evidence, beaten: Mapping[tuple[str, str], float], model_name: str) -> LabelTable:
+        """The labels, given what an untrained model's heads stay below."""
+        bounds = {each.name: (self.thresholds or {}).get(each.name, each.threshold) for each in self.patterns}
+        return LabelTable(_table(evidence, list(bounds), bounds, beaten, self.level), self.level, model_name)
+
+    def steps(self, loaded: LoadedModel) -> int:
+        """How many kinds of random tokens :meth:`evidence` runs the model on."""
+        return len(self._kinds(loaded)) - 1
+
+    def _kinds(self, loaded: LoadedModel) -> dict[str, list[Pattern]]:
+        return _measured_on(loaded, self.patterns, self.probes)
+
+
 def label_heads(
     source: LoadedModel | Sequence[CapturedAttention],
     texts: Sequence[str | Pair] | None = None,
@@ -137,11 +200,7 @@ def label_heads(
     Raises:
         InputError: fewer than three texts, or records of different models.
     """
-    names = [pattern.name for pattern in patterns]
-    unknown = set(thresholds or {}) - set(names)
-    if unknown:
-        raise SelectionError(f"There is no pattern {min(unknown)!r} here; the patterns are {', '.join(names)}.")
-    bounds = {pattern.name: (thresholds or {}).get(pattern.name, pattern.threshold) for pattern in patterns}
+    study = Patterns(patterns, level, thresholds, probes, seed)
     if not isinstance(source, LoadedModel):
         if untrained:
             raise InputError("An untrained model is made from a model, not from records; pass the model and texts.")
@@ -152,18 +211,20 @@ def label_heads(
         evidence = Evidence()
         for record in source:
             evidence.add(measured(record, patterns), TEXTS)
-        return LabelTable(_table(evidence, names, bounds, {}, level), level, source[0].model_name)
+        return study.table(evidence, {}, source[0].model_name if source else "")
     if isinstance(texts, str) or texts is None:
         raise InputError(f"A list of at least {FEWEST_TEXTS} texts was expected, not {type(texts).__name__}.")
 
-    kinds = _measured_on(source, patterns, probes)
-    steps = ProgressCounter((1 + untrained) * (len(texts) + len(kinds) - 1), progress)
+    steps = ProgressCounter((1 + untrained) * (len(texts) + study.steps(source)), progress)
 
     def look(model: LoadedModel) -> Evidence:
-        return _looked_at(model, texts, kinds, truncate, batch_size, seed, steps)
+        learned = run_studies(
+            model, texts, [study], truncate=truncate, batch_size=batch_size, progress=steps.within(len(texts))
+        )
+        return study.evidence(model, learned.states[0], steps)
 
     beaten = nearly_largest(look(untrained_model(source, seed))) if untrained else {}
-    return LabelTable(_table(look(source), names, bounds, beaten, level), level, source.name)
+    return study.table(look(source), beaten, source.name)
 
 
 def untrained_model(loaded: LoadedModel, seed: int = 0) -> LoadedModel:
@@ -181,29 +242,6 @@ def _measured_on(loaded: LoadedModel, patterns: Sequence[Pattern], probes: bool)
     kinds = [REPEATS, *([NEEDLES] if loaded.architecture == "decoder" else []), VALUES]
     found = {kind: [p for p in patterns if kind in PROBED.get(p.name, (TEXTS,))] for kind in (TEXTS, *kinds)}
     return {kind: chosen for kind, chosen in found.items() if chosen or kind == TEXTS}
-
-
-def _looked_at(
-    loaded: LoadedModel,
-    texts: Sequence[str | Pair],
-    kinds: Mapping[str, Sequence[Pattern]],
-    truncate: bool,
-    batch_size: int,
-    seed: int,
-    steps: ProgressCounter,
-) -> Evidence:
-    evidence = Evidence()
-    for batch in measure_texts(loaded, texts, kinds[TEXTS], truncate=truncate, batch_size=batch_size):
-        evidence.add(batch, TEXTS)
-        steps.advance(len(batch[0].keys))
-    for kind, patterns in kinds.items():
-        if kind == TEXTS:
-            continue
-        found = _on_random_tokens(loaded, kind, patterns, seed)
-        if found is not None:
-            evidence.add(found, kind)
-        steps.advance()
-    return evidence
 
 
 def _on_random_tokens(loaded: LoadedModel, kind: str, patterns: Sequence[Pattern], seed: int) -> list[Measured] | None:

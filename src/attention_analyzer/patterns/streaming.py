@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from attention_analyzer.captured import CapturedAttention
-from attention_analyzer.errors import UnsupportedModelError
-from attention_analyzer.hooks.layer_names import CallSite
-from attention_analyzer.inputs import Prepared, prepare
+from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.measure import Strengths, measure_batch, measure_record
-from attention_analyzer.patterns.pattern import Pattern
+from attention_analyzer.patterns.pattern import Pattern, TokenContext
 from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.patterns.token_context import batched_token_context
-from attention_analyzer.recording import BATCH, batches, record_texts, run
-from attention_analyzer.site import Site
+from attention_analyzer.recording import run
+from attention_analyzer.run.axes import check_axes
+from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.padding import valid_of
-from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
 
@@ -41,29 +39,6 @@ class Measured:
     keys: tuple[Tokens, ...]
 
 
-def measure_texts(
-    loaded: LoadedModel,
-    texts: Iterable[str | Pair],
-    patterns: Sequence[Pattern] = PATTERNS,
-    *,
-    truncate: bool = False,
-    batch_size: int = BATCH,
-) -> Iterator[list[Measured]]:
-    """Strengths and controls of every site, batch by batch, in memory linear in the longest text.
-
-    Raises:
-        InputError, TooLongError: a text cannot be used.
-        CaptureError: the weights do not reproduce the model's own outputs.
-    """
-    for batch in batches(texts, batch_size):
-        prepared = prepare(loaded, batch, truncate=truncate)
-        try:
-            yield measure_prepared(loaded, prepared, patterns)
-        except _OtherAxesError:
-            for text in batch:
-                yield measured(record_texts(loaded, [text], truncate=truncate)[0], patterns)
-
-
 def measure_prepared(
     loaded: LoadedModel, prepared: Prepared, patterns: Sequence[Pattern] = PATTERNS, labels: Labels | None = None
 ) -> list[Measured]:
@@ -72,27 +47,30 @@ def measure_prepared(
     Args:
         labels: beside those of :func:`.frame.token_context_of`.
     """
-    frames = {}
+    measure = measuring(prepared, patterns, labels)
+    found = run(loaded, prepared, keep=lambda place, weights: measure(place.stack, place.kind, weights))
+    return [Measured(site, *kept) for site, kept in found.sites]
 
-    def keep(place: CallSite, weights: AttentionWeights) -> tuple[Strengths, tuple[Tokens, ...]]:
-        queries, keys = prepared.axes(place.stack, place.kind)
-        if weights.shape[1:] != (max(map(len, queries)), max(map(len, keys))):
-            raise _OtherAxesError(f"{place.path} pools or widens its sequence.")
-        at = (place.stack, place.kind)
+
+def measuring(
+    prepared: Prepared, patterns: Sequence[Pattern] = PATTERNS, labels: Labels | None = None
+) -> Callable[[str, Kind, AttentionWeights], tuple[Strengths, tuple[Tokens, ...]]]:
+    """What measures one site of a prepared batch: called with its stack, kind and weights; see :class:`Measured`."""
+    frames: dict[tuple[str, Kind], TokenContext] = {}
+
+    def measure(stack: str, kind: Kind, weights: AttentionWeights) -> tuple[Strengths, tuple[Tokens, ...]]:
+        check_axes(prepared, stack, kind, weights)
+        queries, keys = prepared.axes(stack, kind)
+        at = (stack, kind)
         if at not in frames:
-            frame = batched_token_context(queries, keys, None if place.kind == "cross" else 0)
+            frame = batched_token_context(queries, keys, None if kind == "cross" else 0)
             frames[at] = replace(frame, labels={**frame.labels, **(labels or {})})
-        found = measure_batch(weights, frames[at], patterns, valid=valid_of(queries), key_valid=valid_of(keys))
-        return found, keys
+        return measure_batch(weights, frames[at], patterns, valid=valid_of(queries), key_valid=valid_of(keys)), keys
 
-    return [Measured(site, *kept) for site, kept in run(loaded, prepared, keep=keep).sites]
+    return measure
 
 
 def measured(record: CapturedAttention, patterns: Sequence[Pattern] = PATTERNS) -> list[Measured]:
     """The same of a record, as a batch of one text."""
     pairs = zip(record.entries, measure_record(record, patterns), strict=True)
     return [Measured(entry.site, strengths.as_batch(), (entry.keys,)) for entry, (_, strengths) in pairs]
-
-
-class _OtherAxesError(UnsupportedModelError):
-    """A site's axes are not the padded tokens; where each text's padding went is unknown, so each must run alone."""

@@ -1,0 +1,62 @@
+"""What a study is: something learned about every head from many texts, whose parts merge."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from attention_analyzer.captured import CapturedAttention
+from attention_analyzer.inputs import Prepared
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.run.state import State
+from attention_analyzer.site import Kind, Site
+from attention_analyzer.weights.base import AttentionWeights
+
+R = TypeVar("R")
+#: Called with a site's stack and kind and its weights in the batch; returns what the study keeps of them.
+Measure = Callable[[str, Kind, AttentionWeights], Any]
+
+
+@dataclass(frozen=True)
+class MeasuredBatch:
+    """One forward's texts, as a study sees them.
+
+    Attributes:
+        prepared: the batch; None where the model makes its sequences shorter or longer, so that ``records`` alone say
+            what was measured.
+        sites: every site with what the study's own :meth:`Study.measuring` kept of it; empty without it.
+        records: one per text, without padding, for studies that read weights and where ``prepared`` is None.
+    """
+
+    prepared: Prepared | None
+    sites: tuple[tuple[Site, Any], ...]
+    records: tuple[CapturedAttention, ...]
+
+
+class Study(ABC, Generic[R]):
+    """What is learned about every head from many texts; any split of the texts gives the result of the whole.
+
+    A study is a frozen dataclass of its settings. Its state has one row per text (:class:`.state.State`).
+    """
+
+    #: Whether the weights of whole texts are read after the forward, so that queries and keys must outlive it.
+    reads_weights: ClassVar[bool] = False
+
+    @property
+    def settings(self) -> str:
+        """What the state depends on beside model and texts, in words: a store is resumed with the same only."""
+        return repr(self)
+
+    def measuring(self, loaded: LoadedModel, prepared: Prepared) -> Measure | None:
+        """What to call with every site of this batch, inside the forward where no study reads weights."""
+        return None
+
+    @abstractmethod
+    def take(self, loaded: LoadedModel, batch: MeasuredBatch) -> State:
+        """The state of one batch of texts. Padding must not count."""
+
+    @abstractmethod
+    def result(self, loaded: LoadedModel, state: State) -> R:
+        """What the states of all texts, merged, result in."""

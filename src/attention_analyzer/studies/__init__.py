@@ -1,0 +1,13 @@
+"""What can be learned about every head from many texts, all in one run; see :meth:`.AttentionAnalyzer.study`."""
+
+from typing import Any
+
+from attention_analyzer.heads.similarity import HeadSimilarity
+from attention_analyzer.patterns.labels import Patterns
+from attention_analyzer.run.state import State
+from attention_analyzer.run.study import MeasuredBatch, Study
+
+#: Every study, by name.
+STUDIES: dict[str, type[Study[Any]]] = {"patterns": Patterns, "similarity": HeadSimilarity}
+
+__all__ = ["STUDIES", "HeadSimilarity", "MeasuredBatch", "Patterns", "State", "Study"]

@@ -1,0 +1,142 @@
+"""One contract for every study: splits, padding, empty states, several studies in one forward, stores that resume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attention_analyzer import AttentionAnalyzer
+from attention_analyzer.errors import FileFormatError, InputError
+from attention_analyzer.run import runner
+from attention_analyzer.run.runner import run_studies
+from attention_analyzer.studies import STUDIES, State, Study
+
+TEXTS = [
+    "The cat sat on the mat, and the dog lay by the door.",
+    "A short text.",
+    "When the rain stopped, the children went out to play in the garden until it was dark and cold.",
+    "One two three one two three.",
+    "She gave the book to her brother.",
+]
+
+
+@pytest.fixture(scope="module", params=["demo-encoder", "demo-decoder", "demo-translator"])
+def analyzer(request: pytest.FixtureRequest) -> AttentionAnalyzer:
+    return AttentionAnalyzer(request.param, cache=False)
+
+
+@pytest.fixture(params=list(STUDIES))
+def study(request: pytest.FixtureRequest) -> Study[Any]:
+    return STUDIES[request.param]()
+
+
+def state_of(analyzer: AttentionAnalyzer, study: Study[Any], texts: Sequence[str] = TEXTS, **settings: Any) -> State:
+    return run_studies(analyzer.loaded, texts, [study], **settings).states[0]
+
+
+def assert_same(one: State, two: State, tolerance: float = 0.0) -> None:
+    assert (one.texts, one.sites, set(one.arrays)) == (two.texts, two.sites, set(two.arrays))
+    for name, array in one.arrays.items():
+        np.testing.assert_allclose(array, two.arrays[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def test_any_split_gives_the_state_of_the_whole(analyzer: AttentionAnalyzer, study: Study[Any]) -> None:
+    whole = state_of(analyzer, study)
+    for cut in range(len(TEXTS) + 1):
+        halves = [state_of(analyzer, study, part) for part in (TEXTS[:cut], TEXTS[cut:])]
+        assert_same(State.merge(halves), whole, 2e-6)
+
+
+def test_padding_does_not_count(analyzer: AttentionAnalyzer, study: Study[Any]) -> None:
+    assert_same(state_of(analyzer, study, batch_size=1), state_of(analyzer, study), 2e-6)
+
+
+def test_an_empty_state_changes_nothing(analyzer: AttentionAnalyzer, study: Study[Any]) -> None:
+    state = state_of(analyzer, study)
+    assert_same(State.merge([State(), state, State()]), state)
+    assert state_of(analyzer, study, []) == State()
+
+
+def test_several_in_one_run_are_as_each_alone(analyzer: AttentionAnalyzer) -> None:
+    studies = [kind() for kind in STUDIES.values()]
+    together = run_studies(analyzer.loaded, TEXTS, studies).states
+    for study, state in zip(studies, together, strict=True):
+        assert_same(state, state_of(analyzer, study), 2e-6)
+
+
+def test_interrupted_and_resumed_is_as_uninterrupted(
+    analyzer: AttentionAnalyzer, study: Study[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "CHUNK", 1)
+    whole = state_of(analyzer, study, batch_size=1)
+
+    def stop(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        state_of(analyzer, study, batch_size=1, store=tmp_path, progress=stop)
+    kept = sorted(tmp_path.iterdir())
+    assert len(kept) == 2
+    before = [path.stat().st_mtime_ns for path in kept]
+    told: list[int] = []
+    resumed = state_of(analyzer, study, batch_size=1, store=tmp_path, progress=lambda done, total: told.append(done))
+    assert_same(resumed, whole)
+    assert told == [0, 1, 2, 3, 4, 5]
+    assert [path.stat().st_mtime_ns for path in kept] == before
+
+
+def test_a_store_of_other_texts_or_settings_is_refused(
+    analyzer: AttentionAnalyzer, study: Study[Any], tmp_path: Path
+) -> None:
+    state_of(analyzer, study, store=tmp_path)
+    for other in ({"texts": TEXTS[1:]}, {"batch_size": 2}, {"truncate": True}):
+        with pytest.raises(InputError, match="other texts, studies or settings"):
+            state_of(analyzer, study, store=tmp_path, **other)
+
+
+def test_a_damaged_store_is_refused(analyzer: AttentionAnalyzer, study: Study[Any], tmp_path: Path) -> None:
+    state_of(analyzer, study, store=tmp_path)
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError):
+        state_of(analyzer, study, store=tmp_path)
+
+
+def test_texts_that_cannot_be_used_are_listed(analyzer: AttentionAnalyzer, study: Study[Any]) -> None:
+    texts = [*TEXTS[:2], "", *TEXTS[2:]]
+    with pytest.raises(InputError):
+        state_of(analyzer, study, texts)
+    learned = run_studies(analyzer.loaded, texts, [study], errors="skip")
+    assert learned.problems["index"].tolist() == [2]
+    assert learned.problems["reason"].str.len().min() > 0
+    assert_same(learned.states[0], state_of(analyzer, study), 2e-6)
+
+
+@dataclass(frozen=True)
+class Lengths(Study[float]):
+    """The mean number of tokens of a text."""
+
+    def take(self, loaded: Any, batch: Any) -> State:
+        return State(len(batch.prepared.source), (), {"tokens": np.array(list(map(len, batch.prepared.source)))})
+
+    def result(self, loaded: Any, state: State) -> float:
+        return float(state.arrays["tokens"].mean())
+
+
+def test_the_analyzer_returns_results_in_order() -> None:
+    analyzer = AttentionAnalyzer("demo-encoder", cache=False)
+    lengths, patterns = analyzer.study(TEXTS, [Lengths(), STUDIES["patterns"](probes=False)])
+    assert lengths == np.mean([len(analyzer.record(text).tokens) for text in TEXTS])
+    assert patterns.table.equals(analyzer.patterns(TEXTS, probes=False).table)
+    with pytest.raises(InputError, match="list of texts"):
+        analyzer.study("A text", [Lengths()])
+    with pytest.raises(InputError, match="study"):
+        analyzer.study(TEXTS, [])
