@@ -18,9 +18,10 @@ from attention_analyzer.heads import complement, similarity
 from attention_analyzer.heads.clusters import clusters_of, map_of, tight_groups
 from attention_analyzer.heads.complement import coverage
 from attention_analyzer.heads.distance import distance_of, divergence_of_heads
-from attention_analyzer.heads.similarity import _pairs
+from attention_analyzer.heads.similarity import HeadSimilarity, _pairs
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config, load
+from attention_analyzer.run.study import MeasuredBatch
 from tests.hooks.small import FORMS
 
 TEXTS = [
@@ -97,13 +98,12 @@ def test_complementary_pairs_are_called_so_and_no_others() -> None:
     """Heads 0 and 1 share out the keys between them; the others look everywhere, a little differently in each text."""
     even = torch.zeros(12, 12)
     even[:, ::2] = 1 / 6
-    covered, by_text = [], []
+    texts = []
     for seed in range(6):
         others = random_rows(3, 12, seed).mul(0.3).add(0.7 / 12)
-        entries = record_of(torch.cat([torch.stack([even, even.roll(1, 1)]), others])).entries
-        covered.append(coverage(entries))
-        by_text.append(divergence_of_heads(entries).numpy())
-    pairs = _pairs(np.stack(by_text), covered, list("abcde"), 0.2, 0)
+        texts.append(record_of(torch.cat([torch.stack([even, even.roll(1, 1)]), others])))
+    arrays = HeadSimilarity().take(load("demo-encoder"), MeasuredBatch(None, (), tuple(texts))).arrays
+    pairs = _pairs(arrays["divergence"], arrays, list("abcde"), 0.2, 0)
     assert pairs[pairs["complementary"]][["first", "second"]].to_numpy().tolist() == [["a", "b"]]
     best = pairs[pairs["complementary"]].iloc[0]
     assert best["excess_low"] > 0.2

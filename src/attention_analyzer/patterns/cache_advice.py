@@ -8,18 +8,15 @@ kept is no proof that the output stays the same: that is what :mod:`attention_an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from attention_analyzer.errors import InputError, UnsupportedModelError
-from attention_analyzer.hooks.layer_names import CallSite
-from attention_analyzer.inputs import prepare
+from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.labels import FEWEST_TEXTS, LEVEL
 from attention_analyzer.patterns.probes import needles
@@ -27,9 +24,11 @@ from attention_analyzer.patterns.recent_weight import RecentWeight
 from attention_analyzer.patterns.retrieval import Retrieval
 from attention_analyzer.patterns.streaming import measure_prepared
 from attention_analyzer.progress import OnProgress, ProgressCounter
-from attention_analyzer.recording import batches, run
 from attention_analyzer.result import Result
-from attention_analyzer.site import Site
+from attention_analyzer.run.runner import run_studies
+from attention_analyzer.run.state import Array, State
+from attention_analyzer.run.study import Measure, MeasuredBatch, Study
+from attention_analyzer.site import Kind, Site
 from attention_analyzer.stats import (
     Floats,
     benjamini_hochberg,
@@ -41,9 +40,6 @@ from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.reductions import GroupWeight, Statistics, TotalWeight
-
-if TYPE_CHECKING:
-    pass
 
 #: Sinks and recent tokens of the caches that are tried.
 FIRST, LAST = (1, 4, 16), (16, 64, 256)
@@ -118,79 +114,96 @@ def cache_advice(
         InputError: fewer than three texts are longer than the smallest cache, or a size is below one.
         UnsupportedModelError: the model is no decoder.
     """
-    sizes = [*first, *last]
-    if not first or not last or min(sizes) < 1 or not 0 < share <= 1:
-        raise InputError(
-            f"Caches of one or more first and last keys and a share in (0, 1] were expected, not {sizes}, {share}."
-        )
-    if loaded.architecture != "decoder":
-        raise UnsupportedModelError(
-            f"A KV cache is what a decoder keeps while it writes; {loaded.name} is an {loaded.architecture}."
-        )
+    study = CacheSizes(tuple(first), tuple(last), share, seed)
+    study.check(loaded)
     if isinstance(texts, str):
         raise InputError(f"A list of at least {FEWEST_TEXTS} texts was expected, not str.")
-    caches = sorted(product(sorted(set(first)), sorted(set(last))), key=sum)
     steps = ProgressCounter(len(texts) + 1, progress)
-    kept = _measured(loaded, texts, caches, truncate, steps)
-    table = pd.concat(
-        [_rows(site, found, cache, number) for site, found in kept.items() for number, cache in enumerate(caches)]
+    learned = run_studies(
+        loaded, texts, [study], truncate=truncate, batch_size=_BATCH, progress=steps.within(len(texts))
     )
-    table = table.sort_values([*_HEAD, "first", "last"], kind="stable", ignore_index=True)
-    long = int(table["texts"].max()) if len(table) else 0
-    if long < FEWEST_TEXTS:
-        raise InputError(
-            f"At least {FEWEST_TEXTS} texts must be longer than the smallest cache ({sum(caches[0])} tokens), but "
-            f"{long} are; give longer texts, or smaller first=… and last=…."
-        )
-    retrieval, retrieves = _retrieval(loaded, seed)
+    advice = study.result(loaded, learned.states[0])
     steps.advance()
-    return CacheAdvice(table, _advice(table, share, retrieval, retrieves), share, loaded.name)
+    return advice
 
 
-@dataclass
-class _Kept:
-    """One site: weight kept ``[cache, text, head]`` batch by batch, and the least of any query."""
+@dataclass(frozen=True)
+class CacheSizes(Study[CacheAdvice]):
+    """Which heads of a decoder can do with the first and the last keys; the settings are those of
+    :func:`cache_advice`.
+    """
 
-    cache_heads: int
-    means: list[Floats] = field(default_factory=list)
-    least: list[Floats] = field(default_factory=list)
+    first: Sequence[int] = FIRST
+    last: Sequence[int] = LAST
+    share: float = SHARE
+    seed: int = 0
 
+    def __post_init__(self) -> None:
+        sizes = [*self.first, *self.last]
+        if not self.first or not self.last or min(sizes) < 1 or not 0 < self.share <= 1:
+            raise InputError(
+                "Caches of one or more first and last keys and a share in (0, 1] were expected, "
+                f"not {sizes}, {self.share}."
+            )
 
-def _measured(
-    loaded: LoadedModel,
-    texts: Sequence[str | Pair],
-    caches: list[tuple[int, int]],
-    truncate: bool,
-    steps: ProgressCounter,
-) -> dict[Site, _Kept]:
-    wanted = [TotalWeight(), *(GroupWeight(f"first {size}") for size in dict.fromkeys(first for first, _ in caches))]
-    wanted += [RecentWeight(size) for size in dict.fromkeys(last for _, last in caches)]
-    sites: dict[Site, _Kept] = {}
-    for batch in batches(texts, _BATCH):
-        prepared = prepare(loaded, batch, truncate=truncate)
+    @property
+    def settings(self) -> str:
+        # Share and seed are read for the result only.
+        return repr(("cache sizes", self._caches))
+
+    def check(self, loaded: LoadedModel) -> None:
+        """Raise an :class:`UnsupportedModelError` unless the model is a decoder."""
+        if loaded.architecture != "decoder":
+            raise UnsupportedModelError(
+                f"A KV cache is what a decoder keeps while it writes; {loaded.name} is an {loaded.architecture}."
+            )
+
+    def measuring(self, loaded: LoadedModel, prepared: Prepared) -> Measure:
+        self.check(loaded)
+        firsts, lasts = zip(*self._caches, strict=True)
+        groups = [GroupWeight(f"first {size}") for size in dict.fromkeys(firsts)]
+        wanted = [TotalWeight(), *groups, *(RecentWeight(size) for size in dict.fromkeys(lasts))]
         valid = prepared.valid
 
-        def keep(place: CallSite, weights: AttentionWeights, valid: Tensor = valid) -> tuple[int, Floats, Floats]:
-            if weights.shape[1:] != (valid.shape[1], valid.shape[1]):
-                raise UnsupportedModelError(
-                    f"{place.path} pools its keys; what a cache of it holds is no run of tokens."
-                )
+        def measure(_stack: str, _kind: Kind, weights: AttentionWeights) -> tuple[int, Floats, Floats]:
             keys = torch.arange(weights.keys, device=weights.empty().device)[None]
-            groups = {need.group: keys < int(need.group.split()[1]) for need in wanted if isinstance(need, GroupWeight)}
-            results = weights.reduce(wanted, groups=groups, valid=valid, key_valid=valid)
+            seen = {need.group: keys < int(need.group.split()[1]) for need in groups}
+            results = weights.reduce(wanted, groups=seen, valid=valid, key_valid=valid)
             shared = weights.source.key.shape[1] if isinstance(weights, QueryKeyWeights) else weights.heads
-            return shared, *_kept(results, caches)
+            return shared, *_kept(results, self._caches)
 
-        for site, (shared, means, least) in run(loaded, prepared, keep=keep).sites:
-            found = sites.setdefault(site, _Kept(shared))
-            found.means.append(means)
-            found.least.append(least)
-        steps.advance(len(batch))
-    return sites
+        return measure
+
+    def take(self, loaded: LoadedModel, batch: MeasuredBatch) -> State:
+        if batch.prepared is None:
+            raise UnsupportedModelError(f"{loaded.name} pools its keys; what a cache of it holds is no run of tokens.")
+        arrays: dict[str, Array] = {}
+        for site, (shared, means, least) in batch.sites:
+            arrays[f"{site.name}/kept"], arrays[f"{site.name}/least"] = means, least
+            arrays[f"{site.name}/cache heads"] = np.full(len(means), shared)
+        return State(len(batch.prepared.source), tuple(site for site, _ in batch.sites), arrays)
+
+    def result(self, loaded: LoadedModel, state: State) -> CacheAdvice:
+        caches = self._caches
+        rows = [_rows(site, state, cache, number) for site in state.sites for number, cache in enumerate(caches)]
+        table = pd.concat(rows) if rows else pd.DataFrame({name: [] for name in (*_HEAD, "first", "last", "texts")})
+        table = table.sort_values([*_HEAD, "first", "last"], kind="stable", ignore_index=True)
+        long = int(table["texts"].max()) if len(table) else 0
+        if long < FEWEST_TEXTS:
+            raise InputError(
+                f"At least {FEWEST_TEXTS} texts must be longer than the smallest cache ({sum(caches[0])} tokens), but "
+                f"{long} are; give longer texts, or smaller first=… and last=…."
+            )
+        retrieval, retrieves = _retrieval(loaded, self.seed)
+        return CacheAdvice(table, _advice(table, self.share, retrieval, retrieves), self.share, loaded.name)
+
+    @property
+    def _caches(self) -> list[tuple[int, int]]:
+        return sorted(product(sorted(set(self.first)), sorted(set(self.last))), key=sum)
 
 
 def _kept(results: Statistics, caches: list[tuple[int, int]]) -> tuple[Floats, Floats]:
-    """Weight kept, ``[cache, text, head]``: mean and least over the queries that would lose something."""
+    """Weight kept, ``[text, cache, head]``: mean and least over the queries that would lose something."""
     total = results[TotalWeight()]
     places = torch.arange(results.axes.queries, device=total.device)
     means, least = [], []
@@ -201,16 +214,17 @@ def _kept(results: Statistics, caches: list[tuple[int, int]]) -> tuple[Floats, F
         kept = kept.masked_fill(~loses, torch.nan).double()
         means.append(kept.nanmean(-1))
         least.append(kept.nan_to_num(torch.inf).amin(-1))
-    return torch.stack(means).cpu().numpy(), torch.stack(least).cpu().numpy()
+    return torch.stack(means, 1).cpu().numpy(), torch.stack(least, 1).cpu().numpy()
 
 
-def _rows(site: Site, found: _Kept, cache: tuple[int, int], number: int) -> pd.DataFrame:
-    kept = np.concatenate([part[number] for part in found.means])
-    least = np.concatenate([part[number] for part in found.least]).min(0)
+def _rows(site: Site, state: State, cache: tuple[int, int], number: int) -> pd.DataFrame:
+    kept = state.arrays[f"{site.name}/kept"][:, number]
+    least = state.arrays[f"{site.name}/least"][:, number].min(0)
+    cache_heads = int(state.arrays[f"{site.name}/cache heads"][0])
     low, high = bootstrap_interval(kept)
     heads = np.arange(site.heads)
     return pd.DataFrame(
-        {"stack": site.stack, "layer": site.layer, "head": heads, "cache_head": heads * found.cache_heads // site.heads}
+        {"stack": site.stack, "layer": site.layer, "head": heads, "cache_head": heads * cache_heads // site.heads}
         | {"first": cache[0], "last": cache[1], "texts": (~np.isnan(kept)).sum(0), "kept": mean_over_texts(kept)}
         | {"low": low, "high": high, "least": np.where(np.isinf(least), np.nan, least)}
     )

@@ -3,11 +3,16 @@
 from typing import Any
 
 from attention_analyzer.heads.similarity import HeadSimilarity
+from attention_analyzer.patterns.cache_advice import CacheSizes
 from attention_analyzer.patterns.labels import Patterns
 from attention_analyzer.run.state import State
 from attention_analyzer.run.study import MeasuredBatch, Study
 
 #: Every study, by name.
-STUDIES: dict[str, type[Study[Any]]] = {"patterns": Patterns, "similarity": HeadSimilarity}
+STUDIES: dict[str, type[Study[Any]]] = {
+    "patterns": Patterns,
+    "similarity": HeadSimilarity,
+    "cache sizes": CacheSizes,
+}
 
-__all__ = ["STUDIES", "HeadSimilarity", "MeasuredBatch", "Patterns", "State", "Study"]
+__all__ = ["STUDIES", "CacheSizes", "HeadSimilarity", "MeasuredBatch", "Patterns", "State", "Study"]
