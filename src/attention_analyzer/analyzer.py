@@ -1,9 +1,13 @@
-"""The front door: a model, and everything that can be asked about its attention."""
+"""One model, and every analysis of its attention as a method.
+
+Each method calls the function that does the work, with every keyword written out, so that ``help()`` and editors show
+them; ``tests/test_signatures.py`` keeps the two the same. That is why this file is long.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +23,7 @@ from attention_analyzer.given_inputs import single_texts
 from attention_analyzer.matrices import LIMIT, AttentionMatrices, matrices_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config, load
+from attention_analyzer.patterns import PATTERNS
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH, generate, record_inputs, record_texts, stream_texts
 from attention_analyzer.text.tokenization import Pair, tokenize
@@ -28,19 +33,28 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from attention_analyzer.attribution import AttributionComparison, TokenImportance
+    from attention_analyzer.attribution.deletion import DeletionKind
+    from attention_analyzer.attribution.importance import Special, Unit
     from attention_analyzer.comparison import Comparison
-    from attention_analyzer.corpus import Corpus
+    from attention_analyzer.corpus import Corpus, Progress
     from attention_analyzer.diagnosis import Diagnosis
+    from attention_analyzer.errors import OnError
     from attention_analyzer.heads import HeadImportance, PruningCurve, Similarity, Specialisation
-    from attention_analyzer.interventions import WhatIf
+    from attention_analyzer.heads.ablation import Measure
+    from attention_analyzer.interventions import KnockOut, WhatIf
+    from attention_analyzer.interventions.plan import Replacements, SilenceWith
+    from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.linguistics import Relations
     from attention_analyzer.metrics.metric import Metric
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import LabelTable
+    from attention_analyzer.patterns.pattern import Pattern
     from attention_analyzer.progress import OnProgress
     from attention_analyzer.run.runner import StudyResults
     from attention_analyzer.run.study import Study
+    from attention_analyzer.site import Kind
     from attention_analyzer.text.annotation import AnnotatedText
+    from attention_analyzer.text.readers.row import Unit as TextUnit
 
 
 class AttentionAnalyzer:
@@ -189,10 +203,25 @@ class AttentionAnalyzer:
             raise InputError(f"A text, a pair of texts or a list of them was expected, not {type(text).__name__}.")
         return self._records(list(text), truncate, check, batch_size)
 
-    def generate(self, prompt: str, *, max_new_tokens: int = 40, **options: Any) -> AttentionRecord:
-        """Let the model write, and record attention over prompt and written tokens; see :func:`.recording.generate`."""
-        record = generate(self.loaded, prompt, max_new_tokens=max_new_tokens, **options)
-        return self._held(record)
+    def generate(
+        self, prompt: str, *, max_new_tokens: int = 40, check: bool = True, **generate_options: Any
+    ) -> AttentionRecord:
+        """Let the model generate, and record the attention over prompt and generated tokens.
+
+        Args:
+            prompt: what the model continues; for an encoder–decoder, its source.
+            max_new_tokens: how many tokens are generated at most.
+            check: whether module outputs are rebuilt from the weights and compared with the model's own.
+            generate_options: further arguments of the model's ``generate`` (``do_sample``, ``temperature`` …).
+
+        Returns:
+            A record with ``notes["prompt_tokens"]`` and ``notes["written"]``, the generated text.
+
+        Raises:
+            ModelError: the model cannot generate, or not with these options.
+            TooLongError: prompt and answer exceed the model's positions.
+        """
+        return self._held(generate(self.loaded, prompt, max_new_tokens=max_new_tokens, check=check, **generate_options))
 
     def heads(
         self,
@@ -271,16 +300,28 @@ class AttentionAnalyzer:
         return analyze_matrix(pattern, tokens)
 
     def get_token_importance(
-        self, text: str | Pair, method: str = "received", **options: Any
+        self,
+        text: str | Pair,
+        method: str = "received",
+        *,
+        target: str | None = None,
+        unit: Unit = "piece",
+        special: Special = "keep",
+        truncate: bool = False,
     ) -> list[tuple[str, float]]:
         """How important each token is, as ``(token, score)`` in the order of the text; scores sum to one.
 
         Args:
             method: one of :data:`.attribution.ATTRIBUTIONS`. "received", the default, is how much attention a token
                 gets: a description, not a claim about what moved the output.
-            options: see :func:`.attribution.token_importance`.
+            target, unit, special, truncate: as in :meth:`token_importance`.
+
+        Raises:
+            InputError, TooLongError: the text or an option cannot be used.
+            SelectionError: there is no such method, or no such target in this text.
+            UnsupportedModelError: the method needs something that this model does not show.
         """
-        importance = self.token_importance(text, method, **options)
+        importance = self.token_importance(text, method, target=target, unit=unit, special=special, truncate=truncate)
         return list(zip(importance.tokens, importance.scores, strict=True))
 
     # What heads do
@@ -333,161 +374,534 @@ class AttentionAnalyzer:
         pairs = zip(studies, learned.states, strict=True)
         return StudyResults(tuple(study.result(self.loaded, state) for study, state in pairs), learned.problems)
 
-    def patterns(self, texts: Sequence[str | Pair], **options: Any) -> LabelTable:
-        """Which heads may bear which pattern's name, from at least three texts; see :func:`.labels.label_heads`.
+    def patterns(
+        self,
+        texts: Sequence[str | Pair],
+        *,
+        patterns: Sequence[Pattern] = PATTERNS,
+        level: float = 0.05,
+        thresholds: Mapping[str, float] | None = None,
+        probes: bool = True,
+        untrained: bool = False,
+        truncate: bool = False,
+        batch_size: int = BATCH,
+        seed: int = 0,
+        progress: OnProgress | None = None,
+    ) -> LabelTable:
+        """Which heads show which pattern, with intervals, controls and correction for testing all of them.
 
         Args:
-            texts: better twenty: the texts are what intervals and tests are over.
-            options: ``patterns``, ``level``, ``thresholds``, ``probes``, ``untrained``, ``truncate``, ``seed``,
-                ``progress``.
+            texts: at least three, better twenty: intervals and tests are over the texts.
+            patterns: which ones; all by default.
+            level: the false discovery rate that is accepted.
+            thresholds: other thresholds than the patterns' own, by name.
+            probes: whether induction, duplicate tokens and retrieval are measured on random tokens as well.
+            untrained: also compare with the same architecture with random weights.
+            truncate: cut what the model has no positions for, instead of refusing it.
+            batch_size: how many texts run together.
+            seed: of the random tokens and weights.
+            progress: called with the number of steps done and of all.
 
         Raises:
-            InputError: fewer than three texts.
+            InputError: fewer than three texts, or an option cannot be used.
         """
         from attention_analyzer.patterns.labels import label_heads
 
-        return label_heads(self.loaded, texts, **options)
+        return label_heads(
+            self.loaded,
+            texts,
+            patterns=patterns,
+            level=level,
+            thresholds=thresholds,
+            probes=probes,
+            untrained=untrained,
+            truncate=truncate,
+            batch_size=batch_size,
+            seed=seed,
+            progress=progress,
+        )
 
-    def cache_advice(self, texts: Sequence[str | Pair], **options: Any) -> CacheAdvice:
-        """What each head of a decoder needs of the KV cache; see :func:`.patterns.cache_advice.cache_advice`.
+    def cache_advice(
+        self,
+        texts: Sequence[str | Pair],
+        *,
+        first: Sequence[int] = (1, 4, 16),
+        last: Sequence[int] = (16, 64, 256),
+        share: float = 0.95,
+        truncate: bool = False,
+        seed: int = 0,
+        progress: OnProgress | None = None,
+    ) -> CacheAdvice:
+        """What each head of a decoder needs of the KV cache: all of it, or the first and last keys.
 
         Args:
-            texts: at least three long ones.
-            options: ``first`` and ``last``, the numbers of keys to try; ``share``, the weight to be kept; ``truncate``,
-                ``progress``.
+            texts: at least three, longer than the smallest cache.
+            first, last: numbers of first and last keys to try, in all combinations.
+            share: the fraction of the attention weight that a head's cache must retain.
+            truncate: cut what the model has no positions for, instead of refusing it.
+            seed: of the random tokens that retrieval is measured on.
+            progress: called with the number of steps done and of all.
+
+        Raises:
+            InputError: fewer than three texts are longer than the smallest cache, or a size is below one.
+            UnsupportedModelError: the model is no decoder.
         """
         from attention_analyzer.patterns.cache_advice import cache_advice
 
-        return cache_advice(self.loaded, texts, **options)
+        return cache_advice(
+            self.loaded,
+            texts,
+            first=first,
+            last=last,
+            share=share,
+            truncate=truncate,
+            seed=seed,
+            progress=progress,
+        )
 
     # Importance of tokens
 
-    def token_importance(self, text: str | Pair, method: str = "received", **options: Any) -> TokenImportance:
-        """How important each token is, with its table and picture; see :func:`.attribution.token_importance`."""
+    def token_importance(
+        self,
+        text: str | Pair,
+        method: str = "received",
+        *,
+        target: str | None = None,
+        unit: Unit = "piece",
+        special: Special = "keep",
+        truncate: bool = False,
+    ) -> TokenImportance:
+        """How important each token is, with its table and figure.
+
+        Args:
+            text: a text or a pair; for an encoder–decoder source and target, or a source alone, whose target the model
+                generates. It is the source whose tokens are scored.
+            method: one of :data:`attention_analyzer.attribution.ATTRIBUTIONS`.
+            target: the prediction that is explained; by default the one that the model was made for. See
+                :data:`attention_analyzer.attribution.TARGETS` for how it is written.
+            unit: "piece" for one score per token, "word" for the sum over each word.
+            special: what becomes of special tokens: "keep", "apart" (scored, but not part of the sum) or "exclude".
+            truncate: cut what the model has no positions for, instead of refusing it.
+
+        Raises:
+            InputError, TooLongError: the text or an option cannot be used.
+            SelectionError: there is no such method, or no such target in this text.
+            UnsupportedModelError: the method needs something that this model does not show.
+        """
         from attention_analyzer.attribution import token_importance
 
-        return token_importance(self.loaded, text, method=method, **options)
+        return token_importance(
+            self.loaded, text, method=method, target=target, unit=unit, special=special, truncate=truncate
+        )
 
-    def compare_attributions(self, text: str | Pair, **options: Any) -> AttributionComparison:
-        """Several methods on one text, and how far each can be trusted there, by deleting tokens.
+    def compare_attributions(
+        self,
+        text: str | Pair,
+        *,
+        methods: Sequence[str] | None = None,
+        target: str | None = None,
+        unit: Unit = "piece",
+        special: Special = "exclude",
+        deletion: DeletionKind | None = None,
+        seeds: int = 40,
+        seed: int = 0,
+        truncate: bool = False,
+        progress: OnProgress | None = None,
+    ) -> AttributionComparison:
+        """Several methods on one text, each tested by deleting the tokens that it ranks first.
 
-        See :func:`.attribution.compare_attributions`.
+        Args:
+            text: as for :meth:`token_importance`.
+            methods: names in :data:`attention_analyzer.attribution.ATTRIBUTIONS`; by default one of each kind that
+                this model and the length of the text allow.
+            target: the prediction that is explained, as for :meth:`token_importance`.
+            unit: whether tokens ("piece") or words are scored and deleted.
+            special: what becomes of special tokens in the scores. They are never deleted.
+            deletion: one of :data:`attention_analyzer.attribution.DELETIONS`; by default "mask" if the tokenizer has a
+                mask token, else "hide".
+            seeds: the number of random orders to compare with.
+            seed: of the first random order.
+            truncate: cut what the model has no positions for, instead of refusing it.
+            progress: called with the number of steps done and of all.
+
+        Raises:
+            InputError, TooLongError: the text or an option cannot be used.
+            SelectionError: there is no such method, or no such target in this text.
+            UnsupportedModelError, MissingDependencyError: a method named in ``methods`` is not available.
         """
         from attention_analyzer.attribution import compare_attributions
 
-        return compare_attributions(self.loaded, text, **options)
+        return compare_attributions(
+            self.loaded,
+            text,
+            methods=methods,
+            target=target,
+            unit=unit,
+            special=special,
+            deletion=deletion,
+            seeds=seeds,
+            seed=seed,
+            truncate=truncate,
+            progress=progress,
+        )
 
-    def specialisation(self, texts: Sequence[str | Pair] | Iterable[AnnotatedText], **options: Any) -> Specialisation:
-        """Every metric by depth, and where the weight goes; see :func:`.heads.specialisation.specialisation`.
+    # Heads
+
+    def specialisation(
+        self,
+        texts: Sequence[str | Pair] | Iterable[AnnotatedText],
+        *,
+        metrics: Sequence[Metric] | None = None,
+        truncate: bool = False,
+        batch_size: int = BATCH,
+        progress: OnProgress | None = None,
+    ) -> Specialisation:
+        """Every metric by depth, and where each layer's weight goes.
 
         Args:
-            texts: texts, or sentences annotated with dependencies, which adds the share that goes along the syntax.
+            texts: texts, or sentences annotated with dependencies, which adds the weight along the syntax and what
+                distances alone explain of it.
+            metrics: all of :data:`attention_analyzer.metrics.METRICS` by default.
+            truncate: cut what the model has no positions for, instead of refusing it.
+            batch_size: how many texts run together.
+            progress: called with the number of texts done and of all.
+
+        Raises:
+            InputError: there are no texts, or only some of them are annotated.
         """
         from attention_analyzer.heads import specialisation
 
-        return specialisation(self.loaded, texts, **options)
+        return specialisation(
+            self.loaded, texts, metrics=metrics, truncate=truncate, batch_size=batch_size, progress=progress
+        )
 
-    def similarity(self, texts: Sequence[str | Pair], **options: Any) -> Similarity:
-        """How alike heads look: clusters, a map, redundant groups, complementary pairs, loners.
-
-        See :func:`.heads.similarity.similarity`.
+    def similarity(
+        self,
+        texts: Sequence[str | Pair],
+        *,
+        stack: str | None = None,
+        kind: Kind | None = None,
+        clusters: int | None = None,
+        redundant: float = 0.2,
+        seed: int = 0,
+        truncate: bool = False,
+        batch_size: int = BATCH,
+        progress: OnProgress | None = None,
+    ) -> Similarity:
+        """How similar the heads' attention is: clusters, a map, redundant groups, complementary pairs, outliers.
 
         Args:
-            texts: at least three.
-            options: ``stack``, ``kind``, ``clusters``, ``redundant``, ``progress`` ….
+            texts: at least three; intervals and stability are over them.
+            stack, kind: of the heads that are compared; the main text's own attention by default.
+            clusters: the number of clusters; chosen by silhouette by default.
+            redundant: the distance below which heads are redundant.
+            seed: of the resampling.
+            truncate: cut what the model has no positions for, instead of refusing it.
+            batch_size: how many texts run together.
+            progress: called with the number of texts done and of all.
 
         Raises:
-            InputError: fewer than three texts.
+            InputError: fewer than three texts, or fewer than three heads.
             MissingDependencyError: scikit-learn is not installed.
         """
         from attention_analyzer.heads import similarity
 
-        return similarity(self.loaded, texts, **options)
+        return similarity(
+            self.loaded,
+            texts,
+            stack=stack,
+            kind=kind,
+            clusters=clusters,
+            redundant=redundant,
+            seed=seed,
+            truncate=truncate,
+            batch_size=batch_size,
+            progress=progress,
+        )
 
     def head_importance(
-        self, texts: Sequence[str | Pair], method: Literal["gradient", "silence"] = "gradient", **options: Any
+        self,
+        texts: Sequence[str | Pair],
+        method: Literal["gradient", "silence"] = "gradient",
+        *,
+        heads: Iterable[Selector] | None = None,
+        measure: Measure = "loss",
+        silence_with: SilenceWith = "zero",
+        reference: Sequence[str | Pair] = (),
+        labels: Sequence[int | str] | None = None,
+        seed: int = 0,
+        truncate: bool = False,
+        batch_size: int = BATCH,
+        progress: OnProgress | None = None,
     ) -> HeadImportance:
-        """How much the model needs each head; see :func:`.heads.importance.head_importance`.
+        """How much the model needs each head, or each set of heads.
 
         Args:
+            texts: pairs of source and target for an encoder–decoder; the more, the narrower the intervals.
             method: "gradient" (of the loss, by a factor on the head) or "silence" (what changes without the head).
-            options: ``heads`` (sets to be silenced), ``measure``, ``silence_with``, ``labels``, ``progress`` ….
+            heads: sets to be silenced, one per selector (``"L2H5"``, ``"L4H2-3"``, ``"L2"``); every head by default.
+            measure: by silencing: "loss", "logits" (KL divergence of the predictions), or a function
+                ``metric(outputs, inputs)`` that returns one number per text of a batch.
+            silence_with: "zero", or "mean": the head's mean output over the tokens of ``reference``.
+            reference: texts of the mean output; ``texts`` by default.
+            labels: a classifier's classes, one per text.
+            seed: of the tokens that a masked language model has to guess.
+            truncate: cut what the model has no positions for, instead of refusing it.
+            batch_size: how many texts run together.
+            progress: called with the number of steps done and of all.
 
         Raises:
-            UnsupportedModelError: attention that cannot be altered, or by gradient no loss.
+            InputError, SelectionError: an argument cannot be used.
+            UnsupportedModelError: the attention cannot be altered, or by gradient, the model has no loss.
         """
         from attention_analyzer.heads import head_importance
 
-        return head_importance(self.loaded, texts, method, **options)
+        return head_importance(
+            self.loaded,
+            texts,
+            method,
+            heads=heads,
+            measure=measure,
+            silence_with=silence_with,
+            reference=reference,
+            labels=labels,
+            seed=seed,
+            truncate=truncate,
+            batch_size=batch_size,
+            progress=progress,
+        )
 
     def pruning_curve(
-        self, texts: Sequence[str | Pair], method: Literal["gradient", "silence"] = "gradient", **options: Any
+        self,
+        texts: Sequence[str | Pair],
+        method: Literal["gradient", "silence"] = "gradient",
+        *,
+        shares: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+        measure: Measure = "loss",
+        silence_with: SilenceWith = "zero",
+        held_out: bool = True,
+        labels: Sequence[int | str] | None = None,
+        seed: int = 0,
+        truncate: bool = False,
+        batch_size: int = BATCH,
+        progress: OnProgress | None = None,
     ) -> PruningCurve:
-        """What is left while more and more heads are silent; see :func:`.heads.pruning.pruning_curve`."""
+        """The measure while more and more heads are silenced, in order of importance and in random orders.
+
+        Args:
+            texts: every second one finds the order, the others are what the curve is measured on.
+            method: how importance is measured; see :meth:`head_importance`.
+            shares: fractions of all heads, in [0, 1].
+            measure: "loss", "logits" or a function, as for :meth:`head_importance`.
+            silence_with: "zero" or "mean".
+            held_out: False uses all texts for both.
+            labels: a classifier's classes, one per text.
+            seed: of the random orders and of the tokens that a masked language model has to guess.
+            truncate: cut what the model has no positions for, instead of refusing it.
+            batch_size: how many texts run together.
+            progress: called with the number of steps done and of all.
+
+        Raises:
+            InputError: fewer than two texts (four if half are held out), or a fraction outside [0, 1].
+            UnsupportedModelError: the attention cannot be altered, or by gradient, the model has no loss.
+        """
         from attention_analyzer.heads import pruning_curve
 
-        return pruning_curve(self.loaded, texts, method, **options)
+        return pruning_curve(
+            self.loaded,
+            texts,
+            method,
+            shares=shares,
+            measure=measure,
+            silence_with=silence_with,
+            held_out=held_out,
+            labels=labels,
+            seed=seed,
+            truncate=truncate,
+            batch_size=batch_size,
+            progress=progress,
+        )
 
     # Interventions
 
-    def what_if(self, text: str | Pair, **options: Any) -> WhatIf:
-        """The prediction before and after heads are changed; see :func:`.interventions.what_if.what_if`.
+    def what_if(
+        self,
+        text: str | Pair | None = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        knock_out: str | KnockOut | Iterable[str | KnockOut] = (),
+        silence: Selector | Iterable[Selector] = (),
+        replace: Replacements | None = None,
+        silence_with: SilenceWith = "zero",
+        reference: Sequence[str | Pair] = (),
+        target: str | int | None = None,
+        position: int | None = None,
+        truncate: bool = False,
+    ) -> WhatIf:
+        """The prediction before and after the attention of some heads is changed. The model is not written to.
 
         >>> analyzer.what_if("The cat sat on the", silence="L2H5").table
 
         Args:
-            options: ``knock_out`` (edges such as ``"L2H5:7>3"``), ``silence`` and ``replace`` (heads such as
-                ``"L2H5"``), ``target``, ``position`` ….
+            text: a text or a pair; for an encoder–decoder a source, or source and target.
+            inputs: instead of text, inputs of the forward for one text, image or sound.
+            knock_out: edges such as ``"L2H5:7>3"``: query 7 may not attend to key 3.
+            silence: heads such as ``"L2H5"`` whose output is replaced for every query, by zero or its mean.
+            replace: the pattern that a head uses instead of its own, by head: ``"uniform"``, ``"first"``, a text of
+                the same length or a record of one, or weights ``[query, key]``.
+            silence_with: "zero" or "mean".
+            reference: texts over whose tokens the mean is taken; the text itself by default.
+            target: the label whose probability is followed: a token, a class name or a number; by default the most
+                probable one before the change.
+            position: of the prediction; by default the last token of a decoder, the first mask of a masked language
+                model, and otherwise where the distribution changes most.
+            truncate: cut what the model has no positions for, instead of refusing it.
 
         Raises:
-            InputError: something named is not there, or has another form.
-            UnsupportedModelError: the model's attention can be looked at but not altered.
+            InputError, SelectionError: an argument cannot be used, or a head, position or label does not exist.
+            UnsupportedModelError: the model's attention can be captured but not altered.
         """
         from attention_analyzer.interventions import what_if
 
-        return what_if(self.loaded, text, **options)
+        return what_if(
+            self.loaded,
+            text,
+            inputs=inputs,
+            knock_out=knock_out,
+            silence=silence,
+            replace=replace,
+            silence_with=silence_with,
+            reference=reference,
+            target=target,
+            position=position,
+            truncate=truncate,
+        )
 
-    def compare(self, other: Any = None, **options: Any) -> Comparison:
-        """Where another model's attention (or this one's on other texts) differs; see :func:`.comparison.compare`.
+    def compare(
+        self,
+        other: Any = None,
+        *,
+        texts: str | Pair | Sequence[str | Pair],
+        other_texts: str | Pair | Sequence[str | Pair] | None = None,
+        match: Literal["auto", "index", "assignment"] = "auto",
+        truncate: bool = False,
+        progress: OnProgress | None = None,
+    ) -> Comparison:
+        """Where another model's attention, or this one's on other texts, differs.
+
+        Args:
+            other: an analyzer, a name, a folder or ``(model, tokenizer)``; without it, the same model.
+            texts: what both read. Several texts give intervals.
+            other_texts: what the other model reads instead, one for each of ``texts``.
+            match: how heads are paired: by their numbers ("index") or by their attention ("assignment").
+            truncate: cut what a model has no positions for, instead of refusing it.
+            progress: called with the number of texts done and of all.
 
         Raises:
-            InputError: no texts, or texts that have no word in common.
-            ModelError: the other model cannot be had.
+            InputError: no texts, other texts of another number, or texts that have no word in common.
+            ModelError: the other model cannot be loaded.
         """
         from attention_analyzer.comparison import compare
 
-        return compare(self, other, **options)
+        return compare(
+            self,
+            other,
+            texts=texts,
+            other_texts=other_texts,
+            match=match,
+            truncate=truncate,
+            progress=progress,
+        )
 
     # Language and corpora
 
-    def relations(self, annotated: str | Path | Iterable[AnnotatedText], **options: Any) -> Relations:
-        """What heads know of dependencies, semantic roles and coreference; see :func:`.linguistics.relations`.
+    def relations(
+        self,
+        annotated: str | Path | Iterable[AnnotatedText],
+        *,
+        tasks: Sequence[str] | None = None,
+        limit: int | None = None,
+        min_words: int = 1,
+        max_words: int | None = None,
+        spaced: bool = True,
+        combine: bool = True,
+        seed: int = 0,
+        progress: OnProgress | None = None,
+    ) -> Relations:
+        """What heads know of dependencies, semantic roles and coreference.
 
         Args:
             annotated: a CoNLL-U or CoNLL-2012 file, or sentences annotated by spaCy or Stanza.
+            tasks: some of :data:`attention_analyzer.linguistics.TASKS`; by default all that the annotation has.
+            limit: the largest number of sentences, from the start of the file.
+            min_words, max_words: sentences with fewer or more words are left out.
+            spaced: put a space between all annotated words ("do n't"), so that no token belongs to two words; False
+                reads the text as it was written.
+            combine: whether the combination of all heads is fitted, too.
+            seed: of the splits.
+            progress: called with the number of sentences done and of all.
 
         Raises:
             FileFormatError: the annotation is malformed; the message has line and reason.
+            InputError: no sentence is left, or the annotation lacks a task.
         """
         from attention_analyzer.linguistics import relations
 
-        return relations(self.loaded, annotated, **options)
+        return relations(
+            self.loaded,
+            annotated,
+            tasks=tasks,
+            limit=limit,
+            min_words=min_words,
+            max_words=max_words,
+            spaced=spaced,
+            combine=combine,
+            seed=seed,
+            progress=progress,
+        )
 
-    def scan(self, inputs: Any, store: str | Path, **options: Any) -> Corpus:
-        """Measure every head on every text of a corpus, into a folder that can be asked; see :class:`.corpus.Corpus`.
+    def scan(
+        self,
+        inputs: Any,
+        store: str | Path,
+        *,
+        column: str | None = None,
+        unit: TextUnit = "line",
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        header: bool = True,
+        truncate: bool = False,
+        examples: int = 10,
+        links: bool = True,
+        batch_tokens: int = 4096,
+        engine: Literal["local", "ray"] = "local",
+        workers: int | None = None,
+        address: str | None = None,
+        errors: OnError = "skip",
+        progress: bool | Callable[[Progress], None] = True,
+    ) -> Corpus:
+        """Measure every head on every text of a corpus, into a folder that can be queried.
 
-        A scan that was stopped goes on where it was when it is called again, and ends with the same tables.
+        Called again after an interruption, it resumes, and ends with the same tables.
 
         Args:
             inputs: files, folders, patterns or datasets (txt, csv, jsonl, parquet, conllu, Hugging Face datasets on
                 disk), or any iterable of texts. They are streamed.
             store: the folder.
-            options: ``column`` with the text; ``unit`` of plain text files ("line", "paragraph", "file");
-                ``encoding`` of files that are neither UTF-8 nor UTF-16 ("cp1252"); ``delimiter`` of CSV files (";") and
-                ``header=False`` where their first line is a row, whose columns are "1", "2", …; ``truncate``;
-                ``examples`` kept per head; ``links=False`` for a small store that cannot be searched;
-                ``batch_tokens``; ``engine="ray"`` with ``workers`` and ``address``; ``progress``: False, or a function
-                that is given a :class:`.corpus.Progress`.
+            column: of the text in tables.
+            unit: what one text of a plain text file is: "line", "paragraph" or "file".
+            encoding: of files that are neither UTF-8 nor UTF-16 ("cp1252").
+            delimiter: of CSV files (";").
+            header: False if the first line of a CSV file is a row; its columns are then "1", "2", ….
+            truncate: cut what the model has no positions for, instead of skipping it.
+            examples: the number of texts and positions stored per head.
+            links: False stores no top keys: a small store that cannot be searched.
+            batch_tokens: the largest number of tokens that run together.
+            engine: "local", or "ray" for many processes or machines.
+            workers: the number of Ray workers.
+            address: of the Ray cluster.
+            errors: "skip" lists rows that cannot be read in ``problems()``; "raise" stops at the first.
+            progress: a bar (True), nothing (False), or a function that is called with a :class:`.corpus.Progress`.
 
         Raises:
             InputError: an input or setting cannot be used, or the store is of another model, setting or input.
@@ -495,7 +909,25 @@ class AttentionAnalyzer:
         """
         from attention_analyzer.corpus import scan
 
-        return scan(self.loaded, inputs, store, **options)
+        return scan(
+            self.loaded,
+            inputs,
+            store,
+            column=column,
+            unit=unit,
+            encoding=encoding,
+            delimiter=delimiter,
+            header=header,
+            truncate=truncate,
+            examples=examples,
+            links=links,
+            batch_tokens=batch_tokens,
+            engine=engine,
+            workers=workers,
+            address=address,
+            errors=errors,
+            progress=progress,
+        )
 
     # Inside
 

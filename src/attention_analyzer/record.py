@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError
@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from attention_analyzer.analyzer import AttentionAnalyzer
-    from attention_analyzer.interventions import WhatIf
+    from attention_analyzer.interventions import KnockOut, WhatIf
+    from attention_analyzer.interventions.plan import Replacements, SilenceWith
+    from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.metrics.metric import Metric
     from attention_analyzer.patterns.pattern import Pattern
+    from attention_analyzer.site import Kind
+    from attention_analyzer.text.tokenization import Pair
+    from attention_analyzer.view.annotations import Annotations
+    from attention_analyzer.view.static_views.state import ViewSettings
     from attention_analyzer.view.widget import AttentionWidget
 
 
@@ -195,6 +201,9 @@ class AttentionRecord(CapturedAttention):
 
         Args:
             patterns: which ones; all of :data:`attention_analyzer.patterns.PATTERNS` by default.
+
+        Raises:
+            CaptureError: a weight is NaN or infinite.
         """
         from attention_analyzer.patterns import PATTERNS
         from attention_analyzer.patterns.score_table import pattern_table
@@ -208,54 +217,177 @@ class AttentionRecord(CapturedAttention):
         *,
         view: str | Mapping[str, Any] | None = None,
         other: AttentionRecord | None = None,
-        **options: Any,
+        stack: str | None = None,
+        kind: Kind | None = None,
+        log: bool | None = None,
+        size: float | None = None,
+        columns: int | None = None,
+        annotations: Annotations | None = None,
+        **settings: Unpack[ViewSettings],
     ) -> Figure:
-        """A figure of one head's pattern, of all heads of a layer, or of what the viewer shows.
+        """A figure of one head's weights, of all heads of a layer, or of a view of the viewer.
 
         Args:
-            view: a view's name or the state of a page or widget, for the same picture as there; see
-                :func:`.view.static_views.views.view_figure`. ``other`` is the second record of the difference view.
-            options: see :mod:`attention_analyzer.view.figures`, for a view the settings of its state.
+            layer, head: a layer draws all its heads, a layer and a head that head alone.
+            view: a view's name ("heads", "matrix", "arcs", "text", "products", "space", "difference"), or the state of
+                a page or widget, for the same picture as there.
+            other: the second record, for the difference view.
+            stack, kind: of the layer, if there are several with its number.
+            log: logarithmic colors, from 1e-4 to 1; by default for texts so long that single weights are faint. For a
+                view, use ``scale="log"``.
+            size: of one head's figure: its width in inches.
+            columns: of a layer's figure: how many heads stand next to each other.
+            annotations: of a view: tracks, labels and clusters.
+            settings: of a view: entries of its state, such as ``query=5``, ``scale="log"``, ``hideSpecial=True``.
+
+        Raises:
+            InputError: neither a layer nor a view, or a setting that does not belong to what is drawn.
+            SelectionError: there is no such layer, head, stack or kind.
+            TooLongError: the view of so long a text does not fit a figure.
         """
         if view is not None:
             from attention_analyzer.view.static_views.views import view_figure
 
-            settings = options if head is None else {"head": head} | options
-            return view_figure(self, view, other, layer=layer, **settings)
+            _refuse("view", log=log, size=size, columns=columns)
+            chosen = dict(settings) if head is None else {**settings, "head": head}
+            return view_figure(
+                self, view, other, layer=layer, stack=stack, kind=kind, annotations=annotations, **chosen
+            )
         from attention_analyzer.view.figures import head_figure, layer_figure
 
         if layer is None:
             raise InputError("A figure needs a layer, or a view: record.figure(layer=0), record.figure(view='arcs').")
-        return layer_figure(self, layer, **options) if head is None else head_figure(self, layer, head, **options)
+        if head is None:
+            _refuse("layer", size=size, other=other, annotations=annotations, **settings)
+            return layer_figure(self, layer, stack=stack, kind=kind, log=log, columns=columns)
+        _refuse("head", columns=columns, other=other, annotations=annotations, **settings)
+        return head_figure(self, layer, head, stack=stack, kind=kind, log=log, size=size)
 
-    def to_html(self, path: str | Path, other: AttentionRecord | None = None, **options: Any) -> Path:
-        """Write the interactive viewer as one page that needs no network; see :mod:`attention_analyzer.view.html`."""
+    def to_html(
+        self,
+        path: str | Path,
+        other: AttentionRecord | None = None,
+        *,
+        title: str = "",
+        queries_and_keys: bool | None = None,
+        annotations: Annotations | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Write the interactive viewer as one page that needs no network.
+
+        Args:
+            path: ends in ``.html``, as browsers expect.
+            other: a second record, shown next to the first in the difference view.
+            title: of the page; the model's name by default.
+            queries_and_keys: whether the page holds the queries and keys for the Query–key view; by default if they
+                are small.
+            annotations: tracks, labels and clusters to show.
+            state: what the viewer shows first, as :attr:`.AttentionWidget.state` has it.
+
+        Raises:
+            InputError: the file cannot be written (one that was there is unchanged), or annotations do not fit.
+        """
         from attention_analyzer.view.html import write_html
 
-        return write_html(self, path, other, **options)
+        return write_html(
+            self,
+            path,
+            other,
+            title=title,
+            queries_and_keys=queries_and_keys,
+            annotations=annotations,
+            state=state,
+        )
 
-    def html(self, other: AttentionRecord | None = None, **options: Any) -> str:
-        """The interactive viewer as one page, as a string."""
+    def html(
+        self,
+        other: AttentionRecord | None = None,
+        *,
+        title: str = "",
+        queries_and_keys: bool | None = None,
+        annotations: Annotations | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The interactive viewer as one page, as a string; arguments as for :meth:`to_html`."""
         from attention_analyzer.view.html import html_text
 
-        return html_text(self, other, **options)
+        return html_text(
+            self, other, title=title, queries_and_keys=queries_and_keys, annotations=annotations, state=state
+        )
 
-    def view(self, other: AttentionRecord | None = None, **options: Any) -> AttentionWidget:
-        """The interactive viewer as a notebook widget; see :mod:`attention_analyzer.view.widget`."""
+    def view(
+        self,
+        other: AttentionRecord | None = None,
+        *,
+        state: Mapping[str, Any] | None = None,
+        height: int = 620,
+        title: str = "",
+        queries_and_keys: bool | None = None,
+        annotations: Annotations | None = None,
+    ) -> AttentionWidget:
+        """The interactive viewer as a notebook widget.
+
+        Args:
+            height: in pixels.
+            other, state, title, queries_and_keys, annotations: as for :meth:`to_html`.
+
+        Raises:
+            MissingDependencyError: anywidget is not installed.
+            InputError: annotations do not fit.
+        """
         from attention_analyzer.view.widget import AttentionWidget
 
-        return AttentionWidget(self, other, **options)
+        return AttentionWidget(
+            self,
+            other,
+            state=state,
+            height=height,
+            title=title,
+            queries_and_keys=queries_and_keys,
+            annotations=annotations,
+        )
 
-    def what_if(self, *, analyzer: AttentionAnalyzer | None = None, **options: Any) -> WhatIf:
-        """The prediction before and after heads are changed; see :func:`.interventions.what_if.what_if`.
+    def what_if(
+        self,
+        *,
+        analyzer: AttentionAnalyzer | None = None,
+        knock_out: str | KnockOut | Iterable[str | KnockOut] = (),
+        silence: Selector | Iterable[Selector] = (),
+        replace: Replacements | None = None,
+        silence_with: SilenceWith = "zero",
+        reference: Sequence[str | Pair] = (),
+        target: str | int | None = None,
+        position: int | None = None,
+    ) -> WhatIf:
+        """The prediction before and after the attention of some heads is changed, on the very tokens of the record.
 
         Args:
             analyzer: of the model that the record is of; needed for a record that was read from a file.
-            options: ``knock_out``, ``silence``, ``replace``, ``target`` ….
+            knock_out, silence, replace, silence_with, reference, target, position: as for
+                :meth:`.AttentionAnalyzer.what_if`.
 
         Raises:
-            InputError: the model is not known, or it is another one.
+            InputError: the model is not known, or it is another one; or an argument cannot be used.
+            SelectionError: a head, position or label does not exist.
+            UnsupportedModelError: the model's attention can be captured but not altered.
         """
         from attention_analyzer.interventions.what_if import what_if_of_record
 
-        return what_if_of_record(self, None if analyzer is None else analyzer.loaded, **options)
+        return what_if_of_record(
+            self,
+            None if analyzer is None else analyzer.loaded,
+            knock_out=knock_out,
+            silence=silence,
+            replace=replace,
+            silence_with=silence_with,
+            reference=reference,
+            target=target,
+            position=position,
+        )
+
+
+def _refuse(drawn: str, **settings: object) -> None:
+    """Settings of another kind of figure than the one that is drawn are an error, not ignored."""
+    for name, value in settings.items():
+        if value is not None:
+            raise InputError(f"{name}=… does not belong to the figure of a {drawn}; leave it out.")

@@ -31,16 +31,23 @@ def cache_advice(
     The terminal shows one row per head, a file (--output) one row per head and cache.
     """
     from attention_analyzer.cli.tables import check_format, print_table, write_table
+    from attention_analyzer.patterns.cache_advice import FIRST, LAST
     from attention_analyzer.view.figures import check_figure_path, save_figure
 
     check_format(output)
     if figure is not None:
         check_figure_path(figure)
     texts = [line for line in read_text(text, encoding).splitlines() if line.strip()]
-    sizes = {name: value for name, value in (("first", first), ("last", last)) if value}
     analyzer = analyzer_for(model, device)
     with counting("Measuring what caches keep", "steps") as progress:
-        found = analyzer.cache_advice(texts, share=share, truncate=truncate, progress=progress, **sizes)
+        found = analyzer.cache_advice(
+            texts,
+            first=first or FIRST,
+            last=last or LAST,
+            share=share,
+            truncate=truncate,
+            progress=progress,
+        )
     if output is not None:
         write_table(found.table, output)
         print(f"{len(found.table)} rows written to {output}")

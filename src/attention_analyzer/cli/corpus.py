@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -37,7 +37,10 @@ def scan(
     store: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; an unfinished scan goes on.")],
     model: Model = None,
     column: Annotated[str | None, typer.Option(help="Column or key with the text.")] = None,
-    unit: Annotated[str, typer.Option(help="What of a .txt file is one text: line, paragraph or file.")] = "line",
+    unit: Annotated[
+        Literal["line", "paragraph", "file"],
+        typer.Option(help="What of a .txt file is one text: line, paragraph or file."),
+    ] = "line",
     encoding: Encoding = None,
     delimiter: Annotated[
         str | None,
@@ -50,17 +53,14 @@ def scan(
     examples: Annotated[int, typer.Option(min=0, help="Examples to keep for each head and measure.")] = 10,
     links: Annotated[bool, typer.Option(help="Keep what every token looks at, for searching.")] = True,
     batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens that run together.")] = 4096,
-    engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="local or ray.")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Ray workers, one model each.")] = None,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster (auto finds it).")] = None,
     device: Device = "auto",
 ) -> None:
     """Measure every head on every text. Stopped at any moment, the same command goes on where it was."""
-    from attention_analyzer.errors import InputError
     from attention_analyzer.text.visible import visible
 
-    if unit not in ("line", "paragraph", "file"):
-        raise InputError(f"--unit is line, paragraph or file, not {unit!r}.")
     done = analyzer_for(model, device).scan(
         [Path(each) for each in inputs],
         store,

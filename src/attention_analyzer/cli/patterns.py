@@ -62,8 +62,15 @@ def patterns(
     analyzer = analyzer_for(model, device)
     with counting("Looking at the heads", "steps") as progress:
         if several:
-            options = {"patterns": chosen, "level": level, "probes": probes, "untrained": untrained}
-            found = analyzer.patterns(texts, truncate=truncate, progress=progress, **options)
+            found = analyzer.patterns(
+                texts,
+                patterns=chosen,
+                level=level,
+                probes=probes,
+                untrained=untrained,
+                truncate=truncate,
+                progress=progress,
+            )
             table = found.table
         else:
             table = analyzer.record(content, truncate=truncate).patterns(chosen)

@@ -26,6 +26,8 @@ from attention_analyzer.text.tokens import Tokens
 SilenceWith = Literal["zero", "mean"]
 #: A head's other pattern: by name, another text of the same length (or a record of it), or weights ``[query, key]``.
 Replacement = str | tuple[str, str] | CapturedAttention | Tensor
+#: Which heads use which other pattern.
+Replacements = Mapping[str, Replacement] | Mapping[tuple[int, int], Replacement] | Mapping[Selector, Replacement]
 PATTERNS: Mapping[str, Pattern] = {"uniform": Uniform(), "first": FirstKey()}
 
 
@@ -43,7 +45,7 @@ class Request:
         cls,
         knock_out: str | KnockOut | Iterable[str | KnockOut] = (),
         silence: Selector | Iterable[Selector] = (),
-        replace: Mapping[Selector, Replacement] | None = None,
+        replace: Replacements | None = None,
         silence_with: SilenceWith = "zero",
     ) -> Request:
         """Read a caller's arguments.

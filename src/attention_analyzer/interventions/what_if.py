@@ -14,7 +14,7 @@ from attention_analyzer.interventions.apply import run_altered
 from attention_analyzer.interventions.call_index import observe
 from attention_analyzer.interventions.edges import KnockOut
 from attention_analyzer.interventions.means import MeanOutputs, mean_outputs
-from attention_analyzer.interventions.plan import Replacement, Request, SilenceWith, plan_of
+from attention_analyzer.interventions.plan import Replacements, Request, SilenceWith, plan_of
 from attention_analyzer.interventions.prediction import read_prediction
 from attention_analyzer.interventions.result import WhatIf, compare
 from attention_analyzer.interventions.selection import Selector
@@ -33,7 +33,7 @@ def what_if(
     inputs: Mapping[str, Any] | None = None,
     knock_out: str | KnockOut | Iterable[str | KnockOut] = (),
     silence: Selector | Iterable[Selector] = (),
-    replace: Mapping[Selector, Replacement] | None = None,
+    replace: Replacements | None = None,
     silence_with: SilenceWith = "zero",
     reference: Sequence[str | Pair] = (),
     target: str | int | None = None,

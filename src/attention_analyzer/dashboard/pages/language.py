@@ -71,7 +71,13 @@ def show() -> None:
     key = hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
 
     def answer(job: Job) -> Answered:
-        found = own_analyzer(name).relations(upload.paths[0], progress=job.progress, **options)
+        found = own_analyzer(name).relations(
+            upload.paths[0],
+            limit=numbers[LIMIT],
+            min_words=numbers[SHORTEST],
+            max_words=numbers[LONGEST],
+            progress=job.progress,
+        )
         return Answered(found, name, upload.names[0], options)
 
     found = wait_for(("language", key), "Sentences", answer, button="Ask the heads")

@@ -15,9 +15,10 @@ from attention_analyzer.dashboard.persistence import keep, restore
 
 if TYPE_CHECKING:
     from attention_analyzer.attribution import AttributionComparison
+    from attention_analyzer.attribution.importance import Unit
 
 METHODS, UNIT, TARGET = "method", "unit", "target"
-_UNITS = ("piece", "word")
+_UNITS: tuple[Unit, ...] = ("piece", "word")
 #: What the columns of the table of faithfulness mean.
 _MEANINGS = {
     "comprehensiveness": "How far the prediction falls when the most important tokens go first: more is better.",
@@ -89,7 +90,7 @@ def show() -> None:
         )
 
 
-def _options() -> tuple[tuple[str, ...], str, str]:
+def _options() -> tuple[tuple[str, ...], Unit, str]:
     """Methods, unit and target."""
     from attention_analyzer.attribution import ATTRIBUTIONS, TARGETS
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError
@@ -16,6 +16,36 @@ DEFAULTS: dict[str, Any] = {
     "palette": "blue", "diverging": "blue-orange", "theme": "light", "zoom": None,
     "sort": "layer", "group": "layer", "segments": "all", "direction": "all", "shade": "from", "order": "weight",
 }  # fmt: skip
+
+
+class ViewSettings(TypedDict, total=False):
+    """Entries of a state that a view's figure takes as keywords (the view, layer and head are arguments already)."""
+
+    record: int
+    site: str
+    heads: Sequence[int]
+    query: int | None
+    key: int | None
+    pins: Sequence[int]
+    keyPins: Sequence[int]
+    units: str
+    scale: str
+    threshold: float
+    hideSpecial: bool
+    hideSinks: bool
+    renormalise: bool
+    palette: str
+    diverging: str
+    theme: str
+    zoom: Any
+    sort: str
+    group: str
+    segments: str
+    direction: str
+    shade: str
+    order: str
+
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "view": ("heads", "matrix", "arcs", "text", "products", "space", "difference"),
     "units": ("pieces", "words"),
