@@ -102,7 +102,7 @@ def test_complementary_pairs_are_called_so_and_no_others() -> None:
     for seed in range(6):
         others = random_rows(3, 12, seed).mul(0.3).add(0.7 / 12)
         texts.append(record_of(torch.cat([torch.stack([even, even.roll(1, 1)]), others])))
-    arrays = HeadSimilarity().take(load("demo-encoder"), MeasuredBatch(None, (), tuple(texts))).arrays
+    arrays = HeadSimilarity().take(load("demo-encoder"), MeasuredBatch(tuple(range(6)), None, (), tuple(texts))).arrays
     pairs = _pairs(arrays["divergence"], arrays, list("abcde"), 0.2, 0)
     assert pairs[pairs["complementary"]][["first", "second"]].to_numpy().tolist() == [["a", "b"]]
     best = pairs[pairs["complementary"]].iloc[0]

@@ -13,10 +13,13 @@ from attention_analyzer import AttentionAnalyzer, AttentionRecord, Tokens
 from attention_analyzer.captured import SiteRecord
 from attention_analyzer.errors import InputError
 from attention_analyzer.heads import specialisation, weight_allocation
+from attention_analyzer.heads.specialisation import HeadSpecialisation
 from attention_analyzer.heads.weight_allocation import SHARES, Edges, OffsetRates, edges_of, shares_of
 from attention_analyzer.linguistics import read_annotated
 from attention_analyzer.metrics.entropy import MeanEntropy
 from attention_analyzer.models.loading import load
+from attention_analyzer.run.runner import run_studies
+from attention_analyzer.run.state import State
 from attention_analyzer.text.annotation import AnnotatedText
 from tests.linguistics.treebank import treebank
 
@@ -130,6 +133,22 @@ def test_annotated_sentences(tmp_path: Path) -> None:
     assert found.heads["syntax_expected"].between(0, 1).all()
     labels = found.plot().legends[0].get_texts()
     assert any("distances alone" in label.get_text() for label in labels)
+
+
+def test_annotated_sentences_resume_from_a_store(tmp_path: Path) -> None:
+    path = tmp_path / "some.conllu"
+    path.write_text(treebank(5), encoding="utf-8")
+    annotated = tuple(read_annotated(path))
+    texts = [sentence.text for sentence in annotated]
+    model, study = load("demo-encoder"), HeadSpecialisation((MeanEntropy(),), annotated)
+    whole = specialisation(model, annotated, metrics=[MeanEntropy()]).heads
+    for _ in range(2):
+        learned = run_studies(model, texts, [study], store=tmp_path / "store", batch_size=2)
+        np.testing.assert_allclose(
+            study.result(model, learned.states[0]).heads["syntax_expected"], whole["syntax_expected"], atol=1e-6
+        )
+    halves = [run_studies(model, part, [study]).states[0] for part in (texts[:2], [])]
+    assert State.merge(halves).sums["pairs"].sum() < learned.states[0].sums["pairs"].sum()
 
 
 def test_cross_attention_has_no_near() -> None:

@@ -52,8 +52,10 @@ def state_of(analyzer: AttentionAnalyzer, study: Study[Any], texts: Sequence[str
 
 def assert_same(one: State, two: State, tolerance: float = 0.0) -> None:
     assert (one.texts, one.sites, set(one.arrays)) == (two.texts, two.sites, set(two.arrays))
-    for name, array in one.arrays.items():
-        np.testing.assert_allclose(array, two.arrays[name], rtol=tolerance, atol=tolerance, err_msg=name)
+    assert set(one.sums) == set(two.sums)
+    for kind in ("arrays", "sums"):
+        for name, array in getattr(one, kind).items():
+            np.testing.assert_allclose(array, getattr(two, kind)[name], rtol=tolerance, atol=tolerance, err_msg=name)
 
 
 def test_any_split_gives_the_state_of_the_whole(analyzer: AttentionAnalyzer, study: Study[Any]) -> None:

@@ -15,9 +15,12 @@ from attention_analyzer.heads.weight_allocation import SHARES, OffsetRates, edge
 from attention_analyzer.metrics import METRICS, Metric
 from attention_analyzer.metrics.head_table import HEAD_KEYS, head_table
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.progress import OnProgress, ProgressCounter
-from attention_analyzer.recording import BATCH, batches, record_texts
+from attention_analyzer.progress import OnProgress
+from attention_analyzer.recording import BATCH
 from attention_analyzer.result import Result
+from attention_analyzer.run.runner import run_studies
+from attention_analyzer.run.state import State
+from attention_analyzer.run.study import MeasuredBatch, Study
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.annotation import AnnotatedText
 from attention_analyzer.text.tokenization import Pair
@@ -97,44 +100,81 @@ def specialisation(
     if annotated and not any(text.governors for text in annotated):
         raise InputError("The annotated sentences hold no dependencies; pass their texts instead.")
     plain: list[str | Pair] = [text.text if isinstance(text, AnnotatedText) else text for text in given]
-    chosen = METRICS if metrics is None else tuple(metrics)
-    rates = OffsetRates()
-    frames: list[pd.DataFrame] = []
-    records: CapturedAttention
-    steps = ProgressCounter(len(plain), progress)
-    for batch in batches(plain, batch_size):
-        for records in record_texts(loaded, batch, truncate=truncate, batch_size=batch_size):
-            frames.append(_measured(records, chosen, annotated[len(frames)] if annotated else None, rates))
-            steps.advance()
-    sites = {site.name: site for site in records.sites}
-    everything = pd.concat(frames, keys=range(len(frames)), names=["text", None]).reset_index(level="text")
-    heads = everything.drop(columns="text").groupby(list(HEAD_KEYS), sort=False).mean().reset_index()
-    if annotated:
-        heads["syntax_expected"] = np.nan
-        for site in sites.values():
-            if site.kind == "self":
-                rows = (heads[_LAYER] == [site.stack, site.kind, site.layer]).all(axis=1)
-                heads.loc[rows, "syntax_expected"] = rates.expected(site).numpy()
-    else:
-        heads = heads.drop(columns="syntax")
-    names = [metric.name for metric in chosen]
-    return Specialisation(_by_layer(everything, heads, names), heads, bool(annotated), len(frames), loaded.name)
+    study = HeadSpecialisation(None if metrics is None else tuple(metrics), tuple(annotated))
+    learned = run_studies(loaded, plain, [study], truncate=truncate, batch_size=batch_size, progress=progress)
+    return study.result(loaded, learned.states[0])
 
 
-def _measured(
-    record: CapturedAttention, metrics: Sequence[Metric], annotated: AnnotatedText | None, rates: OffsetRates
-) -> pd.DataFrame:
-    """Metrics and shares of one text, one row per head."""
-    edges = None if annotated is None else edges_of(annotated, record.tokens)
-    if edges is not None:
-        rates.add_text(record.tokens, edges)
-    shares = []
-    for entry in record.entries:
-        of_main = entry.site.kind == "self" and entry.queries == record.tokens
-        shares.append(shares_of(entry, edges if of_main else None).T.numpy())
-        if edges is not None and of_main:
-            rates.add_site(entry)
-    return head_table(record, metrics).assign(**dict(zip(SHARES, np.concatenate(shares).T, strict=True)))
+@dataclass(frozen=True)
+class HeadSpecialisation(Study[Specialisation]):
+    """Every metric by depth, and where the weight goes; see :func:`specialisation`.
+
+    Attributes:
+        metrics: all of :data:`.metrics.METRICS` by default.
+        annotated: the annotation of every text, or of none.
+    """
+
+    metrics: tuple[Metric, ...] | None = None
+    annotated: tuple[AnnotatedText, ...] = ()
+
+    reads_weights: ClassVar[bool] = True
+
+    @property
+    def settings(self) -> str:
+        edges = [(text.spans, text.governors) for text in self.annotated]
+        return repr(("specialisation", [metric.name for metric in self._chosen], edges))
+
+    def take(self, loaded: LoadedModel, batch: MeasuredBatch) -> State:
+        return State.merge(
+            [self._of_text(number, record) for number, record in zip(batch.numbers, batch.records, strict=True)]
+        )
+
+    def result(self, loaded: LoadedModel, state: State) -> Specialisation:
+        if not state.texts:
+            raise InputError("There is no text to say something of; give at least one that can be used.")
+        names = [metric.name for metric in self._chosen]
+        frames = []
+        for site in state.sites:
+            values = state.arrays[site.name]
+            texts, heads, columns = values.shape
+            keys = {"text": np.repeat(np.arange(texts), heads), "stack": site.stack, "kind": site.kind}
+            keys |= {"layer": site.layer, "head": np.tile(np.arange(heads), texts)}
+            of_site = pd.DataFrame(values.reshape(-1, columns), columns=[*names, *SHARES])
+            frames.append(pd.concat([pd.DataFrame(keys), of_site], axis=1))
+        everything = pd.concat(frames, ignore_index=True)
+        heads = everything.drop(columns="text").groupby(list(HEAD_KEYS), sort=False).mean().reset_index()
+        if self.annotated:
+            rates = OffsetRates.from_sums(state.sums)
+            heads["syntax_expected"] = np.nan
+            for site in state.sites:
+                if site.kind == "self":
+                    rows = (heads[_LAYER] == [site.stack, site.kind, site.layer]).all(axis=1)
+                    heads.loc[rows, "syntax_expected"] = rates.expected(site).numpy()
+        else:
+            heads = heads.drop(columns="syntax")
+        by_layer = _by_layer(everything, heads, names)
+        return Specialisation(by_layer, heads, bool(self.annotated), state.texts, loaded.name)
+
+    @property
+    def _chosen(self) -> tuple[Metric, ...]:
+        return METRICS if self.metrics is None else self.metrics
+
+    def _of_text(self, number: int, record: CapturedAttention) -> State:
+        """Metrics and shares of one text: by site ``[1, head, metric and share]``."""
+        edges = edges_of(self.annotated[number], record.tokens) if self.annotated else None
+        rates = OffsetRates()
+        if edges is not None:
+            rates.add_text(record.tokens, edges)
+        table = head_table(record, self._chosen)[[metric.name for metric in self._chosen]].to_numpy(np.float64)
+        arrays, first = {}, 0
+        for entry in record.entries:
+            of_main = entry.site.kind == "self" and entry.queries == record.tokens
+            shares = shares_of(entry, edges if of_main else None).T.numpy()
+            if edges is not None and of_main:
+                rates.add_site(entry)
+            arrays[entry.site.name] = np.concatenate([table[first : first + entry.site.heads], shares], axis=1)[None]
+            first += entry.site.heads
+        return State(1, record.sites, arrays, {} if edges is None else rates.sums())
 
 
 def _by_layer(everything: pd.DataFrame, heads: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

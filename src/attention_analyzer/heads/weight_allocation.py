@@ -13,13 +13,16 @@ is not defined (NaN), and all that is not sink is ``distant``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from attention_analyzer.captured import SiteRecord
+from attention_analyzer.run.state import Array
 from attention_analyzer.site import Site
 from attention_analyzer.text.annotation import AnnotatedText, words_of_tokens
 from attention_analyzer.text.tokens import Tokens
@@ -108,6 +111,30 @@ class OffsetRates:
                 by_offset[offset] = by_offset[offset] + weight if offset in by_offset else weight
         self._queries[entry.site.name] = self._queries.get(entry.site.name, 0) + int(counted.sum())
 
+    def sums(self) -> dict[str, Array]:
+        """Everything counted, as arrays by offset that add up: offsets 0, -1, 1, -2, 2 … along the first axis."""
+        counts = {"joined": self._joined, "pairs": self._pairs}
+        found = {name: _by_offset(counted) for name, counted in counts.items()}
+        for name, by_offset in self._weights.items():
+            found[f"weights/{name}"] = _by_offset({offset: each.numpy() for offset, each in by_offset.items()})
+            found[f"queries/{name}"] = np.array([self._queries[name]])
+        return found
+
+    @classmethod
+    def from_sums(cls, sums: Mapping[str, Array]) -> OffsetRates:
+        """The inverse of :meth:`sums`."""
+        found = cls()
+        for name, array in sums.items():
+            what, _, site = name.partition("/")
+            if what == "queries":
+                found._queries[site] = int(array[0])
+            elif what == "weights":
+                found._weights[site] = {_offset(place): torch.from_numpy(row) for place, row in enumerate(array)}
+            else:
+                counts = {_offset(place): int(count) for place, count in enumerate(array)}
+                setattr(found, f"_{what}", counts)
+        return found
+
     def expected(self, site: Site) -> Tensor:
         """``[head]``: the share on syntax that distances alone explain."""
         parts = [
@@ -116,6 +143,18 @@ class OffsetRates:
             if self._pairs.get(offset)
         ]
         return torch.stack(parts).sum(0) / max(self._queries[site.name], 1)
+
+
+def _by_offset(values: Mapping[int, Any]) -> Array:
+    first = np.asarray(next(iter(values.values())))
+    found = np.zeros((2 * max(map(abs, values)) + 1, *first.shape), first.dtype)
+    for offset, value in values.items():
+        found[2 * abs(offset) - (offset < 0)] = value
+    return found
+
+
+def _offset(place: int) -> int:
+    return -(place + 1) // 2 if place % 2 else place // 2
 
 
 def _split(entry: SiteRecord, rows: slice, edges: Edges | None) -> Sequence[Tensor]:

@@ -129,13 +129,13 @@ def _chunk(
     problems: list[Problem] = []
     for batch in batches(chunk, batch_size):
         try:
-            parts.append(_batch(loaded, [text for _, text in batch], studies, truncate))
+            parts.append(_batch(loaded, batch, studies, truncate))
         except (InputError, TooLongError):
             if errors == "raise":
                 raise
             for index, text in batch:
                 try:
-                    parts.append(_batch(loaded, [text], studies, truncate))
+                    parts.append(_batch(loaded, [(index, text)], studies, truncate))
                 except (InputError, TooLongError) as error:
                     problems.append((index, str(text)[:_SHOWN], str(error)))
         if steps is not None:
@@ -143,18 +143,25 @@ def _chunk(
     return [State.merge(states) for states in zip(*parts, strict=True)], problems
 
 
-def _batch(loaded: LoadedModel, texts: list[str | Pair], studies: Sequence[Study[Any]], truncate: bool) -> list[State]:
-    prepared = prepare(loaded, texts, truncate=truncate)
+def _batch(
+    loaded: LoadedModel, texts: Sequence[tuple[int, str | Pair]], studies: Sequence[Study[Any]], truncate: bool
+) -> list[State]:
+    numbers = tuple(number for number, _ in texts)
+    prepared = prepare(loaded, [text for _, text in texts], truncate=truncate)
     try:
-        return [
-            study.take(loaded, batch) for study, batch in zip(studies, _forward(loaded, prepared, studies), strict=True)
-        ]
+        seen = _forward(loaded, numbers, prepared, studies)
+        return [study.take(loaded, batch) for study, batch in zip(studies, seen, strict=True)]
     except OtherAxesError:
-        alone = [MeasuredBatch(None, (), tuple(record_texts(loaded, [text], truncate=truncate))) for text in texts]
+        alone = [
+            MeasuredBatch((number,), None, (), tuple(record_texts(loaded, [text], truncate=truncate)))
+            for number, text in texts
+        ]
         return [State.merge([study.take(loaded, batch) for batch in alone]) for study in studies]
 
 
-def _forward(loaded: LoadedModel, prepared: Prepared, studies: Sequence[Study[Any]]) -> list[MeasuredBatch]:
+def _forward(
+    loaded: LoadedModel, numbers: tuple[int, ...], prepared: Prepared, studies: Sequence[Study[Any]]
+) -> list[MeasuredBatch]:
     measures = [study.measuring(loaded, prepared) for study in studies]
 
     def measure(place: CallSite | Site, weights: AttentionWeights) -> list[Any]:
@@ -170,6 +177,7 @@ def _forward(loaded: LoadedModel, prepared: Prepared, studies: Sequence[Study[An
         sites = run(loaded, prepared, keep=measure).sites
     return [
         MeasuredBatch(
+            numbers,
             prepared,
             () if measures[number] is None else tuple((site, kept[number]) for site, kept in sites),
             records if study.reads_weights else (),

@@ -1,4 +1,4 @@
-"""What a study has learned so far: arrays with one row per text, which files hold and which merge by joining."""
+"""What a study has learned so far: arrays, which files hold; one row per text, joined, or sums, added."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ class State:
         texts: how many.
         sites: those that were measured, in the order they were called.
         arrays: by name, joined along the first axis when states merge.
+        sums: by name, added when states merge; a shorter one as if it ended in zeros.
     """
 
     texts: int = 0
     sites: tuple[Site, ...] = ()
     arrays: Mapping[str, Array] = field(default_factory=dict)
+    sums: Mapping[str, Array] = field(default_factory=dict)
 
     @classmethod
     def merge(cls, states: Sequence[State]) -> State:
@@ -41,7 +43,18 @@ class State:
             sum(state.texts for state in states),
             tuple(dict.fromkeys(site for state in states for site in state.sites)),
             {name: np.concatenate([state.arrays[name] for state in states if name in state.arrays]) for name in names},
+            {
+                name: _added([state.sums[name] for state in states if name in state.sums])
+                for name in dict.fromkeys(name for state in states for name in state.sums)
+            },
         )
+
+
+def _added(parts: Sequence[Array]) -> Array:
+    total = np.zeros((max(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+    for part in parts:
+        total[: len(part)] += part
+    return total
 
 
 def lines(values: Sequence[Any]) -> Array:
@@ -77,9 +90,10 @@ def save_states(path: Path, states: Sequence[State], key: str, problems: Sequenc
         ],
     }
     arrays = {
-        f"{number}/{name}": np.ascontiguousarray(array)
+        f"{number}/{what}/{name}": np.ascontiguousarray(array)
         for number, state in enumerate(states)
-        for name, array in state.arrays.items()
+        for what in ("arrays", "sums")
+        for name, array in getattr(state, what).items()
     }
     with replaced(path) as beside:
         save_file(arrays, beside, metadata={_ENTRY: json.dumps(header)})
@@ -105,6 +119,11 @@ def load_states(path: Path, key: str) -> tuple[list[State], list[tuple[int, str,
         return None
     states = []
     for number, described in enumerate(header.any("states")):
-        own = {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith(f"{number}/")}
-        states.append(State(described["texts"], tuple(Site(*site) for site in described["sites"]), own))
+        sites = tuple(Site(*site) for site in described["sites"])
+        rows, sums = (_below(arrays, f"{number}/{what}/") for what in ("arrays", "sums"))
+        states.append(State(described["texts"], sites, rows, sums))
     return states, [tuple(problem) for problem in header.any("problems")]
+
+
+def _below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -24,12 +24,14 @@ class MeasuredBatch:
     """One forward's texts, as a study sees them.
 
     Attributes:
+        numbers: each text's place among all texts that were given.
         prepared: the batch; None where the model makes its sequences shorter or longer, so that ``records`` alone say
             what was measured.
         sites: every site with what the study's own :meth:`Study.measuring` kept of it; empty without it.
         records: one per text, without padding, for studies that read weights and where ``prepared`` is None.
     """
 
+    numbers: tuple[int, ...]
     prepared: Prepared | None
     sites: tuple[tuple[Site, Any], ...]
     records: tuple[CapturedAttention, ...]

@@ -3,6 +3,7 @@
 from typing import Any
 
 from attention_analyzer.heads.similarity import HeadSimilarity
+from attention_analyzer.heads.specialisation import HeadSpecialisation
 from attention_analyzer.patterns.cache_advice import CacheSizes
 from attention_analyzer.patterns.labels import Patterns
 from attention_analyzer.run.state import State
@@ -12,7 +13,17 @@ from attention_analyzer.run.study import MeasuredBatch, Study
 STUDIES: dict[str, type[Study[Any]]] = {
     "patterns": Patterns,
     "similarity": HeadSimilarity,
+    "specialisation": HeadSpecialisation,
     "cache sizes": CacheSizes,
 }
 
-__all__ = ["STUDIES", "CacheSizes", "HeadSimilarity", "MeasuredBatch", "Patterns", "State", "Study"]
+__all__ = [
+    "STUDIES",
+    "CacheSizes",
+    "HeadSimilarity",
+    "HeadSpecialisation",
+    "MeasuredBatch",
+    "Patterns",
+    "State",
+    "Study",
+]
