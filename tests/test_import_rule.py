@@ -24,8 +24,11 @@ FLOORS: tuple[frozenset[str], ...] = (
             "assembly",
             "cache",
             "captured",
+            "collecting",
+            "decoding",
             "diagnosis",
             "external",
+            "forwards",
             "given_inputs",
             "inputs",
             "matrices",
@@ -42,7 +45,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"studies", "training", "corpus", "view"}),
     frozenset({"plots"}),
     frozenset({"record"}),
-    frozenset({"analyzer"}),
+    frozenset({"analyzer", "capturing"}),
     frozenset({"cli", "dashboard"}),
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -16,7 +16,7 @@ import attention_analyzer
 
 ROOT = Path(__file__).resolve().parent.parent
 
-PUBLIC_NAMES = ["AttentionAnalyzer", "AttentionRecord", "Site", "Tokens", "__version__", "errors"]
+PUBLIC_NAMES = ["AttentionAnalyzer", "AttentionRecord", "Site", "Tokens", "__version__", "capture", "errors"]
 #: What `import attention_analyzer` and the `attn` command's help must not load: each takes a good part of a second.
 HEAVY = ["torch", "transformers", "numpy", "pandas", "pyarrow", "matplotlib", "safetensors"]
 

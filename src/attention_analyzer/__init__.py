@@ -18,6 +18,7 @@ from attention_analyzer.result import present_with
 if TYPE_CHECKING:
     from attention_analyzer import errors
     from attention_analyzer.analyzer import AttentionAnalyzer
+    from attention_analyzer.capturing import capture
     from attention_analyzer.record import AttentionRecord
     from attention_analyzer.site import Site
     from attention_analyzer.text.tokens import Tokens
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-__all__ = ["AttentionAnalyzer", "AttentionRecord", "Site", "Tokens", "__version__", "errors"]
+__all__ = ["AttentionAnalyzer", "AttentionRecord", "Site", "Tokens", "__version__", "capture", "errors"]
 
 #: Where each public name lives.
 _HOMES = {
     "AttentionAnalyzer": "attention_analyzer.analyzer",
     "AttentionRecord": "attention_analyzer.record",
+    "capture": "attention_analyzer.capturing",
     "Site": "attention_analyzer.site",
     "Tokens": "attention_analyzer.text.tokens",
 }

@@ -45,6 +45,14 @@ class Axis:
     ids: Tensor | None = None
     valid: Tensor | None = None
 
+    def repeated(self, times: int) -> Axis:
+        """Each text several times, as for the sequences of a beam search."""
+        return replace(
+            self,
+            ids=None if self.ids is None else self.ids.repeat_interleave(times, 0),
+            valid=None if self.valid is None else self.valid.repeat_interleave(times, 0),
+        )
+
     def kept(self, row: int) -> Tensor:
         """int64: the positions of one text that are no padding."""
         if self.valid is None:
@@ -108,11 +116,22 @@ def records_of(
                 "them one by one."
             )
     parts = [_texts(sites, axes, row) for row in range(rows)]
+    shown: dict[tuple[int, ...], Tokens] = {}
+
+    def tokens(axis: Axis, row: int, kept: Tensor) -> Tokens:
+        if axis.ids is None:
+            return Tokens.positions(len(kept))
+        ids = axis.ids[min(row, len(axis.ids) - 1)]
+        numbers = tuple(ids[kept.to(ids.device)].tolist())
+        if numbers not in shown:
+            shown[numbers] = tokens_of(loaded, torch.tensor(numbers, dtype=torch.long))
+        return shown[numbers]
+
     mark = loaded.fingerprint if fingerprint is None else fingerprint
     records = []
     for row, texts in enumerate(parts):
         for part, text in enumerate(texts):
-            entries = tuple(_entry(loaded, site, weights, axes, row, text, names) for site, weights in sites)
+            entries = tuple(_entry(site, weights, axes, row, text, tokens, names) for site, weights in sites)
             about = dict(notes or {})
             if rows > 1:
                 about["row"] = row
@@ -198,12 +217,12 @@ def _batch_of(visibility: Visibility) -> int:
 
 
 def _entry(
-    loaded: LoadedModel,
     site: Site,
     weights: AttentionWeights,
     axes: Axes,
     row: int,
     text: Tensor | None,
+    tokens: Callable[[Axis, int, Tensor], Tokens],
     names: Callable[[Site, int], Tokens | None] | None,
 ) -> SiteRecord:
     row_here = row if weights.batch > 1 else 0
@@ -216,11 +235,7 @@ def _entry(
             sides.append((kept, whole or Tokens.positions(len(kept))))
             continue
         kept = text if text is not None and axis is axes.source else axis.kept(row)
-        if axis.ids is None:
-            sides.append((kept, Tokens.positions(len(kept))))
-        else:
-            ids = axis.ids[min(row, len(axis.ids) - 1)]
-            sides.append((kept, tokens_of(loaded, ids[kept.to(ids.device)])))
+        sides.append((kept, tokens(axis, row, kept)))
     (queries, of_queries), (keys, of_keys) = sides
     return SiteRecord(site, cut(weights, row_here, queries, keys), of_queries, of_keys)
 

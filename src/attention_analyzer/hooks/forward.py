@@ -99,8 +99,8 @@ def capture_forward(
         if outside or heard in _interface_only[model]:
             break
     not_captured = _unheard(capture) if outside else {}
-    if outside and not not_captured and capture.at_interface == capture.calls > 0:
-        _interface_only.setdefault(model, set()).add(heard)
+    if outside:
+        note_interface_only(model, capture, not_captured)
     if capture.calls == 0:
         raise UnsupportedModelError(_nothing_captured(model, not_captured, capture.watch))
     if keep is None:
@@ -108,6 +108,18 @@ def capture_forward(
     else:
         sites = [(site, parts[-1]) for site, parts in capture.captured()]
     return CapturedForward(sites, outputs, capture.exact, capture.deviation, tuple(not_captured), capture.doors)
+
+
+def has_interface_only(model: nn.Module) -> bool:
+    """Whether a forward of the model was watched and had all its attention at the interface."""
+    return model in _interface_only
+
+
+def note_interface_only(model: nn.Module, capture: Capture[Any], not_captured: Mapping[str, str] | None = None) -> None:
+    """Remember, after a forward that was watched, that all its attention was at the interface, if it was."""
+    missed = _unheard(capture) if not_captured is None else not_captured
+    if not missed and capture.at_interface == capture.calls > 0:
+        _interface_only.setdefault(model, set()).add(frozenset(id(place.module) for place in capture.places))
 
 
 def _remember(inputs: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import xxhash
@@ -15,6 +16,8 @@ from attention_analyzer.models.tensors import leaves
 
 #: Elements of each tensor that are looked at to see whether a model has changed since it was hashed.
 _SAMPLE = 16
+#: The last mark and fingerprint of each model.
+_hashed: WeakKeyDictionary[nn.Module, tuple[int, str]] = WeakKeyDictionary()
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -29,6 +32,19 @@ def fingerprint(model: nn.Module) -> str:
                 digest.update(f"{part}:{leaf.dtype}:{tuple(leaf.shape)}".encode())
                 digest.update(_bytes(leaf))
     return digest.hexdigest()
+
+
+def cached_fingerprint(model: nn.Module, mark: int | None = None) -> str:
+    """:func:`fingerprint`, computed again only when the model has changed since.
+
+    Args:
+        mark: :func:`state_mark` of the model as it is now, if that is known.
+    """
+    mark = state_mark(model) if mark is None else mark
+    known = _hashed.get(model)
+    if known is None or known[0] != mark:
+        known = _hashed[model] = mark, fingerprint(model)
+    return known[1]
 
 
 def state_mark(model: nn.Module) -> int:
@@ -47,9 +63,10 @@ def state_mark(model: nn.Module) -> int:
 def _mark(tensor: torch.Tensor) -> tuple[Any, ...]:
     if tensor.is_meta:
         return id(tensor), tensor.shape
-    sample = tensor.reshape(-1)
+    sample = tensor.detach().reshape(-1)
     step = max(1, sample.numel() // _SAMPLE)
-    return tensor.data_ptr(), tensor._version, bytes(_bytes(sample[::step]))  # noqa: SLF001
+    # As text, in which two numbers that are not a number are alike.
+    return tensor.data_ptr(), tensor._version, str(sample[::step].tolist())  # noqa: SLF001
 
 
 def _settings(model: nn.Module) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from attention_analyzer.errors import InputError, ModelError, TooLongError
-from attention_analyzer.models.fingerprint import fingerprint, state_mark
+from attention_analyzer.models.fingerprint import cached_fingerprint
 from attention_analyzer.models.offload import input_device, on_several_devices
 
 Architecture = Literal["encoder", "decoder", "encoder-decoder"]
@@ -36,7 +36,6 @@ class LoadedModel:
     tokenizer_problem: str = ""
     keep_on: torch.device | None = None
     wrappers: tuple[str, ...] = ()
-    _hashed: dict[int, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def config(self) -> Any:
@@ -64,11 +63,7 @@ class LoadedModel:
     @property
     def fingerprint(self) -> str:
         """A hash of weights and configuration; computed anew when the model has changed."""
-        mark = state_mark(self.model)
-        if mark not in self._hashed:
-            self._hashed.clear()
-            self._hashed[mark] = fingerprint(self.model)
-        return self._hashed[mark]
+        return cached_fingerprint(self.model)
 
     @property
     def architecture(self) -> Architecture:

@@ -132,7 +132,7 @@ def _load_adapter(folder: str, base: str, tokenizer: Any, options: dict[str, Any
     if tokenizer is None and (Path(folder).expanduser() / "tokenizer_config.json").exists():
         own, problem = _tokenizer(folder, {"local_files_only": True})
         whole = whole if own is None else replace(whole, tokenizer=own, tokenizer_problem=problem)
-    return replace(whole, model=network, name=folder, wrappers=("PeftModel",), _hashed={})
+    return replace(whole, model=network, name=folder, wrappers=("PeftModel",))
 
 
 def from_config(

@@ -33,6 +33,10 @@ class DenseBias:
     def select(self, batch: int, queries: slice, keys: slice) -> DenseBias:
         return DenseBias(self.values[batch if self.differs_by_batch else 0][None, :, queries, keys])
 
+    def of_rows(self, order: Tensor) -> DenseBias:
+        """The bias of other batch rows, in this order."""
+        return DenseBias(self.values.index_select(0, order.to(self.values.device))) if self.differs_by_batch else self
+
     def to(self, device: torch.device | str) -> DenseBias:
         return DenseBias(self.values.to(device))
 
@@ -72,6 +76,10 @@ class RelativeBias:
     def dense(self) -> Tensor:
         """``[1, head or 1, query, key]``."""
         return self.tile(0, slice(None), slice(0, self.queries), slice(0, self.keys))[None]
+
+    def of_rows(self, order: Tensor) -> RelativeBias:
+        """Itself: batch rows do not differ."""
+        return self
 
     def to(self, device: torch.device | str) -> RelativeBias:
         return replace(self, diagonals=self.diagonals.to(device))

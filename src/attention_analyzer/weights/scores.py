@@ -71,6 +71,18 @@ class ScoreSource:
             sinks=self.sinks if self.sinks is None or self.sinks.dim() == 1 else self.sinks[batch, None, :, queries],
         )
 
+    def of_rows(self, order: Tensor) -> ScoreSource:
+        """Other batch rows, in this order; a row may come more than once."""
+        at = order.to(self.device)
+        return replace(
+            self,
+            query=self.query.index_select(0, at),
+            key=self.key.index_select(0, at),
+            visibility=self.visibility.of_rows(order),
+            bias=None if self.bias is None else self.bias.of_rows(order),
+            sinks=self.sinks if self.sinks is None or self.sinks.dim() == 1 else self.sinks.index_select(0, at),
+        )
+
     def to(self, device: torch.device | str) -> ScoreSource:
         return replace(
             self,

@@ -124,6 +124,19 @@ class Visibility:
             ),
         )
 
+    def of_rows(self, order: Tensor) -> Visibility:
+        """The visibility of other batch rows, in this order."""
+
+        def pick(values: Tensor) -> Tensor:
+            return values if values.shape[0] == 1 else values.index_select(0, order.to(values.device))
+
+        return replace(
+            self,
+            key_seen=None if self.key_seen is None else pick(self.key_seen),
+            segments=None if self.segments is None else (pick(self.segments[0]), pick(self.segments[1])),
+            mask=None if self.mask is None else pick(self.mask),
+        )
+
     def to(self, device: torch.device | str) -> Visibility:
         return replace(
             self,

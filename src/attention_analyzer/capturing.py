@@ -1,0 +1,214 @@
+"""``capture``: the attention of whatever the user runs, as records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from attention_analyzer.assembly import records_of
+from attention_analyzer.captured import CapturedAttention, Origin
+from attention_analyzer.collecting import Collected, Collector, Sites, layers_among
+from attention_analyzer.errors import InputError, SelectionError
+from attention_analyzer.forwards import each_forward
+from attention_analyzer.metrics import METRICS, Metric
+from attention_analyzer.metrics.head_table import head_table
+from attention_analyzer.models.fingerprint import cached_fingerprint, state_mark
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.models.loading import load
+from attention_analyzer.patches import Patches
+from attention_analyzer.record import AttentionRecord
+
+#: Bytes of queries and keys that a block may keep unless the caller says otherwise.
+LIMIT = 8 * 1024**3
+
+
+@contextmanager
+def capture(
+    model: Any,
+    tokenizer: Any = None,
+    *,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[tuple[int, int]] | None = None,
+    keep: str | None = "queries_keys",
+    metrics: Sequence[Metric] | None = None,
+    max_bytes: int = LIMIT,
+    check: bool = True,
+) -> Iterator[CapturedForwards]:
+    """Capture the attention of every forward of a model in a block, whoever runs it.
+
+    >>> with attention_analyzer.capture(model, tokenizer) as captured:
+    ...     model.generate(**inputs)
+    >>> captured.records[0].heads()
+
+    Outputs and gradients are the same bits as without the block. Forwards in other threads, the backward pass and
+    everything after the block are not captured; a forward that fails leaves nothing.
+
+    Args:
+        model: a module, or what holds one (a pipeline, a PEFT model, ``DataParallel`` …).
+        tokenizer: names the tokens; without one (and if ``model`` brings none) tokens are numbered.
+        layers: numbers of the layers to keep, counted from the end if negative; all by default. With ``[]`` nothing is
+            captured.
+        heads: pairs ``(layer, head)`` that :meth:`CapturedForwards.heads` shows; other layers are not kept.
+        keep: "queries_keys" keeps records that can be queried later; None keeps only metrics.
+        metrics: compute these after each forward and keep nothing else.
+        max_bytes: how much may be kept. Before it is exceeded capturing stops, the user's forwards go on undisturbed,
+            and :attr:`CapturedForwards.records` raises the error.
+        check: whether outputs are rebuilt from the weights and compared.
+
+    Raises:
+        InputError: an argument cannot be used.
+        ModelError: there is no model in what was given.
+    """
+    if keep not in ("queries_keys", None):
+        raise InputError(f"keep must be 'queries_keys' or None, not {keep!r}; to keep only numbers pass metrics=[…].")
+    if max_bytes <= 0:
+        raise InputError(f"max_bytes must be above 0, not {max_bytes}.")
+    kept = None if metrics is None and keep is not None else tuple(METRICS if metrics is None else metrics)
+    captured = CapturedForwards(load(model, tokenizer), layers, _checked_heads(heads), kept, max_bytes)
+    if layers is not None and not layers:
+        yield captured
+        return
+    collector = captured.collector
+    try:
+        with each_forward(captured.loaded.model, collector.keep, collector.finished, check=check):
+            yield captured
+    finally:
+        collector.close()
+
+
+class CapturedForwards:
+    """What a block of :func:`capture` left: one record per sequence and forward, in the order they began.
+
+    Cached decoding steps are joined: one record per sequence has the prompt's forward and all steps. A record's
+    ``notes`` have the number of its ``forward``, of a batch its ``row``, and how many ``steps`` were joined.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        layers: Sequence[int] | None,
+        heads: tuple[tuple[int, int], ...] | None,
+        metrics: tuple[Metric, ...] | None,
+        max_bytes: int,
+    ) -> None:
+        self.loaded, self.layers, self.chosen, self.metrics = loaded, layers, heads, metrics
+        reduce = None if metrics is None else self._tables
+        self.collector = Collector(loaded, self._wanted, reduce, max_bytes)
+        self._known: tuple[list[Any], list[AttentionRecord]] = ([], [])
+
+    @property
+    def records(self) -> list[AttentionRecord]:
+        """One record per sequence and forward.
+
+        Raises:
+            TooLongError: the records would take more than ``max_bytes``.
+            UnsupportedModelError, CaptureError: a forward's attention could not be captured.
+            InputError: only metrics were kept.
+        """
+        if self.metrics is not None:
+            raise InputError("Only metrics were kept; use heads(), or capture with keep='queries_keys' for records.")
+        slots = self._slots()
+        if len(slots) != len(self._known[0]) or any(a is not b for a, b in zip(slots, self._known[0], strict=True)):
+            self._known = (
+                slots,
+                [AttentionRecord.of(each) for number, slot in enumerate(slots) for each in self._records(slot, number)],
+            )
+        return list(self._known[1])
+
+    def heads(self, metrics: Sequence[Metric] | None = None) -> pd.DataFrame:
+        """One row per record and head: ``record, stack, kind, layer, head`` and a column for every metric.
+
+        Args:
+            metrics: which ones; all by default, or those that were kept.
+
+        Raises:
+            InputError: metrics were asked for that were not kept, or nothing was captured.
+            SelectionError: a chosen head does not exist.
+        """
+        if self.metrics is None:
+            tables = [head_table(record, metrics) for record in self.records]
+        else:
+            if missing := [metric.name for metric in metrics or () if metric not in self.metrics]:
+                raise InputError(f"The metric {missing[0]} was not kept; pass it to capture(metrics=[…]).")
+            tables = [table for slot in self._slots() for table in slot]
+            if metrics is not None:
+                columns = ["stack", "kind", "layer", "head", *(metric.name for metric in metrics)]
+                tables = [table[columns] for table in tables]
+        if not tables:
+            raise InputError("Nothing was captured: no forward of the model ran to its end in the block.")
+        table = pd.concat([each.assign(record=number) for number, each in enumerate(tables)], ignore_index=True)
+        table.insert(0, "record", table.pop("record"))
+        return table if self.chosen is None else _only(table, self.chosen)
+
+    def __len__(self) -> int:
+        return len(self.records) if self.metrics is None else sum(map(len, self._slots()))
+
+    def __iter__(self) -> Iterator[AttentionRecord]:
+        return iter(self.records)
+
+    def __getitem__(self, index: int) -> AttentionRecord:
+        return self.records[index]
+
+    def __repr__(self) -> str:
+        problem, name = self.collector.problem, self.loaded.name or type(self.loaded.model).__name__
+        if problem is not None:
+            return f"<CapturedForwards of {name}: stopped. {problem}>"
+        what = "records" if self.metrics is None else "head tables"
+        return f"<CapturedForwards of {name}: {len(self)} {what}; see .records and .heads()>"
+
+    def _slots(self) -> list[Any]:
+        if self.collector.problem is not None:
+            raise self.collector.problem
+        return self.collector.so_far()
+
+    def _wanted(self, sites: Sites) -> Sites:
+        if self.layers is not None:
+            return layers_among(sites, self.layers)
+        return sites if self.chosen is None else layers_among(sites, [layer for layer, _ in self.chosen])
+
+    def _tables(self, whole: Collected) -> list[pd.DataFrame]:
+        return [head_table(record, self.metrics) for record in self._records(whole, 0)]
+
+    def _records(self, whole: Collected, number: int) -> list[CapturedAttention]:
+        if not whole.sites:
+            return []
+        now = state_mark(self.loaded.model)
+        made = records_of(
+            self.loaded,
+            whole.sites,
+            whole.axes,
+            exact=whole.exact,
+            deviation=whole.deviation,
+            notes={"forward": number} | ({"steps": whole.steps} if whole.steps > 1 else {}),
+            # Weights that a training has changed since cannot be hashed any more.
+            fingerprint=cached_fingerprint(self.loaded.model, now) if whole.mark == now else "",
+            names=Patches(self.loaded, whole.inputs).tokens if "pixel_values" in whole.inputs else None,
+        )
+        return [replace(record, origin=Origin(self.loaded)) for record in made]
+
+
+def _checked_heads(heads: Sequence[Any] | None) -> tuple[tuple[int, int], ...] | None:
+    if heads is None:
+        return None
+    for pair in heads:
+        is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+        if not is_pair or not all(isinstance(number, int) for number in pair):
+            raise InputError(f"heads takes pairs (layer, head), such as heads=[(0, 3)], but {pair!r} was given.")
+    return tuple((int(layer), int(head)) for layer, head in heads)
+
+
+def _only(table: pd.DataFrame, chosen: Sequence[tuple[int, int]]) -> pd.DataFrame:
+    """The rows of the chosen heads, whose numbers are counted from the end if negative."""
+    places = table.groupby(["stack", "kind"])[["layer", "head"]].transform("max") + 1
+    shown = pd.Series(False, index=table.index)
+    for layer, head in chosen:
+        found = (table["layer"] == layer % places["layer"]) & (table["head"] == head % places["head"])
+        found &= (layer < places["layer"]) & (head < places["head"])
+        if not found.any():
+            raise SelectionError(f"There is no head {head} in layer {layer} among those that were captured.")
+        shown |= found
+    return table[shown].reset_index(drop=True)

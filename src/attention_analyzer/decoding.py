@@ -1,0 +1,250 @@
+"""Cached decoding steps put together: the attention of a whole sequence from the forward of its prompt and its steps.
+
+A step has the queries of the new tokens and the keys of all, which a cache keeps. So queries are collected, and of each
+step's keys the new ones. Which sequence a step goes on with is read from the keys themselves: they begin with those
+that are known, in the order that a beam search may have given them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.assembly import Axes, Axis
+from attention_analyzer.given_inputs import SOURCE, TARGET, main_ids
+from attention_analyzer.site import Site
+from attention_analyzer.weights.base import AttentionWeights
+from attention_analyzer.weights.bias import Bias, DenseBias, as_bias
+from attention_analyzer.weights.lazy import QueryKeyWeights
+from attention_analyzer.weights.scores import ScoreSource
+from attention_analyzer.weights.visibility import Visibility, visibility_of
+
+#: Cells of a mask that are put together for a sequence whose visibility is no band.
+_CELLS = 1 << 28
+_ONE = torch.zeros(1)
+_TOO_LARGE = DenseBias(torch.zeros(0))
+Sites = Sequence[tuple[Site, AttentionWeights]]
+
+
+@dataclass
+class _Growing:
+    """One attention layer of a sequence that grows."""
+
+    first: ScoreSource
+    queries: list[Tensor]
+    keys: list[Tensor]
+    seen: list[Visibility]
+    biases: list[Bias | None]
+    sinks: list[Tensor] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        return sum(part.shape[2] for part in self.queries)
+
+
+@dataclass
+class Sequences:
+    """The sequences of a batch that is decoded with a cache.
+
+    Attributes:
+        ids: ``[row, token]`` so far, or None where none were given.
+        inputs: of the last forward; its attention mask covers all tokens.
+        deviation: the largest of all forwards.
+    """
+
+    layers: dict[Site, _Growing]
+    ids: Tensor | None
+    inputs: dict[str, Any]
+    side: str
+    deviation: float
+    exact: bool
+    steps: int = 1
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the queries and keys so far."""
+        return sum(part.nbytes for layer in self.layers.values() for part in (*layer.queries, *layer.keys))
+
+    @classmethod
+    def begin(cls, sites: Sites, inputs: Mapping[str, Any], deviation: float, exact: bool) -> Sequences | None:
+        """The sequences that a forward may begin; None for a forward that no cached step can follow."""
+        layers = {}
+        for site, weights in sites:
+            if not isinstance(weights, QueryKeyWeights):
+                return None
+            source = weights.source
+            parts = [source.query], [source.key], [source.visibility], [source.bias]
+            layers[site] = _Growing(source, *parts, _per_query(source))
+        main = [layer for site, layer in layers.items() if site.kind == "self"]
+        if not main or any(layer.first.queries != layer.first.keys for layer in main):
+            return None
+        names, side = (TARGET, "target") if main_ids(inputs, TARGET) is not None else (SOURCE, "source")
+        return cls(layers, main_ids(inputs, names), dict(inputs), side, deviation, exact)
+
+    def grow(self, sites: Sites, inputs: Mapping[str, Any], deviation: float) -> bool:
+        """Take in a step, if it goes on with these sequences."""
+        step = {site: weights.source for site, weights in sites if isinstance(weights, QueryKeyWeights)}
+        known = {(site.stack, site.kind, site.layer): site for site in self.layers}
+        named = {known.get((site.stack, site.kind, site.layer), site): source for site, source in step.items()}
+        if named.keys() != self.layers.keys() or len(named) != len(sites):
+            return False
+        own = [site for site in self.layers if site.kind == "self"]
+        begins = {site: _new_from(named[site]) for site in own}
+        if any(start is None or start != self.layers[site].rows for site, start in begins.items()):
+            return False
+        order = _order(self.layers[own[0]].keys, named[own[0]].key)
+        if order is None:
+            return False
+        self._reorder(order)
+        for site, source in named.items():
+            layer = self.layers[site]
+            layer.queries.append(source.query.clone())
+            layer.seen.append(source.visibility)
+            layer.biases.append(source.bias)
+            layer.sinks += _per_query(source)
+            if site.kind == "self":
+                # A copy: the whole of a step's keys is let go.
+                layer.keys.append(source.key[:, :, begins[site] : layer.rows].clone())
+        names = TARGET if self.side == "target" else SOURCE
+        new = main_ids(inputs, names)
+        if self.ids is not None:
+            self.ids = None if new is None else _lengthened(self.ids, order, new[:, -named[own[0]].queries :])
+        self.inputs, self.deviation, self.steps = dict(inputs), max(self.deviation, deviation), self.steps + 1
+        return True
+
+    def _reorder(self, order: Tensor) -> None:
+        if torch.equal(order, torch.arange(len(order))) and len(order) == next(iter(self.layers.values())).first.batch:
+            return
+        for layer in self.layers.values():
+            for parts in (layer.queries, layer.keys, layer.sinks):
+                parts[:] = [part.index_select(0, order.to(part.device)) for part in parts]
+            layer.seen[:] = [seen.of_rows(order) for seen in layer.seen]
+            layer.biases[:] = [None if bias is None else bias.of_rows(order) for bias in layer.biases]
+            layer.first = replace(layer.first, query=layer.queries[0], key=layer.keys[0])
+
+    def sites(self) -> list[tuple[Site, AttentionWeights]] | None:
+        """The whole attention of each layer; None if its visibility is too large to be put together."""
+        result: list[tuple[Site, AttentionWeights]] = []
+        known: dict[tuple[int, ...], Visibility | None] = {}
+        for site, layer in self.layers.items():
+            query, key = torch.cat(layer.queries, 2), torch.cat(layer.keys, 2)
+            name = (site.kind == "cross", *map(id, layer.seen))
+            if name not in known:
+                known[name] = _joined(layer.seen, key.shape[2], self_attention=site.kind == "self")
+            seen, bias = known[name], _joined_bias(layer, query.shape[2], key.shape[2])
+            if seen is None or bias is _TOO_LARGE:
+                return None
+            sinks = torch.cat(layer.sinks, 2) if layer.sinks else layer.first.sinks
+            source = replace(layer.first, query=query, key=key, visibility=seen, bias=bias, sinks=sinks)
+            result.append((site, QueryKeyWeights(source)))
+        return result
+
+    def axes(self, source: Axis | None) -> Axes:
+        """The token axes of the whole; ``source`` is that of an encoder that ran before."""
+        length = max(layer.rows for site, layer in self.layers.items() if site.kind == "self")
+        last = Axes.of(self.inputs)
+        given = last.target if self.side == "target" else last.source
+        mask = self.inputs.get("decoder_attention_mask" if self.side == "target" else "attention_mask")
+        valid = None if given is None or given.length != length else given.valid
+        if valid is None and isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] == length:
+            valid = None if bool(mask.bool().all()) else mask.bool()
+        axis = Axis(length, self.ids if self.ids is not None and self.ids.shape[1] == length else None, valid)
+        if self.side == "target":
+            return Axes(source or last.source, axis)
+        return Axes(axis, packed=self.steps == 1 and last.packed)
+
+
+def _lengthened(ids: Tensor, order: Tensor, new: Tensor) -> Tensor:
+    return torch.cat([ids.to(new.device)[order.to(new.device)], new], 1)
+
+
+def _per_query(source: ScoreSource) -> list[Tensor]:
+    return [source.sinks] if source.sinks is not None and source.sinks.dim() == 3 else []
+
+
+def _new_from(source: ScoreSource) -> int | None:
+    """How many tokens came before a step's own, told from the last key that its last query sees."""
+    seen = source.visibility
+    end = seen.keys
+    if seen.mask is not None or seen.key_seen is not None:
+        last = seen.seen(slice(seen.queries - 1, seen.queries), slice(0, seen.keys), slice(None), torch.device("cpu"))
+        if last is not None:
+            visible = last.any(0).any(0)[0].nonzero()
+            end = int(visible[-1]) + 1 if len(visible) else 0
+    return end - source.queries if end >= source.queries else None
+
+
+def _order(known: Sequence[Tensor], key: Tensor) -> Tensor | None:
+    """For each row of a step, the row of the known keys that it begins with; None if there is none."""
+    past = torch.cat(list(known), 2)
+    size = past.shape[2]
+    if size > key.shape[2]:
+        return None
+    begin = key[:, :, :size]
+    if past.shape == begin.shape and torch.equal(past, begin):
+        return torch.arange(len(key))
+    order = []
+    for row in range(len(key)):
+        candidates = (old for old in (row, *range(len(past))) if old < len(past))
+        found = next((old for old in candidates if torch.equal(past[old], begin[row])), None)
+        if found is None:
+            return None
+        order.append(found)
+    return torch.tensor(order)
+
+
+def _joined(parts: Sequence[Visibility], keys: int, *, self_attention: bool) -> Visibility | None:
+    """One visibility for the rows of all parts, whose keys are the first ones of the whole."""
+    queries = sum(part.queries for part in parts)
+    if len(parts) == 1 and parts[0].keys == keys:
+        return parts[0]
+    if not self_attention and all(part.mask is None and part.segments is None for part in parts):
+        return replace(parts[0], queries=queries)
+    rows = max(len(each) for part in parts for each in (part.mask, part.key_seen, _ONE) if each is not None)
+    heads = max(part.mask.shape[1] if part.mask is not None else 1 for part in parts)
+    if rows * heads * queries * keys > _CELLS:
+        return _band(parts, queries, keys)
+    cells = torch.zeros(rows, heads, queries, keys, dtype=torch.bool)
+    start = 0
+    for part in parts:
+        stop = start + part.queries
+        width = min(part.keys, keys)
+        seen = part.seen(slice(0, part.queries), slice(0, width), slice(None), torch.device("cpu"))
+        cells[:, :, start:stop, :width] = True if seen is None else seen
+        start = stop
+    return visibility_of(cells, queries, keys)
+
+
+def _joined_bias(layer: _Growing, queries: int, keys: int) -> Bias | None:
+    """One bias for the rows of all parts; :data:`_TOO_LARGE` if it would take too much memory."""
+    if len(layer.biases) == 1 or all(bias is None for bias in layer.biases):
+        return layer.biases[0]
+    shapes = [bias.dense().shape[:2] for bias in layer.biases if bias is not None]
+    rows, heads = max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
+    if rows * heads * queries * keys > _CELLS:
+        return _TOO_LARGE
+    whole = torch.zeros(rows, heads, queries, keys)
+    start = 0
+    for part, bias in zip(layer.queries, layer.biases, strict=True):
+        stop = start + part.shape[2]
+        if bias is not None:
+            values = bias.dense()[..., :keys]
+            whole[:, :, start:stop, : values.shape[-1]] = values.float().cpu()
+        start = stop
+    return as_bias(whole.to(layer.queries[0].device))
+
+
+def _band(parts: Sequence[Visibility], queries: int, keys: int) -> Visibility | None:
+    """Of a long text: causal, if the first part is and every later one sees all of its own keys."""
+    first = parts[0]
+    bounded = any(part.lower is not None or part.mask is not None or part.segments is not None for part in parts)
+    if first.upper != 0 or bounded:
+        return None
+    last = parts[-1].key_seen
+    if last is not None and last.shape[1] != keys:
+        return None
+    return Visibility(queries, keys, upper=0, key_seen=last)
