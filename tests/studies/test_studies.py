@@ -12,9 +12,10 @@ import pytest
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.errors import FileFormatError, InputError
+from attention_analyzer.patterns.self_token import SelfToken
 from attention_analyzer.run import runner
 from attention_analyzer.run.runner import run_studies
-from attention_analyzer.studies import STUDIES, State, Study
+from attention_analyzer.studies import STUDIES, Patterns, State, Study
 
 TEXTS = [
     "The cat sat on the mat, and the dog lay by the door.",
@@ -111,6 +112,23 @@ def test_a_store_of_other_texts_or_settings_is_refused(
     for other in ({"texts": TEXTS[1:]}, {"batch_size": 2}, {"truncate": True}):
         with pytest.raises(InputError, match="other texts, studies or settings"):
             state_of(analyzer, study, store=tmp_path, **other)
+
+
+def test_stores_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+    analyzer = AttentionAnalyzer("demo-encoder", cache=False)
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be made"):
+        analyzer.study(TEXTS, [Lengths()], store=tmp_path / "file")
+    with pytest.raises(InputError, match="pairs of texts"):
+        analyzer.study([{"input_ids": [1, 2]}], [Lengths()], store=tmp_path / "store")  # type: ignore[list-item]
+
+
+def test_settings_are_the_same_every_time_and_tell_patterns_apart() -> None:
+    for kind in STUDIES.values():
+        assert kind().settings == kind().settings
+        assert " at 0x" not in kind().settings
+    one, other = (type("Own", (SelfToken,), {"__module__": module})() for module in ("one", "other"))
+    assert Patterns(patterns=[one]).settings != Patterns(patterns=[other]).settings
 
 
 def test_a_damaged_store_is_refused(analyzer: AttentionAnalyzer, study: Study[Any], tmp_path: Path) -> None:

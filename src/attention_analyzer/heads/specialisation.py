@@ -20,7 +20,7 @@ from attention_analyzer.recording import BATCH
 from attention_analyzer.result import Result
 from attention_analyzer.run.runner import run_studies
 from attention_analyzer.run.state import State
-from attention_analyzer.run.study import MeasuredBatch, Study
+from attention_analyzer.run.study import MeasuredBatch, Study, told_apart
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.annotation import AnnotatedText
 from attention_analyzer.text.tokenization import Pair
@@ -122,7 +122,7 @@ class HeadSpecialisation(Study[Specialisation]):
     @property
     def settings(self) -> str:
         edges = [(text.spans, text.governors) for text in self.annotated]
-        return repr(("specialisation", [metric.name for metric in self._chosen], edges))
+        return repr(("specialisation", [told_apart(metric) for metric in self._chosen], edges))
 
     def take(self, loaded: LoadedModel, batch: MeasuredBatch) -> State:
         return State.merge(

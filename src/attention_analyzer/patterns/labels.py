@@ -31,7 +31,7 @@ from attention_analyzer.recording import BATCH
 from attention_analyzer.result import Result
 from attention_analyzer.run.runner import run_studies
 from attention_analyzer.run.state import State
-from attention_analyzer.run.study import Measure, MeasuredBatch, Study
+from attention_analyzer.run.study import Measure, MeasuredBatch, Study, told_apart
 from attention_analyzer.stats import benjamini_hochberg, bootstrap_interval, mean_over_texts, p_above
 from attention_analyzer.text.tokenization import Pair
 
@@ -127,7 +127,7 @@ class Patterns(Study[LabelTable]):
     @property
     def settings(self) -> str:
         # Level, thresholds and seed are read for the result only.
-        return repr(("patterns", [pattern.name for pattern in self.patterns], self.probes))
+        return repr(("patterns", [told_apart(pattern) for pattern in self.patterns], self.probes))
 
     def measuring(self, loaded: LoadedModel, prepared: Prepared) -> Measure:
         return measuring(prepared, self._kinds(loaded)[TEXTS])

@@ -89,8 +89,10 @@ def run_studies(
         raise InputError("A list of at least one study was expected, such as [Patterns()].")
     folder = None if store is None else Path(store)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    settings = repr((loaded.fingerprint, [study.settings for study in studies], truncate, batch_size, errors))
+        _open_store(folder, texts)
+    settings = repr(
+        (loaded.fingerprint, str(loaded.dtype), [study.settings for study in studies], truncate, batch_size, errors)
+    )
     steps = ProgressCounter(len(texts), progress) if texts else None
     parts: list[list[State]] = [[State() for _ in studies]]
     problems: list[Problem] = []
@@ -114,6 +116,15 @@ def run_studies(
         problems += found[1]
     merged = tuple(State.merge(states) for states in zip(*parts, strict=True))
     return Learned(merged, pd.DataFrame(problems, columns=["index", "text", "reason"]))
+
+
+def _open_store(folder: Path, texts: Sequence[Any]) -> None:
+    if not all(isinstance(part, str) for text in texts for part in (text if isinstance(text, tuple) else (text,))):
+        raise InputError("A store resumes by its texts and pairs of texts; run other inputs without a store.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The store {folder} cannot be made: {error.strerror}; give another folder.") from None
 
 
 def _chunk(

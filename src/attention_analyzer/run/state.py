@@ -12,7 +12,7 @@ import numpy as np
 
 from attention_analyzer.errors import FileFormatError
 from attention_analyzer.fields import Fields
-from attention_analyzer.files import draft_checksum, replaced, require_checksum, seal
+from attention_analyzer.files import draft_checksum, exported, require_checksum, seal
 from attention_analyzer.site import Site
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -95,7 +95,7 @@ def save_states(path: Path, states: Sequence[State], key: str, problems: Sequenc
         for what in ("arrays", "sums")
         for name, array in getattr(state, what).items()
     }
-    with replaced(path) as beside:
+    with exported(path) as beside:
         save_file(arrays, beside, metadata={_ENTRY: json.dumps(header)})
         seal(beside, draft)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from attention_analyzer.captured import CapturedAttention
@@ -48,7 +49,10 @@ class Study(ABC, Generic[R]):
 
     @property
     def settings(self) -> str:
-        """What the state depends on beside model and texts, in words: a store is resumed with the same only."""
+        """What the state depends on beside model and texts: a store is resumed with the same only.
+
+        For parts without a ``repr`` of their own see :func:`told_apart`.
+        """
         return repr(self)
 
     def measuring(self, loaded: LoadedModel, prepared: Prepared) -> Measure | None:
@@ -62,3 +66,15 @@ class Study(ABC, Generic[R]):
     @abstractmethod
     def result(self, loaded: LoadedModel, state: State) -> R:
         """What the states of all texts, merged, result in."""
+
+
+def told_apart(part: object) -> str:
+    """A pattern or metric by class, name and attributes, for :attr:`Study.settings`: the same in every process."""
+    if isinstance(part, (tuple, list)):
+        return repr([told_apart(each) for each in part])
+    if isinstance(part, (type, FunctionType)):
+        return f"{part.__module__}.{part.__qualname__}"
+    if not hasattr(part, "__dict__"):
+        return repr(part)
+    attributes = [(name, told_apart(value)) for name, value in sorted(vars(part).items())]
+    return repr((told_apart(type(part)), getattr(part, "name", ""), attributes))
