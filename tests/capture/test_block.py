@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+from torch.utils.checkpoint import checkpoint
 from transformers import pipeline
 
 import attention_analyzer
@@ -278,6 +279,34 @@ def test_an_interrupt_in_a_forward_leaves_no_watch_behind(interrupt: type[BaseEx
         block(x)
     assert len(captured) == 1
     assert not _get_current_dispatch_mode_stack()
+
+
+def test_an_interrupt_that_ends_the_block_leaves_no_watch_behind() -> None:
+    block = Block()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    block.project.register_forward_hook(stop)
+    with pytest.raises(KeyboardInterrupt), attention_analyzer.capture(block):
+        block(torch.randn(1, 4, 12))
+    assert not _get_current_dispatch_mode_stack()
+
+
+def test_a_part_that_runs_again_in_the_backward_pass_is_not_captured_again() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = Block()
+            self.out = nn.Linear(12, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(checkpoint(self.block, x, use_reentrant=False))
+
+    net = Net()
+    with attention_analyzer.capture(net) as captured:
+        net(torch.randn(1, 4, 12)).sum().backward()
+    assert len(captured) == 1
 
 
 def test_nested_blocks_and_other_models() -> None:
