@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -15,8 +18,39 @@ import pytest
 import attention_analyzer
 
 ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
-PUBLIC_NAMES = ["AttentionAnalyzer", "AttentionRecord", "Site", "Tokens", "__version__", "capture", "errors"]
+PUBLIC_NAMES = [
+    "AttentionAnalyzer",
+    "AttentionRecord",
+    "Site",
+    "Tokens",
+    "__version__",
+    "capture",
+    "compare",
+    "compare_several",
+    "errors",
+    "load_model",
+    "read_annotated",
+]
+#: Where everything else that a user needs is imported from; each has ``__all__``.
+PUBLIC_PACKAGES = {
+    "attribution": {"ATTRIBUTIONS", "DELETIONS", "TARGETS", "Attribution"},
+    "comparison": {"compare", "compare_several"},
+    "corpus": {"Corpus", "Progress"},
+    "datasets": {"AnnotatedText", "ReadOptions", "annotate_with_spacy", "read_annotated", "read_conllu"},
+    "errors": {"AttentionAnalyzerError", "InputError"},
+    "heads": {"head_importance", "pruning_curve", "similarity"},
+    "interventions": {"KnockOut", "what_if"},
+    "linguistics": {"TASKS", "relations"},
+    "metrics": {"METRICS", "Metric", "OffsetWeight", "Reduction", "Statistics"},
+    "models": {"LoadedModel", "available", "load_model"},
+    "patterns": {"PATTERNS", "Pattern", "label_heads"},
+    "results": {"Corpus", "Result"},
+    "studies": {"STUDIES", "MeasuredBatch", "State", "Study"},
+    "training": {"AttentionTracker", "LogSpaced", "Schedule", "track_checkpoints"},
+    "view": {"Annotations", "AttentionWidget", "HeadClusters", "save_figure"},
+}
 #: What `import attention_analyzer` and the `attn` command's help must not load: each takes a good part of a second.
 HEAVY = ["torch", "transformers", "numpy", "pandas", "pyarrow", "matplotlib", "safetensors"]
 
@@ -39,6 +73,72 @@ def test_exported_name_is_there(name: str) -> None:
     if isinstance(value, type):
         assert value.__name__ == name
         assert value.__doc__
+
+
+@pytest.mark.parametrize("name", PUBLIC_PACKAGES)
+def test_a_public_package_has_its_names(name: str) -> None:
+    package = importlib.import_module(f"attention_analyzer.{name}")
+    assert PUBLIC_PACKAGES[name] <= set(package.__all__)
+    assert set(package.__all__) <= {*dir(package), *vars(package)}
+    for public in package.__all__:
+        value = getattr(package, public)
+        assert value is getattr(package, public)
+        if isinstance(value, type):
+            assert value.__doc__, public
+    with pytest.raises(AttributeError):
+        package.no_such_name  # noqa: B018
+
+
+def test_every_result_is_in_results() -> None:
+    from attention_analyzer import results
+
+    for module in pkgutil.walk_packages(attention_analyzer.__path__, "attention_analyzer."):
+        if module.name.split(".")[1] in PUBLIC_PACKAGES:
+            importlib.import_module(module.name)
+    kinds, found = [results.Result], set()
+    while kinds:
+        kinds += (subclasses := kinds.pop().__subclasses__())
+        found |= {kind for kind in subclasses if kind.__module__.startswith("attention_analyzer.")}
+    assert len(found) > 10
+    assert {kind.__name__ for kind in found} <= set(results.__all__)
+    assert all(getattr(results, kind.__name__) is kind for kind in found)
+
+
+def test_results_and_datasets_load_nothing_heavy() -> None:
+    code = """
+import json, sys
+from attention_analyzer import datasets, models, results, training, view
+print(json.dumps(sorted(sys.modules)))"""
+    assert not set(json.loads(fresh(code))) & set(HEAVY)
+
+
+def example_imports(document: str) -> Iterator[tuple[str, str]]:
+    """Module and name of every import of the package in a document's Python blocks."""
+    for block in re.findall(r"^```python[^\n]*\n(.*?)^```", document, re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "attention_analyzer":
+                yield from ((node.module or "", alias.name) for alias in node.names)
+            elif isinstance(node, ast.Import):
+                yield from ((alias.name, "") for alias in node.names if alias.name.startswith("attention_analyzer."))
+
+
+def private_imports(document: str) -> list[tuple[str, str]]:
+    public = {"attention_analyzer": set(PUBLIC_NAMES)}
+    for name in PUBLIC_PACKAGES:
+        public[f"attention_analyzer.{name}"] = set(importlib.import_module(f"attention_analyzer.{name}").__all__)
+        public["attention_analyzer"].add(name)
+    return [(module, name) for module, name in example_imports(document) if name not in public.get(module, ())]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_examples_import_from_public_places(path: Path) -> None:
+    assert not private_imports(path.read_text(encoding="utf-8"))
+
+
+def test_a_private_import_in_an_example_is_found() -> None:
+    code = "from attention_analyzer import {0}\nfrom attention_analyzer.view.figures import head_figure"
+    for name, problems in (("AttentionAnalyzer", 1), ("Analyser", 2)):
+        assert len(private_imports(f"```python\n{code.format(name)}\n```")) == problems
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

@@ -13,43 +13,54 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from attention_analyzer.lazy import lazily
 from attention_analyzer.result import present_with
 
 if TYPE_CHECKING:
     from attention_analyzer import errors
     from attention_analyzer.analyzer import AttentionAnalyzer
     from attention_analyzer.capturing import capture
+    from attention_analyzer.comparison import compare, compare_several
+    from attention_analyzer.linguistics import read_annotated
+    from attention_analyzer.models import load_model
     from attention_analyzer.record import AttentionRecord
     from attention_analyzer.site import Site
     from attention_analyzer.text.tokens import Tokens
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "AttentionAnalyzer",
+    "AttentionRecord",
+    "Site",
+    "Tokens",
+    "__version__",
+    "capture",
+    "compare",
+    "compare_several",
+    "errors",
+    "load_model",
+    "read_annotated",
+]
 
-__all__ = ["AttentionAnalyzer", "AttentionRecord", "Site", "Tokens", "__version__", "capture", "errors"]
-
-#: Where each public name lives.
-_HOMES = {
-    "AttentionAnalyzer": "attention_analyzer.analyzer",
-    "AttentionRecord": "attention_analyzer.record",
-    "capture": "attention_analyzer.capturing",
-    "Site": "attention_analyzer.site",
-    "Tokens": "attention_analyzer.text.tokens",
-}
-
+__getattr__, _ = lazily(
+    __name__,
+    {
+        "AttentionAnalyzer": "attention_analyzer.analyzer",
+        "AttentionRecord": "attention_analyzer.record",
+        "Site": "attention_analyzer.site",
+        "Tokens": "attention_analyzer.text.tokens",
+        "capture": "attention_analyzer.capturing",
+        "compare": "attention_analyzer.comparison",
+        "compare_several": "attention_analyzer.comparison",
+        "errors": "attention_analyzer.errors",
+        "load_model": "attention_analyzer.models",
+        "read_annotated": "attention_analyzer.linguistics",
+    },
+)
 
 # Results are drawn by a package above them, which is imported with the first figure.
 present_with(lambda: import_module("attention_analyzer.plots"))
-
-
-def __getattr__(name: str) -> object:
-    if name == "errors":
-        return import_module("attention_analyzer.errors")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
 
 
 def __dir__() -> list[str]:

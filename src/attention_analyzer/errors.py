@@ -19,6 +19,19 @@ from __future__ import annotations
 
 from typing import Literal
 
+__all__ = [
+    "AttentionAnalyzerError",
+    "CaptureError",
+    "FileFormatError",
+    "InputError",
+    "MissingDependencyError",
+    "ModelError",
+    "ModelNotFoundError",
+    "SelectionError",
+    "TooLongError",
+    "UnsupportedModelError",
+]
+
 #: What becomes of one of many texts that cannot be used: an error, or a row in a table of problems.
 OnError = Literal["raise", "skip"]
 

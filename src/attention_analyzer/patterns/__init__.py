@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from attention_analyzer.lazy import lazily
 from attention_analyzer.patterns.matrix import named, strengths_of
 from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.patterns.registry import PATTERNS, pattern_named
 
-__all__ = ["PATTERNS", "Pattern", "named", "pattern_named", "strengths_of"]
+if TYPE_CHECKING:
+    from attention_analyzer.patterns.cache_advice import CacheAdvice
+    from attention_analyzer.patterns.labels import LabelTable, label_heads
+
+__all__ = ["PATTERNS", "CacheAdvice", "LabelTable", "Pattern", "label_heads", "named", "pattern_named", "strengths_of"]
+
+# Detectors are light; what runs a model with them is imported when it is used.
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "CacheAdvice": "attention_analyzer.patterns.cache_advice",
+        "LabelTable": "attention_analyzer.patterns.labels",
+        "label_heads": "attention_analyzer.patterns.labels",
+    },
+)

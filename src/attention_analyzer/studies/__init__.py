@@ -8,6 +8,7 @@ from attention_analyzer.patterns.cache_advice import CacheSizes
 from attention_analyzer.patterns.labels import Patterns
 from attention_analyzer.run.state import State
 from attention_analyzer.run.study import MeasuredBatch, Study
+from attention_analyzer.text.padding import valid_of
 
 #: Every study, by name.
 STUDIES: dict[str, type[Study[Any]]] = {
@@ -26,4 +27,5 @@ __all__ = [
     "Patterns",
     "State",
     "Study",
+    "valid_of",
 ]

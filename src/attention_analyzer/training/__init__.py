@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from attention_analyzer.lazy import lazily
 
 if TYPE_CHECKING:
     from attention_analyzer.training.checkpoints import track_checkpoints
     from attention_analyzer.training.history import History
+    from attention_analyzer.training.run_comparison import RunComparison
     from attention_analyzer.training.schedule import EveryStep, LogSpaced, Schedule, Timed
     from attention_analyzer.training.tracker import AttentionTracker
 
-_MODULES = {
-    "AttentionTracker": "tracker",
-    "EveryStep": "schedule",
-    "History": "history",
-    "LogSpaced": "schedule",
-    "Schedule": "schedule",
-    "Timed": "schedule",
-    "track_checkpoints": "checkpoints",
-}
+__all__ = [
+    "AttentionTracker",
+    "EveryStep",
+    "History",
+    "LogSpaced",
+    "RunComparison",
+    "Schedule",
+    "Timed",
+    "track_checkpoints",
+]
 
-__all__ = ["AttentionTracker", "EveryStep", "History", "LogSpaced", "Schedule", "Timed", "track_checkpoints"]
-
-
-def __getattr__(name: str) -> Any:
-    # The tracker is a callback of transformers' Trainer, whose import takes seconds; a history needs none of it.
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+# The tracker is a callback of transformers' Trainer, whose import takes seconds; a history needs none of it.
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "AttentionTracker": "attention_analyzer.training.tracker",
+        "EveryStep": "attention_analyzer.training.schedule",
+        "History": "attention_analyzer.training.history",
+        "LogSpaced": "attention_analyzer.training.schedule",
+        "RunComparison": "attention_analyzer.training.run_comparison",
+        "Schedule": "attention_analyzer.training.schedule",
+        "Timed": "attention_analyzer.training.schedule",
+        "track_checkpoints": "attention_analyzer.training.checkpoints",
+    },
+)

@@ -84,7 +84,7 @@ def _two(found: Comparison, models: tuple[str, ...], texts: list[str], others: l
         offer_file("Page (HTML)", lambda: html_text(first, second).encode(), "comparison.html", "text/html")
         offer_script(
             [
-                "from attention_analyzer.comparison import compare",
+                "from attention_analyzer import compare",
                 "",
                 *[f"{call} = AttentionAnalyzer({name!r})" for call, name in zip(called, models, strict=True)],
                 *_listed("texts", texts),
@@ -112,7 +112,7 @@ def _several(found: SeveralModels, models: tuple[str, ...], texts: list[str], ke
         offer_figure(found.plot, "comparison")
         offer_script(
             [
-                "from attention_analyzer.comparison import compare_several",
+                "from attention_analyzer import compare_several",
                 "",
                 *_listed("texts", texts),
                 f"found = compare_several({list(models)!r}, texts=texts)",

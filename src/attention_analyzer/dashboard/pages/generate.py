@@ -100,13 +100,11 @@ def _options() -> tuple[int, int | None]:
 def _script(name: str, prompt: str, count: int, seed: int | None) -> list[str]:
     drawn = seed is not None
     return [
-        *(["import torch"] if drawn else []),
-        "from attention_analyzer.view.generation import written_tokens",
-        "",
+        *(["import torch", ""] if drawn else []),
         f"analyzer = AttentionAnalyzer({name!r})",
         *([f"torch.manual_seed({seed})"] if drawn else []),
         f"record = analyzer.generate({prompt!r}, max_new_tokens={count}{', do_sample=True' if drawn else ''})",
         'print(record.notes["written"])',
-        'written_tokens(record).to_csv("written.csv", index=False)',
+        'record.generated_tokens().to_csv("written.csv", index=False)',
         'record.to_html("written.html")',
     ]

@@ -1,0 +1,78 @@
+"""What the analyses return, in one place: for type annotations, ``isinstance`` and reading the documentation.
+
+Each class is imported from the package of its analysis when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attention_analyzer.lazy import lazily
+
+if TYPE_CHECKING:
+    from attention_analyzer.attribution import AttributionComparison, TokenImportance
+    from attention_analyzer.capturing import CapturedForwards
+    from attention_analyzer.comparison import Comparison, SeveralModels
+    from attention_analyzer.corpus import Corpus
+    from attention_analyzer.diagnosis import Diagnosis
+    from attention_analyzer.heads import HeadImportance, PruningCurve, Similarity, Specialisation
+    from attention_analyzer.interventions import WhatIf
+    from attention_analyzer.linguistics import Relations, Scores
+    from attention_analyzer.matrices import AttentionMatrices
+    from attention_analyzer.patterns.cache_advice import CacheAdvice
+    from attention_analyzer.patterns.labels import LabelTable
+    from attention_analyzer.result import Result
+    from attention_analyzer.run.runner import StudyResults
+    from attention_analyzer.training.history import History
+    from attention_analyzer.training.run_comparison import RunComparison
+
+__all__ = [
+    "AttentionMatrices",
+    "AttributionComparison",
+    "CacheAdvice",
+    "CapturedForwards",
+    "Comparison",
+    "Corpus",
+    "Diagnosis",
+    "HeadImportance",
+    "History",
+    "LabelTable",
+    "PruningCurve",
+    "Relations",
+    "Result",
+    "RunComparison",
+    "Scores",
+    "SeveralModels",
+    "Similarity",
+    "Specialisation",
+    "StudyResults",
+    "TokenImportance",
+    "WhatIf",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "AttentionMatrices": "attention_analyzer.matrices",
+        "AttributionComparison": "attention_analyzer.attribution",
+        "CacheAdvice": "attention_analyzer.patterns.cache_advice",
+        "CapturedForwards": "attention_analyzer.capturing",
+        "Comparison": "attention_analyzer.comparison",
+        "Corpus": "attention_analyzer.corpus",
+        "Diagnosis": "attention_analyzer.diagnosis",
+        "HeadImportance": "attention_analyzer.heads",
+        "History": "attention_analyzer.training.history",
+        "LabelTable": "attention_analyzer.patterns.labels",
+        "PruningCurve": "attention_analyzer.heads",
+        "Relations": "attention_analyzer.linguistics",
+        "Result": "attention_analyzer.result",
+        "RunComparison": "attention_analyzer.training.run_comparison",
+        "Scores": "attention_analyzer.linguistics",
+        "SeveralModels": "attention_analyzer.comparison",
+        "Similarity": "attention_analyzer.heads",
+        "Specialisation": "attention_analyzer.heads",
+        "StudyResults": "attention_analyzer.run.runner",
+        "TokenImportance": "attention_analyzer.attribution",
+        "WhatIf": "attention_analyzer.interventions",
+    },
+)
