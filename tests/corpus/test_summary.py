@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention_analyzer.corpus.running_stats import Moments, t_quantile
+from attention_analyzer.corpus.running_stats import Moments
 from attention_analyzer.corpus.top_k import Strongest
+from attention_analyzer.stats import t_quantile
 
 TEXTS, QUANTITIES = 23, 5
 

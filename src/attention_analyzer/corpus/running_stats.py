@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_analyzer.stats import t_tail
+from attention_analyzer.stats import t_quantile
 
 Floats = NDArray[np.float64]
-#: Beyond so many degrees of freedom the expansion of Student's t in 1/ν is exact to 1e-6.
-_FEW = 40
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -84,23 +81,3 @@ class Moments:
             quantile[self.count == count] = t_quantile(int(count) - 1)
         half = quantile * self.spread / np.sqrt(np.maximum(self.count, 1))
         return self.mean - half, self.mean + half
-
-
-@lru_cache
-def t_quantile(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t."""
-    if freedom > _FEW:
-        # Abramowitz & Stegun 26.7.5.
-        z, v = _Z, float(freedom)
-        terms = (
-            (z**3 + z) / 4,
-            (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-            (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-            (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-        )
-        return z + sum(term / v**power for power, term in enumerate(terms, start=1))
-    low, high = 0.0, 16.0
-    while high - low > 1e-12:
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_tail(middle, freedom) > 0.025 else (low, middle)
-    return (low + high) / 2

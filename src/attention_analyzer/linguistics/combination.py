@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_analyzer.linguistics.significance import interval
+from attention_analyzer.stats import share_interval
 from attention_analyzer.text.annotation import AnnotatedText
 
 Bools = NDArray[np.bool_]
@@ -83,7 +83,7 @@ class CombinationProbe:
             sentence.append(test.sentence)
             words.append(test.is_word)
         hits, owner = np.concatenate(heads), np.concatenate(sentence)
-        low, high = interval(hits, owner)
+        low, high = share_interval(hits, owner)
         return Combination(
             uas=float(hits.mean()),
             low=low,

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from attention_analyzer.errors import SelectionError
 from attention_analyzer.linguistics.questions import Answers, Question
-from attention_analyzer.linguistics.significance import benjamini_hochberg, better, holm, interval
 from attention_analyzer.result import Result
 from attention_analyzer.site import Site
+from attention_analyzer.stats import benjamini_hochberg, holm, p_better, share_interval
 from attention_analyzer.text.annotation import AnnotatedText
 
 Bools = NDArray[np.bool_]
@@ -157,7 +157,7 @@ class Scores(Result):
             frame["questions"] = len(indices)
             frame["accuracy"] = correct.mean(0)
             frame["baseline"] = baseline[2]
-            frame["p"] = better(correct, baseline[1][indices], self.sentence[indices])
+            frame["p"] = p_better(correct, baseline[1][indices], self.sentence[indices])
             frames.append(frame)
         table = pd.concat(frames, ignore_index=True)
         table["p_holm"] = holm(table["p"].to_numpy())
@@ -243,21 +243,21 @@ class Scores(Result):
             site, head = self.heads[column]
             chosen.append(f"L{site.layer}H{head}")
         hits, base, sentence = map(np.concatenate, (correct, baseline, sentences))
-        low, high = interval(hits, sentence)
+        low, high = share_interval(hits, sentence)
         return {
             "held_out": float(hits.mean()),
             "low": low,
             "high": high,
             "held_out_baseline": float(base.mean()),
             "chosen": "/".join(dict.fromkeys(chosen)),
-            "p": float(better(hits[:, None], base, sentence)[0]),
+            "p": float(p_better(hits[:, None], base, sentence)[0]),
         }
 
     def _better_heads(self, groups: Mapping[str, Indices]) -> int:
         p = []
         for indices in groups.values():
             base = max((best_rule(rules, indices) for rules in self.rules.values()), key=lambda best: best[2])[1]
-            p.append(better(self.correct[indices], base[indices], self.sentence[indices]))
+            p.append(p_better(self.correct[indices], base[indices], self.sentence[indices]))
         return int((holm(np.stack(p)) <= 0.05).any(0).sum())
 
     def _groups_of(self, label: str, direction: str | None) -> dict[str, Indices]:

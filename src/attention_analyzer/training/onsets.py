@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from attention_analyzer.errors import SelectionError
 from attention_analyzer.patterns.registry import PATTERNS
+from attention_analyzer.stats import t_quantile
 
 if TYPE_CHECKING:
     from attention_analyzer.training.history import History
@@ -33,7 +34,7 @@ THRESHOLDS = {pattern.name: pattern.threshold for pattern in PATTERNS}
 #: For columns that are no pattern's.
 _THRESHOLD = 0.5
 #: Two-sided 95 % of Student's t with the three degrees of freedom that four probe texts leave.
-_T = 3.18
+_T = t_quantile(3)
 
 
 def onsets(history: History, roles: Sequence[str] | None = None) -> pd.DataFrame:

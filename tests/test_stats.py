@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from attention_analyzer.linguistics.significance import benjamini_hochberg, better, holm, interval, wilson
+from attention_analyzer.stats import benjamini_hochberg, holm, p_better, share_interval, wilson
 
 
 def test_wilson_agrees_with_its_definition() -> None:
@@ -21,12 +21,12 @@ def test_sentences_and_not_words_are_the_evidence() -> None:
     rng = np.random.default_rng(0)
     alone = rng.random(400) < 0.5
     sentence = np.arange(400)
-    independent = interval(alone, sentence)
+    independent = share_interval(alone, sentence)
     # The same, but all five words of a sentence are right or wrong together.
-    together = interval(np.repeat(alone, 5), np.repeat(sentence, 5))
+    together = share_interval(np.repeat(alone, 5), np.repeat(sentence, 5))
     assert np.diff(together) == pytest.approx(np.diff(independent), rel=0.02)
-    assert interval(np.ones(30, bool), np.arange(30) // 10)[0] == pytest.approx(wilson(1, 3)[0])
-    assert all(map(math.isnan, interval(np.zeros(0, bool), np.zeros(0, int))))
+    assert share_interval(np.ones(30, bool), np.arange(30) // 10)[0] == pytest.approx(wilson(1, 3)[0])
+    assert all(map(math.isnan, share_interval(np.zeros(0, bool), np.zeros(0, int))))
 
 
 def test_intervals_cover_the_truth() -> None:
@@ -35,7 +35,7 @@ def test_intervals_cover_the_truth() -> None:
     for _ in range(400):
         # Sentences differ in difficulty, so words of a sentence are alike.
         easy = np.repeat(rng.beta(1.4, 0.6, 80), 12)
-        low, high = interval(rng.random(960) < easy, np.repeat(np.arange(80), 12))
+        low, high = share_interval(rng.random(960) < easy, np.repeat(np.arange(80), 12))
         covered += low <= 0.7 <= high
     assert 0.92 <= covered / 400 <= 0.98
 
@@ -45,13 +45,15 @@ def test_p_is_small_for_better_and_uniform_for_equal_predictors() -> None:
     sentence = np.repeat(np.arange(100), 4)
     baseline = rng.random(400) < 0.5
     heads = np.stack([rng.random(400) < 0.7, rng.random(400) < 0.3, baseline], axis=1)
-    p = better(heads, baseline, sentence)
+    p = p_better(heads, baseline, sentence)
     assert p[0] < 1e-4
     assert p[1] > 0.999
     assert p[2] == 1
-    equal = np.array([better((rng.random(400) < 0.5)[:, None], rng.random(400) < 0.5, sentence)[0] for _ in range(600)])
+    equal = np.array(
+        [p_better((rng.random(400) < 0.5)[:, None], rng.random(400) < 0.5, sentence)[0] for _ in range(600)]
+    )
     assert 0.03 <= (equal < 0.05).mean() <= 0.08
-    assert better(heads[:4], baseline[:4], sentence[:4]).tolist() == [1, 1, 1]
+    assert p_better(heads[:4], baseline[:4], sentence[:4]).tolist() == [1, 1, 1]
 
 
 def test_corrections_agree_with_their_definitions() -> None:
