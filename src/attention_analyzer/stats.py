@@ -1,8 +1,8 @@
 """Statistics over texts: intervals, one-sided tests and corrections for many tests, by SciPy where it has them.
 
 Texts are the unit: queries of one text are no independent draws, nor are words of one sentence. So variances are
-between sentences (ratio estimator; Cochran 1977, §6.3), intervals of a share are Wilson's with the effective number of items
-that this variance leaves (Korn & Graubard 1998), and two predictors are compared sentence by sentence.
+between sentences (ratio estimator; Cochran 1977, §6.3), intervals of a share are Wilson's with the effective number of
+items that this variance leaves (Korn & Graubard 1998), and two predictors are compared sentence by sentence.
 """
 
 from __future__ import annotations
