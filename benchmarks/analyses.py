@@ -28,7 +28,7 @@ ANALYSES: dict[str, Run] = {
     "`record.patterns()`, each text": lambda analyzer, texts: [analyzer.record(text).patterns() for text in texts],
     "`patterns(texts)`, with probes": lambda analyzer, texts: analyzer.patterns(texts),
     "`similarity(texts)`": lambda analyzer, texts: analyzer.similarity(texts),
-    "`specialisation(texts)`": lambda analyzer, texts: analyzer.specialisation(texts),
+    "`depth_profile(texts)`": lambda analyzer, texts: analyzer.depth_profile(texts),
     '`head_importance(texts, "gradient")`': lambda analyzer, texts: analyzer.head_importance(texts, "gradient"),
     '`head_importance(texts, "silence")`': lambda analyzer, texts: analyzer.head_importance(texts, "silence"),
     "`pruning_curve(texts)`": lambda analyzer, texts: analyzer.pruning_curve(texts),

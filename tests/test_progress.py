@@ -41,7 +41,7 @@ LONG: dict[str, Callable[[AttentionAnalyzer, Any], object]] = {
     "patterns": lambda analyzer, tell: analyzer.patterns(TEXTS, progress=tell),
     "cache advice": lambda analyzer, tell: analyzer.cache_advice(LONG_TEXTS, first=[1], last=[4, 8], progress=tell),
     "similarity": lambda analyzer, tell: analyzer.similarity(TEXTS, progress=tell),
-    "specialisation": lambda analyzer, tell: analyzer.specialisation(TEXTS, progress=tell),
+    "depth_profile": lambda analyzer, tell: analyzer.depth_profile(TEXTS, progress=tell),
     "importance": lambda analyzer, tell: analyzer.head_importance(TEXTS, progress=tell),
     "attributions": lambda analyzer, tell: analyzer.compare_attributions(
         TEXTS[0], methods=["received", "rollout"], progress=tell

@@ -28,7 +28,7 @@ PUBLIC_NAMES = [
     "__version__",
     "capture",
     "compare",
-    "compare_several",
+    "compare_models",
     "errors",
     "load_model",
     "read_annotated",
@@ -36,7 +36,7 @@ PUBLIC_NAMES = [
 #: Where everything else that a user needs is imported from; each has ``__all__``.
 PUBLIC_PACKAGES = {
     "attribution": {"ATTRIBUTIONS", "DELETIONS", "TARGETS", "Attribution"},
-    "comparison": {"compare", "compare_several"},
+    "comparison": {"compare", "compare_models"},
     "corpus": {"Corpus", "Progress"},
     "datasets": {"AnnotatedText", "ReadOptions", "annotate_with_spacy", "read_annotated", "read_conllu"},
     "errors": {"AttentionAnalyzerError", "InputError"},

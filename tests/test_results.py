@@ -14,11 +14,11 @@ import pytest
 
 import attention_analyzer
 from attention_analyzer import AttentionAnalyzer, errors, plots
-from attention_analyzer.comparison import compare_several
-from attention_analyzer.models.catalog import BUNDLED
+from attention_analyzer.comparison import compare_models
 from attention_analyzer.result import SHOWN_ROWS, Result
 from attention_analyzer.training import History
 
+EARLY = "demo-decoder-history/early"
 TEXTS = [
     "The door of the old house was red. The boy went to the door of the old house.",
     "One day a girl named Sue saw a big tree. The big tree was near the house of Sue.",
@@ -43,11 +43,11 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "HeadImportance": lambda: analyzer().head_importance(TEXTS),
     "PruningCurve": lambda: analyzer().pruning_curve([*TEXTS, TEXTS[0]], shares=(0, 0.5, 1)),
     "Similarity": lambda: analyzer().similarity(TEXTS),
-    "Specialisation": lambda: analyzer().specialisation(TEXTS),
-    "LabelTable": lambda: analyzer().patterns(TEXTS, probes=False),
+    "DepthProfile": lambda: analyzer().depth_profile(TEXTS),
+    "HeadLabels": lambda: analyzer().patterns(TEXTS, probes=False),
     "CacheAdvice": lambda: analyzer().cache_advice(TEXTS, first=(1,), last=(4, 8)),
-    "Comparison": lambda: analyzer().compare(BUNDLED / "demo-decoder-history" / "early", texts=TEXTS),
-    "SeveralModels": lambda: compare_several([analyzer(), BUNDLED / "demo-decoder-history" / "early"], texts=TEXTS),
+    "Comparison": lambda: analyzer().compare(EARLY, texts=TEXTS),
+    "MultiModelComparison": lambda: compare_models([analyzer(), EARLY], texts=TEXTS),
     "History": history,
     "RunComparison": lambda: history().compare(history()),
 }

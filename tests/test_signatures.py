@@ -17,7 +17,7 @@ ANALYZER: dict[str, tuple[str, str]] = {
     "cache_advice": ("patterns.cache_advice", "cache_advice"),
     "token_importance": ("attribution", "token_importance"),
     "compare_attributions": ("attribution", "compare_attributions"),
-    "specialisation": ("heads", "specialisation"),
+    "depth_profile": ("heads", "depth_profile"),
     "similarity": ("heads", "similarity"),
     "head_importance": ("heads", "head_importance"),
     "pruning_curve": ("heads", "pruning_curve"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from attention_analyzer import errors
     from attention_analyzer.analyzer import AttentionAnalyzer
     from attention_analyzer.capturing import capture
-    from attention_analyzer.comparison import compare, compare_several
+    from attention_analyzer.comparison import compare, compare_models
     from attention_analyzer.linguistics import read_annotated
     from attention_analyzer.models import load_model
     from attention_analyzer.record import AttentionRecord
@@ -37,7 +37,7 @@ __all__ = [
     "__version__",
     "capture",
     "compare",
-    "compare_several",
+    "compare_models",
     "errors",
     "load_model",
     "read_annotated",
@@ -52,11 +52,12 @@ __getattr__, _ = lazily(
         "Tokens": "attention_analyzer.text.tokens",
         "capture": "attention_analyzer.capturing",
         "compare": "attention_analyzer.comparison",
-        "compare_several": "attention_analyzer.comparison",
+        "compare_models": "attention_analyzer.comparison",
         "errors": "attention_analyzer.errors",
         "load_model": "attention_analyzer.models",
         "read_annotated": "attention_analyzer.linguistics",
     },
+    renamed={"compare_several": "compare_models"},
 )
 
 # Results are drawn by a package above them, which is imported with the first figure.

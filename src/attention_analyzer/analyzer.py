@@ -18,6 +18,7 @@ from torch import nn
 
 from attention_analyzer.cache import RecordCache, default_folder
 from attention_analyzer.captured import CapturedAttention, Origin
+from attention_analyzer.deprecation import renamed
 from attention_analyzer.errors import InputError
 from attention_analyzer.given_inputs import single_texts
 from attention_analyzer.matrices import LIMIT, AttentionMatrices, matrices_of
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from attention_analyzer.corpus import Corpus, Progress
     from attention_analyzer.diagnosis import Diagnosis
     from attention_analyzer.errors import OnError
-    from attention_analyzer.heads import HeadImportance, PruningCurve, Similarity, Specialisation
+    from attention_analyzer.heads import DepthProfile, HeadImportance, PruningCurve, Similarity
     from attention_analyzer.heads.ablation import Measure
     from attention_analyzer.interventions import KnockOut, WhatIf
     from attention_analyzer.interventions.plan import Replacements, SilenceWith
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from attention_analyzer.linguistics import Relations
     from attention_analyzer.metrics.metric import Metric
     from attention_analyzer.patterns.cache_advice import CacheAdvice
-    from attention_analyzer.patterns.labels import LabelTable
+    from attention_analyzer.patterns.labels import HeadLabels
     from attention_analyzer.patterns.pattern import Pattern
     from attention_analyzer.progress import OnProgress
     from attention_analyzer.run.runner import StudyResults
@@ -387,7 +388,7 @@ class AttentionAnalyzer:
         batch_size: int = BATCH,
         seed: int = 0,
         progress: OnProgress | None = None,
-    ) -> LabelTable:
+    ) -> HeadLabels:
         """Which heads show which pattern, with intervals, controls and correction for testing all of them.
 
         Args:
@@ -547,7 +548,7 @@ class AttentionAnalyzer:
 
     # Heads
 
-    def specialisation(
+    def depth_profile(
         self,
         texts: Sequence[str | Pair] | Iterable[AnnotatedText],
         *,
@@ -555,7 +556,7 @@ class AttentionAnalyzer:
         truncate: bool = False,
         batch_size: int = BATCH,
         progress: OnProgress | None = None,
-    ) -> Specialisation:
+    ) -> DepthProfile:
         """Every metric by depth, and where each layer's weight goes.
 
         Args:
@@ -569,11 +570,13 @@ class AttentionAnalyzer:
         Raises:
             InputError: there are no texts, or only some of them are annotated.
         """
-        from attention_analyzer.heads import specialisation
+        from attention_analyzer.heads import depth_profile
 
-        return specialisation(
+        return depth_profile(
             self.loaded, texts, metrics=metrics, truncate=truncate, batch_size=batch_size, progress=progress
         )
+
+    specialisation = renamed(depth_profile, "specialisation")
 
     def similarity(
         self,

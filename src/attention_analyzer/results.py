@@ -12,15 +12,15 @@ from attention_analyzer.lazy import lazily
 if TYPE_CHECKING:
     from attention_analyzer.attribution import AttributionComparison, TokenImportance
     from attention_analyzer.capturing import CapturedForwards
-    from attention_analyzer.comparison import Comparison, SeveralModels
+    from attention_analyzer.comparison import Comparison, MultiModelComparison
     from attention_analyzer.corpus import Corpus
     from attention_analyzer.diagnosis import Diagnosis
-    from attention_analyzer.heads import HeadImportance, PruningCurve, Similarity, Specialisation
+    from attention_analyzer.heads import DepthProfile, HeadImportance, PruningCurve, Similarity
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations, Scores
     from attention_analyzer.matrices import AttentionMatrices
     from attention_analyzer.patterns.cache_advice import CacheAdvice
-    from attention_analyzer.patterns.labels import LabelTable
+    from attention_analyzer.patterns.labels import HeadLabels
     from attention_analyzer.result import Result
     from attention_analyzer.run.runner import StudyResults
     from attention_analyzer.training.history import History
@@ -33,18 +33,18 @@ __all__ = [
     "CapturedForwards",
     "Comparison",
     "Corpus",
+    "DepthProfile",
     "Diagnosis",
     "HeadImportance",
+    "HeadLabels",
     "History",
-    "LabelTable",
+    "MultiModelComparison",
     "PruningCurve",
     "Relations",
     "Result",
     "RunComparison",
     "Scores",
-    "SeveralModels",
     "Similarity",
-    "Specialisation",
     "StudyResults",
     "TokenImportance",
     "WhatIf",
@@ -62,17 +62,18 @@ __getattr__, __dir__ = lazily(
         "Diagnosis": "attention_analyzer.diagnosis",
         "HeadImportance": "attention_analyzer.heads",
         "History": "attention_analyzer.training.history",
-        "LabelTable": "attention_analyzer.patterns.labels",
+        "HeadLabels": "attention_analyzer.patterns.labels",
         "PruningCurve": "attention_analyzer.heads",
         "Relations": "attention_analyzer.linguistics",
         "Result": "attention_analyzer.result",
         "RunComparison": "attention_analyzer.training.run_comparison",
         "Scores": "attention_analyzer.linguistics",
-        "SeveralModels": "attention_analyzer.comparison",
+        "MultiModelComparison": "attention_analyzer.comparison",
         "Similarity": "attention_analyzer.heads",
-        "Specialisation": "attention_analyzer.heads",
+        "DepthProfile": "attention_analyzer.heads",
         "StudyResults": "attention_analyzer.run.runner",
         "TokenImportance": "attention_analyzer.attribution",
         "WhatIf": "attention_analyzer.interventions",
     },
+    renamed={"LabelTable": "HeadLabels", "SeveralModels": "MultiModelComparison", "Specialisation": "DepthProfile"},
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attention_analyzer import AttentionAnalyzer
-from attention_analyzer.comparison import compare, compare_several
+from attention_analyzer.comparison import compare, compare_models
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.metrics import METRICS
 from attention_analyzer.models.loaded import LoadedModel
@@ -22,7 +22,7 @@ def test_a_copy_is_at_distance_zero_and_another_model_as_far_as_in_a_pair() -> N
     encoder, other = load("demo-encoder"), load("all-MiniLM-L6-v2")
     same = LoadedModel(copy.deepcopy(encoder.model), encoder.tokenizer, encoder.name)
     told: list[tuple[int, int]] = []
-    found = compare_several([encoder, same, other], texts=TEXTS, progress=lambda *step: told.append(step))
+    found = compare_models([encoder, same, other], texts=TEXTS, progress=lambda *step: told.append(step))
     assert found.names == ("demo-encoder #1", "demo-encoder #2", "all-MiniLM-L6-v2")
     distances = found.divergence.to_numpy()
     assert distances[0, 1] == distances[1, 0] == 0
@@ -36,7 +36,7 @@ def test_a_copy_is_at_distance_zero_and_another_model_as_far_as_in_a_pair() -> N
 
 def test_the_tables_are_means_of_the_records() -> None:
     analyzer = AttentionAnalyzer("demo-encoder", cache=False)
-    found = compare_several([analyzer, "demo-decoder"], texts=TEXTS)
+    found = compare_models([analyzer, "demo-decoder"], texts=TEXTS)
     tables = [analyzer.record(text).heads() for text in TEXTS]
     own = found.heads[found.heads["model"] == "demo-encoder"]
     expected = (tables[0]["entropy"] + tables[1]["entropy"]) / 2
@@ -49,10 +49,10 @@ def test_the_tables_are_means_of_the_records() -> None:
 
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(InputError, match="At least two models"):
-        compare_several(["demo-encoder"], texts=TEXTS)
+        compare_models(["demo-encoder"], texts=TEXTS)
     with pytest.raises(InputError, match="No texts were given"):
-        compare_several(["demo-encoder", "demo-decoder"], texts=[])
-    found = compare_several(["demo-encoder", "demo-decoder"], texts=TEXTS[:1])
+        compare_models(["demo-encoder", "demo-decoder"], texts=[])
+    found = compare_models(["demo-encoder", "demo-decoder"], texts=TEXTS[:1])
     with pytest.raises(SelectionError, match="There is no metric 'entropie'"):
         found.plot(["entropie"])
     assert len(found.plot(["entropy", "distance"]).axes) == 2

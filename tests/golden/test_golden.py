@@ -32,9 +32,9 @@ ANALYSES: dict[str, tuple[str, Callable[[AttentionAnalyzer], list[pd.DataFrame]]
         lambda model: [(found := model.similarity(TEXTS)).table, found.pairs, found.distances.reset_index()],
     ),
     "similarity-cross": ("demo-translator", lambda model: [model.similarity(TEXTS, kind="cross").pairs]),
-    "specialisation-decoder": (
+    "depth-decoder": (
         "demo-decoder",
-        lambda model: [(found := model.specialisation(TEXTS)).table, found.heads],
+        lambda model: [(found := model.depth_profile(TEXTS)).table, found.heads],
     ),
     "cache-advice-decoder": (
         "demo-decoder",

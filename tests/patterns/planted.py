@@ -21,7 +21,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from attention_analyzer import AttentionAnalyzer
-from attention_analyzer.patterns.labels import LabelTable
+from attention_analyzer.patterns.labels import HeadLabels
 
 POSITIONS = 96
 SPECIAL = ("<s>", "</s>", "<pad>")
@@ -313,7 +313,7 @@ class Score:
         return self.found / self.planted
 
 
-def scored(found: LabelTable, layers: tuple[tuple[Head, ...], ...]) -> Score:
+def scored(found: HeadLabels, layers: tuple[tuple[Head, ...], ...]) -> Score:
     """How well labels tell what was planted."""
     labels = set(found.labels[["layer", "head", "pattern"]].itertuples(index=False, name=None))
     heads = {(layer, number): head for layer, row in enumerate(layers) for number, head in enumerate(row)}

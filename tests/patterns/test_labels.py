@@ -13,7 +13,7 @@ import torch
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.patterns import PATTERNS, pattern_named
-from attention_analyzer.patterns.labels import LabelTable, label_heads
+from attention_analyzer.patterns.labels import HeadLabels, label_heads
 from demo_models import probes
 from tests.patterns import planted as plan
 
@@ -29,16 +29,16 @@ TEXTS = (
 
 
 @pytest.fixture(scope="module")
-def planted_decoder() -> LabelTable:
+def planted_decoder() -> HeadLabels:
     return plan.planted().patterns(plan.texts())
 
 
 @pytest.fixture(scope="module")
-def demo_decoder() -> LabelTable:
+def demo_decoder() -> HeadLabels:
     return AttentionAnalyzer("demo-decoder", cache=False).patterns(TEXTS)
 
 
-def test_planted_heads_of_a_decoder_are_found_and_no_others(planted_decoder: LabelTable) -> None:
+def test_planted_heads_of_a_decoder_are_found_and_no_others(planted_decoder: HeadLabels) -> None:
     score = plan.scored(planted_decoder, plan.DECODER)
     assert (score.precision, score.recall) == (1, 1)
 
@@ -51,7 +51,7 @@ def test_planted_heads_of_an_encoder_are_found_and_no_others() -> None:
     assert not {"retrieval", "copying"} & set(found.table["pattern"])
 
 
-def test_the_most_specific_name_comes_first(planted_decoder: LabelTable) -> None:
+def test_the_most_specific_name_comes_first(planted_decoder: HeadLabels) -> None:
     heads = planted_decoder.heads.set_index(["layer", "head"])
     assert heads.loc[(0, 3), "name"] == "first_token"
     assert heads.loc[(0, 3), "also"] == "special_token, vertical"
@@ -60,14 +60,14 @@ def test_the_most_specific_name_comes_first(planted_decoder: LabelTable) -> None
     assert planted_decoder.of("previous_token") == [(0, 0)]
 
 
-def test_offset_and_stripe_are_told(planted_decoder: LabelTable) -> None:
+def test_offset_and_stripe_are_told(planted_decoder: HeadLabels) -> None:
     labels = planted_decoder.labels.set_index(["layer", "head", "pattern"])
     assert labels.loc[(0, 2, "fixed_offset"), "which"] == "-3"
     assert labels.loc[(0, 3, "vertical"), "which"].split(", ")[0] == "<s>"
     assert labels.loc[(0, 0, "previous_token"), "which"].eq("").all()
 
 
-def test_the_table_is_whole_and_in_range(planted_decoder: LabelTable) -> None:
+def test_the_table_is_whole_and_in_range(planted_decoder: HeadLabels) -> None:
     table = planted_decoder.table
     numbers = table[["strength", "low", "high", "chance", "position"]].to_numpy()
     assert ((numbers > -1e-6) & (numbers < 1 + 1e-6) | np.isnan(numbers)).all()
@@ -88,7 +88,7 @@ def test_random_weights_earn_no_names(family: str, sharpness: float, seed: int) 
     assert set(found.labels["pattern"]) <= ({"mixed"} if sharpness > 1 else set())
 
 
-def test_known_heads_of_the_demo_decoder(demo_decoder: LabelTable) -> None:
+def test_known_heads_of_the_demo_decoder(demo_decoder: HeadLabels) -> None:
     """Against whole matrices of other random repeats, measured by code of the model's own training."""
     analyzer = AttentionAnalyzer("demo-decoder", cache=False, attn_implementation="eager")
     ids = probes.repeated_random_tokens(len(analyzer.tokenizer), analyzer.tokenizer.bos_token_id, seed=5)
@@ -103,7 +103,7 @@ def test_known_heads_of_the_demo_decoder(demo_decoder: LabelTable) -> None:
         assert (head["layer"], head["head"]) in demo_decoder.of("previous_token")
 
 
-def test_induction_heads_of_the_demo_decoder_copy_and_retrieve(demo_decoder: LabelTable) -> None:
+def test_induction_heads_of_the_demo_decoder_copy_and_retrieve(demo_decoder: HeadLabels) -> None:
     assert {(4, 2), (4, 3)} <= set(demo_decoder.of("copying"))
     assert (4, 2) in demo_decoder.of("retrieval")
 
@@ -178,7 +178,7 @@ def test_cross_attention_has_the_patterns_that_need_no_diagonal() -> None:
     assert not {"previous_token", "self", "local_window", "induction"} & set(cross["pattern"])
 
 
-def test_the_picture_shows_every_head(planted_decoder: LabelTable) -> None:
+def test_the_picture_shows_every_head(planted_decoder: HeadLabels) -> None:
     figure = planted_decoder.plot()
     shown = [text.get_text() for text in figure.axes[0].texts]
     named = planted_decoder.heads[planted_decoder.heads["name"] != ""]

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from attention_analyzer.errors import InputError
-from attention_analyzer.training import AttentionTracker, EveryStep, track_checkpoints
+from attention_analyzer.training import AttentionTracker, EveryNSteps, track_checkpoints
 from tests.training.conftest import TEXTS, tiny_model, train_by_trainer
 
 
 def test_checkpoints_give_the_trackers_history(tmp_path: Path, tokenizer) -> None:
-    tracker = AttentionTracker(tmp_path / "tracked", schedule=EveryStep(3), share=None, texts=TEXTS, scalars=False)
+    tracker = AttentionTracker(tmp_path / "tracked", schedule=EveryNSteps(3), share=None, texts=TEXTS, scalars=False)
     train_by_trainer(tmp_path / "run", tokenizer, tracker, save_strategy="steps", save_steps=3)
     done: list[tuple[int, int]] = []
     found = track_checkpoints(

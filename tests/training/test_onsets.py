@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from attention_analyzer.errors import InputError, SelectionError
-from attention_analyzer.training import EveryStep, History, LogSpaced, Timed
+from attention_analyzer.training import EveryNSeconds, EveryNSteps, History, LogSpaced
 from attention_analyzer.training.schedule import Budget
 
 STEPS = [0, 10, 20, 50, 100, 200, 500, 1000]
@@ -122,16 +122,16 @@ def test_a_history_survives_its_file_and_refuses_what_is_none(tmp_path: Path) ->
 
 
 def test_schedules_say_when() -> None:
-    def steps(schedule: EveryStep | LogSpaced, upto: int) -> list[int]:
+    def steps(schedule: EveryNSteps | LogSpaced, upto: int) -> list[int]:
         found: list[int] = []
         for step in range(upto + 1):
             if schedule.is_due(step, found[-1] if found else None, 0.0):
                 found.append(step)
         return found
 
-    assert steps(EveryStep(7), 22) == [0, 7, 14, 21]
+    assert steps(EveryNSteps(7), 22) == [0, 7, 14, 21]
     assert steps(LogSpaced(2), 1000) == [0, 1, 4, 10, 32, 100, 317, 1000]
-    assert Timed(5).is_due(3, 2, 5.1) and not Timed(5).is_due(3, 2, 4.9)
+    assert EveryNSeconds(5).is_due(3, 2, 5.1) and not EveryNSeconds(5).is_due(3, 2, 4.9)
 
 
 def test_the_budget_leaves_room_for_the_last_moment() -> None:

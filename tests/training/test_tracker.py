@@ -15,13 +15,13 @@ import torch
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.training import AttentionTracker, EveryStep, History
+from attention_analyzer.training import AttentionTracker, EveryNSteps, History
 from attention_analyzer.training.snapshot import Measuring
 from tests.training.conftest import HEADS, LAYERS, TEXTS, rows, tiny_model, train_by_trainer
 
 
 def tracker_in(folder: Path, tokenizer: Any = None, **options: Any) -> AttentionTracker:
-    return AttentionTracker(folder, tokenizer, **{"schedule": EveryStep(2), "share": None, "texts": TEXTS} | options)
+    return AttentionTracker(folder, tokenizer, **{"schedule": EveryNSteps(2), "share": None, "texts": TEXTS} | options)
 
 
 #: torch warns of itself when it traces what reads a tensor's gradient.
@@ -104,7 +104,7 @@ def loop(tracker: AttentionTracker | None, tokenizer: Any, steps: int = 5, first
 
 def test_random_states_modes_gradients_and_buffers_are_put_back(tmp_path: Path, tokenizer) -> None:
     without, bare = loop(None, tokenizer)
-    tracker = tracker_in(tmp_path / "history", tokenizer, schedule=EveryStep(1))
+    tracker = tracker_in(tmp_path / "history", tokenizer, schedule=EveryNSteps(1))
     with_it, tracked = loop(tracker, tokenizer)
     assert with_it == without
     for one, other in zip(bare.parameters(), tracked.parameters(), strict=True):
@@ -120,7 +120,7 @@ def test_compiled_code_is_not_compiled_anew(tmp_path: Path, tokenizer) -> None:
     model = tiny_model(len(tokenizer))
     compiled = torch.compile(model, backend="aot_eager")
     row = rows(tokenizer)[0]["input_ids"][None]
-    tracker = tracker_in(tmp_path / "history", tokenizer, schedule=EveryStep(1))
+    tracker = tracker_in(tmp_path / "history", tokenizer, schedule=EveryNSteps(1))
     compiled(row, labels=row).loss.backward()
     frames = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     for step in range(3):
@@ -132,9 +132,9 @@ def test_compiled_code_is_not_compiled_anew(tmp_path: Path, tokenizer) -> None:
 
 def test_a_resumed_training_goes_on_in_the_same_history(tmp_path: Path, tokenizer) -> None:
     options = {"save_strategy": "steps", "save_steps": 3}
-    whole = tracker_in(tmp_path / "whole", schedule=EveryStep(1))
+    whole = tracker_in(tmp_path / "whole", schedule=EveryNSteps(1))
     train_by_trainer(tmp_path / "run", tokenizer, whole, **options)
-    again = tracker_in(tmp_path / "whole", schedule=EveryStep(1))
+    again = tracker_in(tmp_path / "whole", schedule=EveryNSteps(1))
     before = whole.history
     # What was recorded after the checkpoint belongs to the run that was cut off; it is recorded anew.
     (tmp_path / "whole" / "moments" / "step-000000005.parquet").unlink()
@@ -174,7 +174,7 @@ def test_scalars_go_to_tensorboard(tmp_path: Path, tokenizer) -> None:
 _SPREAD = """
 import sys, torch
 import torch.distributed as dist
-from attention_analyzer.training import AttentionTracker, EveryStep
+from attention_analyzer.training import AttentionTracker, EveryNSteps
 from tests.training.conftest import TEXTS, rows, tiny_model
 from transformers import AutoTokenizer
 from attention_analyzer.models.catalog import BUNDLED
@@ -187,7 +187,7 @@ for tracked in (True, False):
     model = torch.nn.parallel.DistributedDataParallel(tiny_model(len(tokenizer)))
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     torch.manual_seed(rank)
-    tracker = AttentionTracker(folder, tokenizer, texts=TEXTS, schedule=EveryStep(1), share=None, scalars=False)
+    tracker = AttentionTracker(folder, tokenizer, texts=TEXTS, schedule=EveryNSteps(1), share=None, scalars=False)
     losses = []
     for step in range(1, 4):
         row = rows(tokenizer)[2 * step + rank]["input_ids"][None]

@@ -33,8 +33,8 @@ def compare(
     device: Device = "auto",
 ) -> None:
     """Compare two models (or two texts): what changed most, in words, as a table, a figure or a page."""
-    from attention_analyzer.comparison import compare as compare_models
-    from attention_analyzer.comparison import compare_several
+    from attention_analyzer.comparison import compare as compare_two
+    from attention_analyzer.comparison import compare_models
     from attention_analyzer.comparison.report import head_name
     from attention_analyzer.errors import InputError
 
@@ -45,14 +45,14 @@ def compare(
         if other_text is not None or (output is not None and output.suffix.lower() == ".html"):
             raise InputError("Three models and more give a table or a figure; --other-text and pages are for two.")
         with counting("Comparing", "texts") as progress:
-            several = compare_several(models, texts=texts, truncate=truncate, progress=progress)
+            several = compare_models(models, texts=texts, truncate=truncate, progress=progress)
         _write(output, several.layers, several.plot, None)
         if output is None:
             _print(several.divergence.rename_axis("divergence (nats)").reset_index())
             _print(several.layers[["model", "stack", "kind", "layer", "entropy", "distance", "first_weight"]])
         return
     with counting("Comparing", "texts") as progress:
-        found = compare_models(
+        found = compare_two(
             models[0],
             models[-1],
             texts=texts,

@@ -152,7 +152,7 @@ def depth(
     given = list(read_annotated(texts, encoding)) if Path(texts).suffix == ".conllu" else read_lines(texts, encoding)
     analyzer = analyzer_for(model, device)
     with counting("Measuring layers", "texts") as progress:
-        found = analyzer.specialisation(given, truncate=truncate, progress=progress)
+        found = analyzer.depth_profile(given, truncate=truncate, progress=progress)
     table = found.table if metrics else found.profile
     drawn = found.plot_metrics if metrics else found.plot
     if not _written(table, drawn, output, figure):

@@ -13,7 +13,7 @@ from attention_analyzer.cli.options import Device, Encoding, Model, Output, Text
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attention_analyzer.patterns.labels import LabelTable
+    from attention_analyzer.patterns.labels import HeadLabels
 
 _LABELLED = ["head", "pattern", "strength", "low", "high", "chance", "position", "q", "which", "measured_on"]
 _IN_ONE_TEXT = ["head", "pattern", "strength", "chance", "position", "corrected", "which"]
@@ -98,6 +98,6 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(head=names)
 
 
-def _summary(found: LabelTable) -> str:
+def _summary(found: HeadLabels) -> str:
     named = int((found.heads["name"] != "").sum())
     return f"{named} of {len(found.heads)} heads earned a name; at most {found.level:.0%} of names are expected false."

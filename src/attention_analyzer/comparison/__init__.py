@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from attention_analyzer.comparison.comparison import Comparison, compare
 from attention_analyzer.comparison.matching import Matching
-from attention_analyzer.comparison.multi import SeveralModels, compare_several
+from attention_analyzer.comparison.multi import MultiModelComparison, compare_models
+from attention_analyzer.deprecation import renamed, renamed_names
 
-__all__ = ["Comparison", "Matching", "SeveralModels", "compare", "compare_several"]
+compare_several = renamed(compare_models, "compare_several")
+__getattr__ = renamed_names(__name__, {"SeveralModels": "MultiModelComparison"})
+
+__all__ = ["Comparison", "Matching", "MultiModelComparison", "compare", "compare_models"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class SeveralModels(Result):
+class MultiModelComparison(Result):
     """Several models on the same texts.
 
     Attributes:
@@ -63,13 +63,13 @@ class SeveralModels(Result):
         return ", ".join(self.names)
 
 
-def compare_several(
+def compare_models(
     models: Sequence[Any],
     *,
     texts: str | Pair | Sequence[str | Pair],
     truncate: bool = False,
     progress: OnProgress | None = None,
-) -> SeveralModels:
+) -> MultiModelComparison:
     """Compare any number of models on the same texts.
 
     Args:
@@ -108,7 +108,7 @@ def compare_several(
     for i, name in enumerate(names):
         matched[i, i] = int((heads["model"] == name).sum())
     square = {"index": list(names), "columns": list(names)}
-    return SeveralModels(
+    return MultiModelComparison(
         names=names,
         fingerprints=tuple(each.fingerprint for each in loaded),
         layers=layers,

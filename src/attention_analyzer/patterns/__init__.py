@@ -11,16 +11,17 @@ from attention_analyzer.patterns.registry import PATTERNS, pattern_named
 
 if TYPE_CHECKING:
     from attention_analyzer.patterns.cache_advice import CacheAdvice
-    from attention_analyzer.patterns.labels import LabelTable, label_heads
+    from attention_analyzer.patterns.labels import HeadLabels, label_heads
 
-__all__ = ["PATTERNS", "CacheAdvice", "LabelTable", "Pattern", "label_heads", "named", "pattern_named", "strengths_of"]
+__all__ = ["PATTERNS", "CacheAdvice", "HeadLabels", "Pattern", "label_heads", "named", "pattern_named", "strengths_of"]
 
 # Detectors are light; what runs a model with them is imported when it is used.
 __getattr__, __dir__ = lazily(
     __name__,
     {
         "CacheAdvice": "attention_analyzer.patterns.cache_advice",
-        "LabelTable": "attention_analyzer.patterns.labels",
+        "HeadLabels": "attention_analyzer.patterns.labels",
         "label_heads": "attention_analyzer.patterns.labels",
     },
+    renamed={"LabelTable": "HeadLabels"},
 )

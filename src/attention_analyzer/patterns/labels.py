@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from attention_analyzer.captured import CapturedAttention
+from attention_analyzer.deprecation import renamed_names
 from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
 from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
@@ -54,7 +55,7 @@ _HEAD = ["stack", "kind", "layer", "head"]
 
 
 @dataclass(frozen=True, repr=False)
-class LabelTable(Result):
+class HeadLabels(Result):
     """What every head does, with the evidence.
 
     Attributes:
@@ -109,7 +110,7 @@ class LabelTable(Result):
 
 
 @dataclass(frozen=True)
-class Patterns(Study[LabelTable]):
+class Patterns(Study[HeadLabels]):
     """Which heads may bear which pattern's name; the settings are those of :func:`label_heads`."""
 
     patterns: Sequence[Pattern] = PATTERNS
@@ -137,7 +138,7 @@ class Patterns(Study[LabelTable]):
             return state_of([Measured(site, *kept) for site, kept in batch.sites])
         return State.merge([state_of(measured(record, self._kinds(loaded)[TEXTS])) for record in batch.records])
 
-    def result(self, loaded: LoadedModel, state: State) -> LabelTable:
+    def result(self, loaded: LoadedModel, state: State) -> HeadLabels:
         return self.table(self.evidence(loaded, state), {}, loaded.name)
 
     def evidence(self, loaded: LoadedModel, state: State, steps: ProgressCounter | None = None) -> Evidence:
@@ -154,10 +155,10 @@ class Patterns(Study[LabelTable]):
                 steps.advance()
         return evidence
 
-    def table(self, evidence: Evidence, beaten: Mapping[tuple[str, str], float], model_name: str) -> LabelTable:
+    def table(self, evidence: Evidence, beaten: Mapping[tuple[str, str], float], model_name: str) -> HeadLabels:
         """The labels, given what an untrained model's heads stay below."""
         bounds = {each.name: (self.thresholds or {}).get(each.name, each.threshold) for each in self.patterns}
-        return LabelTable(_table(evidence, list(bounds), bounds, beaten, self.level), self.level, model_name)
+        return HeadLabels(_table(evidence, list(bounds), bounds, beaten, self.level), self.level, model_name)
 
     def steps(self, loaded: LoadedModel) -> int:
         """How many kinds of random tokens :meth:`evidence` runs the model on."""
@@ -180,7 +181,7 @@ def label_heads(
     batch_size: int = BATCH,
     seed: int = 0,
     progress: OnProgress | None = None,
-) -> LabelTable:
+) -> HeadLabels:
     """Name heads by what they do, with intervals, controls and correction for looking at all of them.
 
     Args:
@@ -293,3 +294,6 @@ def _table(
     table["q"] = benjamini_hochberg(table["p"].to_numpy())
     table["label"] = table["q"] <= level
     return table
+
+
+__getattr__ = renamed_names(__name__, {"LabelTable": "HeadLabels"})

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from attention_analyzer.comparison.comparison import Comparison
-    from attention_analyzer.comparison.multi import SeveralModels
+    from attention_analyzer.comparison.multi import MultiModelComparison
 
 #: Heads with a bar of their own; tokens that are named.
 _BARS, _TOKENS = 12, 60
@@ -66,7 +66,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
     return figure
 
 
-def several_figure(several: SeveralModels, metrics: Sequence[str] = CHANGES) -> Figure:
+def several_figure(several: MultiModelComparison, metrics: Sequence[str] = CHANGES) -> Figure:
     """Small multiples: one panel per metric, one line per model, over the relative depth of its layers.
 
     Raises:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from attention_analyzer.heads.specialisation import Specialisation
+    from attention_analyzer.heads.depth import DepthProfile
 
 _COLORS = {"sink": "#b9bec8", "local": "#3b6ea8", "syntax": "#3f8f5b", "distant": "#d9662b"}
 _WORDS = {
@@ -29,7 +29,7 @@ _WORDS = {
 }
 
 
-def profile_figure(found: Specialisation) -> Figure:
+def profile_figure(found: DepthProfile) -> Figure:
     """Above the layers' mean shares as stacked bars, below every head's shares as dots; a column for each stack."""
     groups = list(found.heads.groupby(["stack", "kind"], sort=False))
     names = [name for name in SHARES if name in found.heads]
@@ -53,7 +53,7 @@ def profile_figure(found: Specialisation) -> Figure:
     return figure
 
 
-def depth_figure(found: Specialisation, metrics: Sequence[str] | None = None) -> Figure:
+def depth_figure(found: DepthProfile, metrics: Sequence[str] | None = None) -> Figure:
     """Small pictures, one a metric; a line for each stack and kind of attention.
 
     Raises:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from attention_analyzer.patterns.labels import LabelTable
+    from attention_analyzer.patterns.labels import HeadLabels
 
 _BLANK = "#f1f2f4"
 #: One color per pattern, related patterns in related hues.
@@ -38,7 +38,7 @@ _COLORS = {
 _OTHER = "#5b6472"
 
 
-def label_figure(labels: LabelTable) -> Figure:
+def label_figure(labels: HeadLabels) -> Figure:
     """One panel per stack and kind of attention; small squares are further names, and a nameless head stays blank."""
     from matplotlib.patches import Patch
 
@@ -69,7 +69,7 @@ def label_figure(labels: LabelTable) -> Figure:
 
 
 def _cell(axes: Axes, row: Any) -> None:
-    """One head: a row of :attr:`.LabelTable.heads`."""
+    """One head: a row of :attr:`.HeadLabels.heads`."""
     from matplotlib.patches import Rectangle
 
     color = _COLORS.get(row.name, _OTHER) if row.name else _BLANK

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from attention_analyzer.heads.depth import DepthProfiles
 from attention_analyzer.heads.similarity import HeadSimilarity
-from attention_analyzer.heads.specialisation import HeadSpecialisation
 from attention_analyzer.patterns.cache_advice import CacheSizes
 from attention_analyzer.patterns.labels import Patterns
 from attention_analyzer.run.state import State
@@ -14,15 +14,15 @@ from attention_analyzer.text.padding import valid_of
 STUDIES: dict[str, type[Study[Any]]] = {
     "patterns": Patterns,
     "similarity": HeadSimilarity,
-    "specialisation": HeadSpecialisation,
+    "depth": DepthProfiles,
     "cache sizes": CacheSizes,
 }
 
 __all__ = [
     "STUDIES",
     "CacheSizes",
+    "DepthProfiles",
     "HeadSimilarity",
-    "HeadSpecialisation",
     "MeasuredBatch",
     "Patterns",
     "State",

@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from attention_analyzer.training.checkpoints import track_checkpoints
     from attention_analyzer.training.history import History
     from attention_analyzer.training.run_comparison import RunComparison
-    from attention_analyzer.training.schedule import EveryStep, LogSpaced, Schedule, Timed
+    from attention_analyzer.training.schedule import EveryNSeconds, EveryNSteps, LogSpaced, Schedule
     from attention_analyzer.training.tracker import AttentionTracker
 
 __all__ = [
     "AttentionTracker",
-    "EveryStep",
+    "EveryNSeconds",
+    "EveryNSteps",
     "History",
     "LogSpaced",
     "RunComparison",
     "Schedule",
-    "Timed",
     "track_checkpoints",
 ]
 
@@ -29,12 +29,13 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "AttentionTracker": "attention_analyzer.training.tracker",
-        "EveryStep": "attention_analyzer.training.schedule",
+        "EveryNSteps": "attention_analyzer.training.schedule",
         "History": "attention_analyzer.training.history",
         "LogSpaced": "attention_analyzer.training.schedule",
         "RunComparison": "attention_analyzer.training.run_comparison",
         "Schedule": "attention_analyzer.training.schedule",
-        "Timed": "attention_analyzer.training.schedule",
+        "EveryNSeconds": "attention_analyzer.training.schedule",
         "track_checkpoints": "attention_analyzer.training.checkpoints",
     },
+    renamed={"EveryStep": "EveryNSteps", "Timed": "EveryNSeconds"},
 )

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from attention_analyzer.deprecation import renamed_names
 from attention_analyzer.errors import InputError
 
 
@@ -30,7 +31,7 @@ class Schedule(ABC):
 
 
 @dataclass(frozen=True)
-class EveryStep(Schedule):
+class EveryNSteps(Schedule):
     """At every multiple of ``steps``."""
 
     steps: int
@@ -69,7 +70,7 @@ class LogSpaced(Schedule):
 
 
 @dataclass(frozen=True)
-class Timed(Schedule):
+class EveryNSeconds(Schedule):
     """When so many seconds have gone since the last moment."""
 
     seconds: float
@@ -118,3 +119,6 @@ class Budget:
         self.spent += seconds
         if is_moment:
             self.last_cost = seconds
+
+
+__getattr__ = renamed_names(__name__, {"EveryStep": "EveryNSteps", "Timed": "EveryNSeconds"})

@@ -12,7 +12,7 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.text.tokens import Tokens
 
 if TYPE_CHECKING:
-    from attention_analyzer.patterns.labels import LabelTable
+    from attention_analyzer.patterns.labels import HeadLabels
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Annotations:
     labels_from: str = ""
 
     @classmethod
-    def of_labels(cls, labels: LabelTable, **more: Any) -> Annotations:
+    def of_labels(cls, labels: HeadLabels, **more: Any) -> Annotations:
         """With the names that heads earn over several texts; see :meth:`.AttentionAnalyzer.patterns`."""
         # A pattern may be proven on texts and on probes; the head is named once.
         earned = labels.labels.drop_duplicates(["stack", "kind", "layer", "head", "pattern"])

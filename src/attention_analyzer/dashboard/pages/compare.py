@@ -19,7 +19,7 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.view.html import html_text
 
 if TYPE_CHECKING:
-    from attention_analyzer.comparison import Comparison, SeveralModels
+    from attention_analyzer.comparison import Comparison, MultiModelComparison
 
 COMPARED, OTHERS = "compared", "others"
 MOST_MODELS = 5
@@ -46,11 +46,11 @@ def show() -> None:
     key = ("compare", *models, *fingerprints, *texts, *others)
 
     def work(job: Job) -> Any:
-        from attention_analyzer.comparison import compare, compare_several
+        from attention_analyzer.comparison import compare, compare_models
 
         analyzers = [own_analyzer(name) for name in models]
         if len(models) > 2:
-            return compare_several(analyzers, texts=texts, progress=job.progress)
+            return compare_models(analyzers, texts=texts, progress=job.progress)
         return compare(*analyzers, texts=texts, other_texts=others or None, progress=job.progress)
 
     found = wait_for(key, "Comparing", work)
@@ -99,7 +99,7 @@ def _two(found: Comparison, models: tuple[str, ...], texts: list[str], others: l
         )
 
 
-def _several(found: SeveralModels, models: tuple[str, ...], texts: list[str], key: tuple[str, ...]) -> None:
+def _several(found: MultiModelComparison, models: tuple[str, ...], texts: list[str], key: tuple[str, ...]) -> None:
     show_figure(found.plot, key, "Metrics of each model by depth")
     st.subheader("How far apart")
     st.caption("Mean Jensen–Shannon divergence of matched heads in nats: 0 is alike, 0.69 has nothing in common.")
@@ -112,10 +112,10 @@ def _several(found: SeveralModels, models: tuple[str, ...], texts: list[str], ke
         offer_figure(found.plot, "comparison")
         offer_script(
             [
-                "from attention_analyzer import compare_several",
+                "from attention_analyzer import compare_models",
                 "",
                 *_listed("texts", texts),
-                f"found = compare_several({list(models)!r}, texts=texts)",
+                f"found = compare_models({list(models)!r}, texts=texts)",
                 'found.layers.to_csv("compared-layers.csv", index=False)',
                 'found.plot().savefig("comparison.svg")',
             ],

@@ -68,7 +68,7 @@ QUESTIONS = (
     Question(
         "What does each layer do?",
         "Every metric by depth: the mean over heads and texts, the spread between heads, and where the weight goes.",
-        "specialisation",
+        "depth_profile",
         evidence="heads",
         fewest=2,
     ),

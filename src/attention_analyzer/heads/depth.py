@@ -32,7 +32,7 @@ _LAYER = ["stack", "kind", "layer"]
 
 
 @dataclass(frozen=True, repr=False)
-class Specialisation(Result):
+class DepthProfile(Result):
     """A model by depth.
 
     Attributes:
@@ -73,7 +73,7 @@ class Specialisation(Result):
         return self.table
 
 
-def specialisation(
+def depth_profile(
     loaded: LoadedModel,
     texts: Sequence[str | Pair] | Iterable[AnnotatedText],
     *,
@@ -81,7 +81,7 @@ def specialisation(
     truncate: bool = False,
     batch_size: int = BATCH,
     progress: OnProgress | None = None,
-) -> Specialisation:
+) -> DepthProfile:
     """Measure every layer on some texts.
 
     Args:
@@ -100,14 +100,14 @@ def specialisation(
     if annotated and not any(text.governors for text in annotated):
         raise InputError("The annotated sentences hold no dependencies; pass their texts instead.")
     plain: list[str | Pair] = [text.text if isinstance(text, AnnotatedText) else text for text in given]
-    study = HeadSpecialisation(None if metrics is None else tuple(metrics), tuple(annotated))
+    study = DepthProfiles(None if metrics is None else tuple(metrics), tuple(annotated))
     learned = run_studies(loaded, plain, [study], truncate=truncate, batch_size=batch_size, progress=progress)
     return study.result(loaded, learned.states[0])
 
 
 @dataclass(frozen=True)
-class HeadSpecialisation(Study[Specialisation]):
-    """Every metric by depth, and where the weight goes; see :func:`specialisation`.
+class DepthProfiles(Study[DepthProfile]):
+    """Every metric by depth, and where the weight goes; see :func:`depth_profile`.
 
     Attributes:
         metrics: all of :data:`.metrics.METRICS` by default.
@@ -129,7 +129,7 @@ class HeadSpecialisation(Study[Specialisation]):
             [self._of_text(number, record) for number, record in zip(batch.numbers, batch.records, strict=True)]
         )
 
-    def result(self, loaded: LoadedModel, state: State) -> Specialisation:
+    def result(self, loaded: LoadedModel, state: State) -> DepthProfile:
         if not state.texts:
             raise InputError("There is no text to say something of; give at least one that can be used.")
         names = [metric.name for metric in self._chosen]
@@ -153,7 +153,7 @@ class HeadSpecialisation(Study[Specialisation]):
         else:
             heads = heads.drop(columns="syntax")
         by_layer = _by_layer(everything, heads, names)
-        return Specialisation(by_layer, heads, bool(self.annotated), state.texts, loaded.name)
+        return DepthProfile(by_layer, heads, bool(self.annotated), state.texts, loaded.name)
 
     @property
     def _chosen(self) -> tuple[Metric, ...]:

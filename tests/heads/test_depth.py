@@ -12,8 +12,8 @@ from torch import Tensor
 from attention_analyzer import AttentionAnalyzer, AttentionRecord, Tokens
 from attention_analyzer.captured import SiteRecord
 from attention_analyzer.errors import InputError
-from attention_analyzer.heads import specialisation, weight_allocation
-from attention_analyzer.heads.specialisation import HeadSpecialisation
+from attention_analyzer.heads import depth_profile, weight_allocation
+from attention_analyzer.heads.depth import DepthProfiles
 from attention_analyzer.heads.weight_allocation import SHARES, Edges, OffsetRates, edges_of, shares_of
 from attention_analyzer.linguistics import read_annotated
 from attention_analyzer.metrics.entropy import MeanEntropy
@@ -109,7 +109,7 @@ def test_edges_join_the_pieces_of_words() -> None:
 
 def test_the_table_is_that_of_the_heads() -> None:
     analyzer = AttentionAnalyzer("demo-encoder", cache=False)
-    found = analyzer.specialisation(TEXTS)
+    found = analyzer.depth_profile(TEXTS)
     heads = analyzer.heads(TEXTS)
     of_layer = heads[heads["layer"] == 3].groupby("head")["entropy"].mean()
     row = found.table[(found.table["layer"] == 3) & (found.table["metric"] == "entropy")].iloc[0]
@@ -127,7 +127,7 @@ def test_the_table_is_that_of_the_heads() -> None:
 def test_annotated_sentences(tmp_path: Path) -> None:
     path = tmp_path / "some.conllu"
     path.write_text(treebank(5), encoding="utf-8")
-    found = specialisation(load("demo-encoder"), read_annotated(path), metrics=[MeanEntropy()])
+    found = depth_profile(load("demo-encoder"), read_annotated(path), metrics=[MeanEntropy()])
     assert found.annotated
     np.testing.assert_allclose(found.heads[list(SHARES)].sum(axis=1), 1, atol=1e-4)
     assert found.heads["syntax_expected"].between(0, 1).all()
@@ -140,8 +140,8 @@ def test_annotated_sentences_resume_from_a_store(tmp_path: Path) -> None:
     path.write_text(treebank(5), encoding="utf-8")
     annotated = tuple(read_annotated(path))
     texts = [sentence.text for sentence in annotated]
-    model, study = load("demo-encoder"), HeadSpecialisation((MeanEntropy(),), annotated)
-    whole = specialisation(model, annotated, metrics=[MeanEntropy()]).heads
+    model, study = load("demo-encoder"), DepthProfiles((MeanEntropy(),), annotated)
+    whole = depth_profile(model, annotated, metrics=[MeanEntropy()]).heads
     for _ in range(2):
         learned = run_studies(model, texts, [study], store=tmp_path / "store", batch_size=2)
         np.testing.assert_allclose(
@@ -152,7 +152,7 @@ def test_annotated_sentences_resume_from_a_store(tmp_path: Path) -> None:
 
 
 def test_cross_attention_has_no_near() -> None:
-    found = specialisation(load("demo-translator"), ["She was born on the third of March, nineteen eighty-four."])
+    found = depth_profile(load("demo-translator"), ["She was born on the third of March, nineteen eighty-four."])
     cross = found.heads[found.heads["kind"] == "cross"]
     assert cross["local"].isna().all()
     np.testing.assert_allclose(cross[["sink", "distant"]].sum(axis=1), 1, atol=1e-4)
@@ -173,4 +173,4 @@ def test_wrong_texts() -> None:
         ([bare], "no dependencies"),
     ):
         with pytest.raises(InputError, match=message):
-            specialisation(loaded, texts)  # type: ignore[arg-type]
+            depth_profile(loaded, texts)  # type: ignore[arg-type]

@@ -1,0 +1,127 @@
+"""Old public names: each works as the new one does, and says what that is called."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import attention_analyzer
+from attention_analyzer import AttentionAnalyzer
+from attention_analyzer.deprecation import renamed, renamed_keywords, renamed_value
+from attention_analyzer.errors import InputError
+
+TEXTS = ["The cat sat on the mat.", "A dog ran to the cat.", "The mat was red and the dog was not."]
+
+#: Old name → new name, by module.
+NAMES = {
+    "attention_analyzer": {"compare_several": "compare_models"},
+    "attention_analyzer.comparison": {"SeveralModels": "MultiModelComparison"},
+    "attention_analyzer.heads": {"Specialisation": "DepthProfile"},
+    "attention_analyzer.patterns": {"LabelTable": "HeadLabels"},
+    "attention_analyzer.patterns.labels": {"LabelTable": "HeadLabels"},
+    "attention_analyzer.results": {
+        "LabelTable": "HeadLabels",
+        "SeveralModels": "MultiModelComparison",
+        "Specialisation": "DepthProfile",
+    },
+    "attention_analyzer.training": {"EveryStep": "EveryNSteps", "Timed": "EveryNSeconds"},
+    "attention_analyzer.training.schedule": {"EveryStep": "EveryNSteps", "Timed": "EveryNSeconds"},
+}
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> AttentionAnalyzer:
+    return AttentionAnalyzer("demo-decoder", cache=False)
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"), [(module, old, new) for module, names in NAMES.items() for old, new in names.items()]
+)
+def test_an_old_name_is_the_new_one(module: str, old: str, new: str) -> None:
+    package = importlib.import_module(module)
+    with pytest.warns(DeprecationWarning, match=rf"^{old} was renamed to {new};") as caught:
+        value = getattr(package, old)
+    assert value is getattr(package, new)
+    assert caught[0].filename == __file__, "the warning points at the line that uses the old name"
+    assert old not in package.__all__ if hasattr(package, "__all__") else True
+
+
+#: Old call and new call with equal results, and what the warning says.
+CALLS: list[tuple[Callable[[Any], Any], Callable[[Any], Any], str]] = [
+    (
+        lambda a: a.specialisation(TEXTS).to_frame(),
+        lambda a: a.depth_profile(TEXTS).to_frame(),
+        "specialisation was renamed to depth_profile",
+    ),
+    (
+        lambda a: importlib.import_module("attention_analyzer.heads").specialisation(a.loaded, TEXTS).to_frame(),
+        lambda a: a.depth_profile(TEXTS).to_frame(),
+        "specialisation was renamed to depth_profile",
+    ),
+    (
+        lambda a: (
+            importlib.import_module("attention_analyzer.comparison")
+            .compare_several([a, "demo-decoder-history/early"], texts=TEXTS[0])
+            .to_frame()
+        ),
+        lambda a: attention_analyzer.compare_models([a, "demo-decoder-history/early"], texts=TEXTS[0]).to_frame(),
+        "compare_several was renamed to compare_models",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), CALLS, ids=[message for *_, message in CALLS])
+def test_an_old_call_gives_what_the_new_one_gives(
+    analyzer: AttentionAnalyzer, old: Callable[[Any], Any], new: Callable[[Any], Any], message: str
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the new one does not warn, whatever it calls
+        expected = new(analyzer)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = old(analyzer)
+    told = [each for each in caught if issubclass(each.category, DeprecationWarning)]
+    assert [str(each.message).split(";")[0] for each in told] == [message]
+    assert told[0].filename == __file__, "the warning points at the line that uses the old name"
+    assert result.equals(expected) if hasattr(result, "equals") else result == expected
+
+
+def test_a_keyword_under_both_names_is_refused() -> None:
+    @renamed_keywords(old="new")
+    def function(*, new: int = 0) -> int:
+        return new
+
+    assert function(new=3) == 3
+    with pytest.warns(DeprecationWarning, match=r"^old= was renamed to new="):
+        assert function(old=4) == 4
+    with pytest.raises(InputError, match="old= is the old name of new="):
+        function(old=4, new=5)
+
+
+def test_only_old_values_are_translated() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert renamed_value("new", {"old": "new"}) == "new"
+        assert renamed_value(3, {"old": "new"}) == 3
+    with pytest.warns(DeprecationWarning, match="'old' was renamed to 'new'"):
+        assert renamed_value("old", {"old": "new"}) == "new"
+
+
+def test_an_old_function_keeps_its_signature() -> None:
+    def new(text: str, *, count: int = 2) -> str:
+        return text * count
+
+    old = renamed(new, "old")
+    assert old.__name__ == "old"
+    with pytest.warns(DeprecationWarning, match="old was renamed to new"):
+        assert old("a", count=3) == "aaa"
+
+
+def test_the_package_itself_may_not_use_old_names() -> None:
+    code = "from attention_analyzer.deprecation import warn_renamed\nwarn_renamed('a', 'b', stacklevel=2)"
+    with pytest.raises(DeprecationWarning):
+        exec(code, {"__name__": "attention_analyzer.heads.depth", "__file__": "depth.py"})
