@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,6 +90,14 @@ def test_an_old_call_gives_what_the_new_one_gives(
     assert [str(each.message).split(";")[0] for each in told] == [message]
     assert told[0].filename == __file__, "the warning points at the line that uses the old name"
     assert result.equals(expected) if hasattr(result, "equals") else result == expected
+
+
+def test_the_changelog_lists_every_old_name() -> None:
+    text = (Path(__file__).resolve().parent.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    table = text.partition("### Renamed")[2]
+    for names in NAMES.values():
+        for old, new in names.items():
+            assert re.search(rf"^\|.*\b{old}\b.*\|.*\b{new}\b.*\|$", table, re.MULTILINE), old
 
 
 def test_a_keyword_under_both_names_is_refused() -> None:
