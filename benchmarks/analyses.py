@@ -26,7 +26,7 @@ ANALYSES: dict[str, Run] = {
     "`record`, each text": lambda analyzer, texts: [analyzer.record(text) for text in texts],
     "`record.heads()`, each text": lambda analyzer, texts: [analyzer.record(text).heads() for text in texts],
     "`record.patterns()`, each text": lambda analyzer, texts: [analyzer.record(text).patterns() for text in texts],
-    "`patterns(texts)`, with probes": lambda analyzer, texts: analyzer.patterns(texts),
+    "`label_heads(texts)`, with probes": lambda analyzer, texts: analyzer.label_heads(texts),
     "`similarity(texts)`": lambda analyzer, texts: analyzer.similarity(texts),
     "`depth_profile(texts)`": lambda analyzer, texts: analyzer.depth_profile(texts),
     '`head_importance(texts, "gradient")`': lambda analyzer, texts: analyzer.head_importance(texts, "gradient"),

@@ -25,7 +25,7 @@ DESCRIPTIONS = {"broad", "mixed"}
 def planted_rows() -> list[list[str]]:
     rows = []
     for is_decoder, layers, name in ((True, plan.DECODER, "planted decoder"), (False, plan.ENCODER, "planted encoder")):
-        scores = [plan.scored(plan.planted(is_decoder).patterns(plan.texts(8, seed)), layers) for seed in SEEDS]
+        scores = [plan.scored(plan.planted(is_decoder).label_heads(plan.texts(8, seed)), layers) for seed in SEEDS]
         rows.append(
             row(name, *(sum(getattr(score, part) for score in scores) for part in ("found", "planted", "false")))
         )
@@ -36,7 +36,7 @@ def demo_rows() -> list[list[str]]:
     analyzer = AttentionAnalyzer("demo-decoder", cache=False, attn_implementation="eager")
     ids = probes.repeated_random_tokens(len(analyzer.tokenizer), analyzer.tokenizer.bos_token_id, seed=5)
     truth = probes.repetition_strengths(probes.attention_weights(analyzer.model, ids))
-    labels = analyzer.patterns(plan_texts())
+    labels = analyzer.label_heads(plan_texts())
     rows = []
     for name in ("previous_token", "induction"):
         is_it = {(layer, head) for layer, head in (truth[name] > CLEARLY).nonzero().tolist()}
@@ -59,7 +59,7 @@ def random_rows() -> list[list[str]]:
         for family in ("llama", "bert"):
             for seed in SEEDS:
                 model = plan.random_model(family, sharpness, seed)
-                found = model.patterns(plan.texts(5, seed), untrained=untrained, seed=99)
+                found = model.label_heads(plan.texts(5, seed), untrained=untrained, seed=99)
                 heads, tests = heads + len(found.heads), tests + int(found.table["p"].notna().sum())
                 others = ~found.labels["pattern"].isin(DESCRIPTIONS)
                 false, described = false + int(others.sum()), described + int((~others).sum())

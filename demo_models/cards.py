@@ -50,7 +50,7 @@ fixed text; entropy in nats, distance in tokens |
 | induction, previous_token, duplicate_token | strength on random tokens that repeat, in [0, 1] |
 | pattern, pattern_queries | float16 weights `[query, key]` on one short text, at three moments; number of queries |
 
-`attention_analyzer.training.History.open("demo-decoder-history")` reads it.
+`attention_analyzer.training.History.load("demo-decoder-history")` reads it.
 
 Weights of two of the moments, to be loaded like any model (`checkpoints.json` names their steps):
 

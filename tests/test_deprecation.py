@@ -6,7 +6,9 @@ import importlib
 import re
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ import attention_analyzer
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.deprecation import renamed, renamed_keywords, renamed_value
 from attention_analyzer.errors import InputError
+from attention_analyzer.results import Corpus
+from attention_analyzer.training import History
 
 TEXTS = ["The cat sat on the mat.", "A dog ran to the cat.", "The mat was red and the dog was not."]
 
@@ -52,6 +56,13 @@ def test_an_old_name_is_the_new_one(module: str, old: str, new: str) -> None:
     assert old not in package.__all__ if hasattr(package, "__all__") else True
 
 
+@cache
+def scanned(analyzer: AttentionAnalyzer) -> TemporaryDirectory[str]:
+    folder = TemporaryDirectory()
+    analyzer.scan(TEXTS, folder.name, progress=False)
+    return folder
+
+
 #: Old call and new call with equal results, and what the warning says.
 CALLS: list[tuple[Callable[[Any], Any], Callable[[Any], Any], str]] = [
     (
@@ -72,6 +83,21 @@ CALLS: list[tuple[Callable[[Any], Any], Callable[[Any], Any], str]] = [
         ),
         lambda a: attention_analyzer.compare_models([a, "demo-decoder-history/early"], texts=TEXTS[0]).to_frame(),
         "compare_several was renamed to compare_models",
+    ),
+    (
+        lambda a: a.patterns(TEXTS, probes=False).table,
+        lambda a: a.label_heads(TEXTS, probes=False).table,
+        "patterns was renamed to label_heads",
+    ),
+    (
+        lambda _: History.open("demo-decoder-history").table,
+        lambda _: History.load("demo-decoder-history").table,
+        "History.open was renamed to History.load",
+    ),
+    (
+        lambda a: Corpus.open(scanned(a).name).heads("entropy"),
+        lambda a: Corpus.load(scanned(a).name).heads("entropy"),
+        "Corpus.open was renamed to Corpus.load",
     ),
 ]
 

@@ -38,7 +38,7 @@ def analyzer() -> AttentionAnalyzer:
 
 LONG_TEXTS = [f"{text} {' '.join(TEXTS)} {' '.join(TEXTS)}" for text in TEXTS]
 LONG: dict[str, Callable[[AttentionAnalyzer, Any], object]] = {
-    "patterns": lambda analyzer, tell: analyzer.patterns(TEXTS, progress=tell),
+    "label_heads": lambda analyzer, tell: analyzer.label_heads(TEXTS, progress=tell),
     "cache advice": lambda analyzer, tell: analyzer.cache_advice(LONG_TEXTS, first=[1], last=[4, 8], progress=tell),
     "similarity": lambda analyzer, tell: analyzer.similarity(TEXTS, progress=tell),
     "depth_profile": lambda analyzer, tell: analyzer.depth_profile(TEXTS, progress=tell),

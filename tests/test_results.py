@@ -33,7 +33,7 @@ def analyzer() -> AttentionAnalyzer:
 
 @cache
 def history() -> History:
-    return History.open("demo-decoder-history")
+    return History.load("demo-decoder-history")
 
 
 MAKERS: dict[str, Callable[[], Result]] = {
@@ -44,7 +44,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "PruningCurve": lambda: analyzer().pruning_curve([*TEXTS, TEXTS[0]], shares=(0, 0.5, 1)),
     "Similarity": lambda: analyzer().similarity(TEXTS),
     "DepthProfile": lambda: analyzer().depth_profile(TEXTS),
-    "HeadLabels": lambda: analyzer().patterns(TEXTS, probes=False),
+    "HeadLabels": lambda: analyzer().label_heads(TEXTS, probes=False),
     "CacheAdvice": lambda: analyzer().cache_advice(TEXTS, first=(1,), last=(4, 8)),
     "Comparison": lambda: analyzer().compare(EARLY, texts=TEXTS),
     "MultiModelComparison": lambda: compare_models([analyzer(), EARLY], texts=TEXTS),

@@ -13,7 +13,7 @@ from attention_analyzer import AttentionAnalyzer, AttentionRecord, errors
 
 ANALYZER: dict[str, tuple[str, str]] = {
     "generate": ("analyzer", "generate"),
-    "patterns": ("patterns.labels", "label_heads"),
+    "label_heads": ("patterns.labels", "label_heads"),
     "cache_advice": ("patterns.cache_advice", "cache_advice"),
     "token_importance": ("attribution", "token_importance"),
     "compare_attributions": ("attribution", "compare_attributions"),

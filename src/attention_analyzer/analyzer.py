@@ -375,7 +375,7 @@ class AttentionAnalyzer:
         pairs = zip(studies, learned.states, strict=True)
         return StudyResults(tuple(study.result(self.loaded, state) for study, state in pairs), learned.problems)
 
-    def patterns(
+    def label_heads(
         self,
         texts: Sequence[str | Pair],
         *,
@@ -421,6 +421,8 @@ class AttentionAnalyzer:
             seed=seed,
             progress=progress,
         )
+
+    patterns = renamed(label_heads, "patterns")
 
     def cache_advice(
         self,

@@ -197,7 +197,7 @@ class AttentionRecord(CapturedAttention):
         """One row per site, head and pattern, with its strength and controls in this text.
 
         See :func:`.patterns.score_table.pattern_table` for the columns. One text is no proof of what a head does:
-        :meth:`.AttentionAnalyzer.patterns` names heads from several.
+        :meth:`.AttentionAnalyzer.label_heads` names heads from several.
 
         Args:
             patterns: which ones; all of :data:`attention_analyzer.patterns.PATTERNS` by default.

@@ -28,6 +28,6 @@ def test_the_same_tables_as_locally_though_a_worker_is_lost(tmp_path: Path) -> N
     assert killed == "killed one of 2"
     assert too_many.startswith("3 workers were asked for, but the cluster has 2 cores")
     assert too_few == "workers must be at least 1, not 0."
-    over_ray, local = (Corpus.open(tmp_path / name) for name in ("ray", "local"))
+    over_ray, local = (Corpus.load(tmp_path / name) for name in ("ray", "local"))
     assert over_ray.manifest.texts == 60
     same(over_ray, local)

@@ -187,7 +187,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_tables(scanner: 
     lines = scanner.scan(killed, commit_every=60)
     assert int(lines[0]) == done.texts + 7, "it did not go on where it was"
     assert lines[-2:] == ["90", "ended"]
-    same(Corpus.open(killed), Corpus.open(undisturbed))
+    same(Corpus.load(killed), Corpus.load(undisturbed))
 
 
 def test_a_disk_that_takes_no_more_is_told_and_what_was_finished_stays(scanner: Scanner, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_disk_that_takes_no_more_is_told_and_what_was_finished_stays(scanner: 
     assert "could not be written" in told
     assert "What was finished is kept" in told
     assert Store(folder).manifest().texts == 42
-    assert len(Corpus.open(folder).heads("entropy")) == HEADS
+    assert len(Corpus.load(folder).heads("entropy")) == HEADS
     assert scanner.scan(folder, commit_every=0)[-2:] == ["90", "ended"]
 
 
@@ -233,7 +233,7 @@ def test_a_changed_model_setting_or_input_is_refused(small, causal, tmp_path: Pa
         scan(small, ["Another .", *texts[1:]], store)
     with pytest.raises(InputError, match="has 6 rows of the input, but the input now has only 4"):
         scan(small, texts[:4], store)
-    same(Corpus.open(store), before)
+    same(Corpus.load(store), before)
     grown = scan(small, sentences(9), store)
     assert grown.manifest.texts == 9
     assert grown.examples(0, 0, "entropy")["text"].max() > 5
@@ -248,7 +248,7 @@ def test_folders_that_are_no_store_are_refused(small, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds other files and no scan"):
         scan(small, ["The dog ."], tmp_path)
     with pytest.raises(InputError, match="holds no scan"):
-        Corpus.open(tmp_path)
+        Corpus.load(tmp_path)
     with pytest.raises(InputError, match="holds no text"):
         scan(small, [], tmp_path / "empty")
     corpus = scan(small, ["The dog ."], tmp_path / "store")
@@ -256,14 +256,14 @@ def test_folders_that_are_no_store_are_refused(small, tmp_path: Path) -> None:
     content = manifest.read_text()
     manifest.write_text(content.replace('"version": 2', '"version": 3'))
     with pytest.raises(FileFormatError, match="version 3; this program reads up to 2"):
-        Corpus.open(corpus.folder)
+        Corpus.load(corpus.folder)
     manifest.write_text(content[:50])
     with pytest.raises(FileFormatError, match="is damaged"):
-        Corpus.open(corpus.folder)
+        Corpus.load(corpus.folder)
     manifest.write_text(content)
     (corpus.folder / "heads-000001.parquet").write_bytes(b"PAR1")
     with pytest.raises(FileFormatError, match="the store is damaged"):
-        Corpus.open(corpus.folder).heads()
+        Corpus.load(corpus.folder).heads()
 
 
 def test_two_scans_do_not_write_to_one_store(small, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_two_scans_do_not_write_to_one_store(small, tmp_path: Path) -> None:
         scan(small, ["The dog saw a cat ."], tmp_path / "store")
     leave.set()
     first.join(60)
-    assert Corpus.open(tmp_path / "store").manifest.finished
+    assert Corpus.load(tmp_path / "store").manifest.finished
 
 
 def test_a_small_store_keeps_examples_only(small, tmp_path: Path) -> None:

@@ -49,12 +49,12 @@ def test_a_damaged_part_is_named_and_the_rest_can_be_asked(
         path.write_bytes(content)
     else:
         shutil.copy(path.with_name("000002.parquet"), path)
-    corpus = Corpus.open(store)
+    corpus = Corpus.load(store)
     assert corpus.verify()["file"].tolist() == [part]
     for ask in (lambda c: c.sql("FROM texts"), lambda c: c.search("any", "any")):
         with pytest.raises(FileFormatError, match=part):
             ask(corpus)
-    skipping = Corpus.open(store, errors="skip")
+    skipping = Corpus.load(store, errors="skip")
     with pytest.warns(UserWarning, match=part):
         assert sorted(skipping.sql("SELECT DISTINCT text FROM texts")["text"]) == [*range(5), *range(10, 15)]
     assert skipping.problems()["place"].tolist() == [str(store / part)]
@@ -66,7 +66,7 @@ def test_a_damaged_part_is_named_and_the_rest_can_be_asked(
 def test_renamed_and_foreign_files_are_told(store: Path) -> None:
     (store / "tokens/000001.parquet").rename(store / "tokens/000000-b.parquet")
     (store / "notes.txt").write_text("x")
-    found = Corpus.open(store).verify().set_index("file")["reason"]
+    found = Corpus.load(store).verify().set_index("file")["reason"]
     assert found["tokens/000001.parquet"] == "is missing; tokens/000000-b.parquet has its content"
     assert found["notes.txt"] == "is not of this scan"
     assert len(found) == 2
@@ -114,7 +114,7 @@ def test_sql_reads_the_stores_tables_and_nothing_else(store: Path, query: str, t
     secret.write_text("hidden,words\n")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError) as caught:
-        Corpus.open(store).sql(query.format(secret=secret, folder=tmp_path))
+        Corpus.load(store).sql(query.format(secret=secret, folder=tmp_path))
     assert "hidden" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == before
@@ -123,12 +123,12 @@ def test_sql_reads_the_stores_tables_and_nothing_else(store: Path, query: str, t
 def test_unsafe_sql_may_read_files(store: Path, tmp_path: Path) -> None:
     secret = tmp_path / "a.txt"
     secret.write_text("words")
-    found = Corpus.open(store).sql(f"SELECT content FROM read_text('{secret}')", unsafe=True)
+    found = Corpus.load(store).sql(f"SELECT content FROM read_text('{secret}')", unsafe=True)
     assert found["content"].tolist() == ["words"]
 
 
 def test_a_query_that_takes_too_much_ends(store: Path) -> None:
-    corpus = Corpus.open(store)
+    corpus = Corpus.load(store)
     with pytest.raises(InputError, match=r"took longer than 0\.3 seconds"):
         corpus.sql(
             "SELECT count(*) FROM range(10000000000) a, range(10) b WHERE a.range * b.range % 7 = 3", timeout=0.3
@@ -145,7 +145,7 @@ def test_what_is_not_finished_is_said(small, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         small.scan(texts(), tmp_path / "store", progress=False)
     with pytest.raises(InputError, match="has not finished anything yet"):
-        Corpus.open(tmp_path / "store").heads("entropy")
+        Corpus.load(tmp_path / "store").heads("entropy")
 
 
 def test_a_row_that_cannot_be_used_may_end_the_scan(small, tmp_path: Path) -> None:
@@ -162,10 +162,10 @@ def as_version_1(store: Path) -> None:
 
 
 def test_a_store_without_hashes_opens_with_a_warning_and_gets_them(small, store: Path, monkeypatch) -> None:
-    before = Corpus.open(store)
+    before = Corpus.load(store)
     as_version_1(store)
     with pytest.warns(UserWarning, match="has no checksums"):
-        old = Corpus.open(store)
+        old = Corpus.load(store)
     assert old.verify().empty
     assert len(old.sql("FROM texts")) == 15
     monkeypatch.setattr(chunks, "CHUNK_TEXTS", 5)
@@ -175,7 +175,7 @@ def test_a_store_without_hashes_opens_with_a_warning_and_gets_them(small, store:
     as_version_1(store)
     (store / "texts/000001.parquet").unlink()
     with pytest.warns(UserWarning, match="has no checksums"):
-        old = Corpus.open(store)
+        old = Corpus.load(store)
     with pytest.raises(FileFormatError, match="has 10 texts instead of 15"):
         old.sql("FROM texts")
 

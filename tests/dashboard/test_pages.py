@@ -203,14 +203,14 @@ def test_training_shows_the_chosen_step(page: Page) -> None:
     assert not app.error
     assert app.select_slider(key="step").value == 3651
     assert any(element.value.startswith("Patterns at step") for element in app.subheader)
-    assert "History.open('demo-decoder-history')" in app.code[0].value
-    assert app.text[0].value == History.open("demo-decoder-history").report()
+    assert "History.load('demo-decoder-history')" in app.code[0].value
+    assert app.text[0].value == History.load("demo-decoder-history").report()
 
 
 def test_two_trainings_stand_beside_each_other(page: Page) -> None:
     app = page("training", other="demo-decoder-history")
     assert not app.error
-    history = History.open("demo-decoder-history")
+    history = History.load("demo-decoder-history")
     assert app.text[1].value == str(history.compare(history, ("demo-decoder-history", "demo-decoder-history")))
 
 

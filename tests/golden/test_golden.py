@@ -24,9 +24,9 @@ TEXTS = [
 ]
 #: Each analysis, by name: the model, and the tables that it results in.
 ANALYSES: dict[str, tuple[str, Callable[[AttentionAnalyzer], list[pd.DataFrame]]]] = {
-    "patterns-encoder": ("demo-encoder", lambda model: [model.patterns(TEXTS).table]),
-    "patterns-decoder": ("demo-decoder", lambda model: [model.patterns(TEXTS, batch_size=2).table]),
-    "patterns-translator": ("demo-translator", lambda model: [model.patterns(TEXTS).table]),
+    "patterns-encoder": ("demo-encoder", lambda model: [model.label_heads(TEXTS).table]),
+    "patterns-decoder": ("demo-decoder", lambda model: [model.label_heads(TEXTS, batch_size=2).table]),
+    "patterns-translator": ("demo-translator", lambda model: [model.label_heads(TEXTS).table]),
     "similarity-encoder": (
         "demo-encoder",
         lambda model: [(found := model.similarity(TEXTS)).table, found.pairs, found.distances.reset_index()],

@@ -125,7 +125,7 @@ def test_a_family_that_gates_its_output_is_refused() -> None:
     analyzer = AttentionAnalyzer.from_config(config, plan.tokenizer(True), model_class="Qwen3NextForCausalLM")
     with pytest.raises(UnsupportedModelError, match=r"output projection of .* was not found"):
         measure_copying(analyzer.loaded)
-    assert "copying" not in set(analyzer.patterns(plan.texts(3)).table["pattern"])
+    assert "copying" not in set(analyzer.label_heads(plan.texts(3)).table["pattern"])
 
 
 def test_a_model_without_logits_is_refused() -> None:

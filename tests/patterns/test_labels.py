@@ -30,12 +30,12 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def planted_decoder() -> HeadLabels:
-    return plan.planted().patterns(plan.texts())
+    return plan.planted().label_heads(plan.texts())
 
 
 @pytest.fixture(scope="module")
 def demo_decoder() -> HeadLabels:
-    return AttentionAnalyzer("demo-decoder", cache=False).patterns(TEXTS)
+    return AttentionAnalyzer("demo-decoder", cache=False).label_heads(TEXTS)
 
 
 def test_planted_heads_of_a_decoder_are_found_and_no_others(planted_decoder: HeadLabels) -> None:
@@ -45,7 +45,7 @@ def test_planted_heads_of_a_decoder_are_found_and_no_others(planted_decoder: Hea
 
 def test_planted_heads_of_an_encoder_are_found_and_no_others() -> None:
     # A model without a logit says nothing of retrieval and copying.
-    found = plan.planted(is_decoder=False).patterns(plan.texts(seed=1))
+    found = plan.planted(is_decoder=False).label_heads(plan.texts(seed=1))
     score = plan.scored(found, plan.ENCODER)
     assert (score.precision, score.recall) == (1, 1)
     assert not {"retrieval", "copying"} & set(found.table["pattern"])
@@ -84,7 +84,9 @@ def test_the_table_is_whole_and_in_range(planted_decoder: HeadLabels) -> None:
 @pytest.mark.parametrize(("family", "sharpness"), [("llama", 1), ("llama", 20), ("bert", 1), ("bert", 20)])
 def test_random_weights_earn_no_names(family: str, sharpness: float, seed: int) -> None:
     """Random heads spread evenly or, with sharp scores, look anywhere: both have a name, and no other is earned."""
-    found = plan.random_model(family, sharpness, seed).patterns(plan.texts(5, seed), untrained=sharpness == 1, seed=99)
+    found = plan.random_model(family, sharpness, seed).label_heads(
+        plan.texts(5, seed), untrained=sharpness == 1, seed=99
+    )
     assert set(found.labels["pattern"]) <= ({"mixed"} if sharpness > 1 else set())
 
 
@@ -116,14 +118,14 @@ def test_records_of_several_texts_can_be_labelled() -> None:
 
 
 def test_probes_are_texts_of_their_own() -> None:
-    table = plan.planted().patterns(plan.texts(3), patterns=[pattern_named("induction")], probes=False).table
+    table = plan.planted().label_heads(plan.texts(3), patterns=[pattern_named("induction")], probes=False).table
     assert set(table["measured_on"]) == {"texts"}
     assert table["texts"].max() <= 3
 
 
 def test_thresholds_and_patterns_can_be_chosen() -> None:
     chosen = [pattern_named("broad")]
-    strict = plan.planted().patterns(plan.texts(3), patterns=chosen, thresholds={"broad": 0.999})
+    strict = plan.planted().label_heads(plan.texts(3), patterns=chosen, thresholds={"broad": 0.999})
     assert strict.of("broad") == []
     assert set(strict.table["pattern"]) == {"broad"}
 
@@ -132,11 +134,11 @@ def test_what_cannot_be_labelled_is_refused() -> None:
     analyzer = plan.planted()
     records = analyzer.record(plan.texts(3))
     with pytest.raises(InputError, match=r"at least 3 texts.*2 given"):
-        analyzer.patterns(plan.texts(2))
+        analyzer.label_heads(plan.texts(2))
     with pytest.raises(InputError, match="not str"):
-        analyzer.patterns("one text")
+        analyzer.label_heads("one text")
     with pytest.raises(SelectionError, match="no pattern 'nosuch'"):
-        analyzer.patterns(plan.texts(3), thresholds={"nosuch": 1.0})
+        analyzer.label_heads(plan.texts(3), thresholds={"nosuch": 1.0})
     with pytest.raises(InputError, match="from a model, not from records"):
         label_heads(records, untrained=True)
     with pytest.raises(InputError, match="records and texts"):
@@ -150,7 +152,7 @@ def test_what_cannot_be_labelled_is_refused() -> None:
 def test_the_model_and_the_random_state_are_left_alone() -> None:
     analyzer = plan.planted()
     before, state = analyzer.fingerprint, torch.random.get_rng_state()
-    analyzer.patterns(plan.texts(3), untrained=True)
+    analyzer.label_heads(plan.texts(3), untrained=True)
     assert analyzer.fingerprint == before
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in analyzer.model.modules())

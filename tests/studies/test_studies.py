@@ -166,7 +166,7 @@ def test_the_analyzer_returns_results_in_order() -> None:
     analyzer = AttentionAnalyzer("demo-encoder", cache=False)
     lengths, patterns = analyzer.study(TEXTS, [Lengths(), STUDIES["patterns"](probes=False)])
     assert lengths == np.mean([len(analyzer.record(text).tokens) for text in TEXTS])
-    assert patterns.table.equals(analyzer.patterns(TEXTS, probes=False).table)
+    assert patterns.table.equals(analyzer.label_heads(TEXTS, probes=False).table)
     with pytest.raises(InputError, match="list of texts"):
         analyzer.study("A text", [Lengths()])
     with pytest.raises(InputError, match="study"):

@@ -39,7 +39,7 @@ def tracked(tmp_path: Path) -> Path:
 
 
 def test_both_forms_say_the_same(saved: Path, tracked: Path) -> None:
-    one, other = History.open(saved), History.open(tracked)
+    one, other = History.load(saved), History.load(tracked)
     pd.testing.assert_frame_equal(one.table, other.table)
     assert (one.model_name, one.source, one.target) == (other.model_name, other.source, other.target)
 
@@ -50,7 +50,7 @@ def test_damage_to_a_saved_history_is_noticed(saved: Path, name: str) -> None:
     for bad in damaged_copies(content, 24, seed=3):
         (saved / name).write_bytes(bad)
         with pytest.raises(FileFormatError):
-            History.open(saved)
+            History.load(saved)
 
 
 def test_damage_to_a_moment_is_noticed(tracked: Path) -> None:
@@ -58,21 +58,21 @@ def test_damage_to_a_moment_is_noticed(tracked: Path) -> None:
     for bad in damaged_copies(path.read_bytes(), 12, seed=4):
         path.write_bytes(bad)
         with pytest.raises(FileFormatError, match="step-000000002"):
-            History.open(tracked)
+            History.load(tracked)
 
 
 def test_a_foreign_table_is_refused(saved: Path) -> None:
     moment(9).to_parquet(saved / "history.parquet")
     with pytest.raises(FileFormatError, match="lost its checksum"):
-        History.open(saved)
+        History.load(saved)
 
 
 def test_a_history_of_the_first_format_loads_with_a_warning(saved: Path) -> None:
-    before = History.open(saved).table
+    before = History.load(saved).table
     (saved / "history.json").write_text(json.dumps({"format": 1, "model": "m", "source": [], "target": []}))
     pq.write_table(pq.read_table(saved / "history.parquet").replace_schema_metadata(None), saved / "history.parquet")
     with pytest.warns(UserWarning, match="older version, without a checksum") as warned:
-        pd.testing.assert_frame_equal(History.open(saved).table, before)
+        pd.testing.assert_frame_equal(History.load(saved).table, before)
     assert len(warned) == 1
 
 
@@ -91,7 +91,7 @@ def test_a_history_of_the_first_format_loads_with_a_warning(saved: Path) -> None
 def test_descriptions_that_do_not_fit(saved: Path, change: dict) -> None:
     write_json(saved / "history.json", {"format": 2, "model": "m", "source": [], "target": []} | change)
     with pytest.raises(FileFormatError):
-        History.open(saved)
+        History.load(saved)
 
 
 @pytest.mark.parametrize(
@@ -101,16 +101,16 @@ def test_descriptions_that_do_not_fit(saved: Path, change: dict) -> None:
 def test_tables_that_do_not_fit(saved: Path, change: dict) -> None:
     write_table(saved / "history.parquet", moment(1).assign(**change))
     with pytest.raises(FileFormatError):
-        History.open(saved)
+        History.load(saved)
 
 
 def test_a_full_disk_leaves_what_was_there(saved: Path, tracked: Path) -> None:
     with disk_of(500), pytest.raises(InputError, match="could not be written"):
         History(moment(7)).save(saved)
-    assert History.open(saved).steps == [1, 2, 3]
+    assert History.load(saved).steps == [1, 2, 3]
     with disk_of(500), pytest.raises(InputError, match="could not be written"):
         MomentStore(tracked).write(2, moment(2))
-    assert History.open(tracked).steps == [1, 2, 3]
+    assert History.load(tracked).steps == [1, 2, 3]
     assert len(list((tracked / "moments").iterdir())) == 3
     shutil.rmtree(tracked)
     with disk_of(20), pytest.raises(InputError, match="could not be written"):

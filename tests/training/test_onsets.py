@@ -93,7 +93,7 @@ def test_two_runs_are_told_apart_by_their_onsets() -> None:
 
 
 def test_the_bundled_history_shows_the_onset_of_its_induction_head() -> None:
-    history = History.open("demo-decoder-history")
+    history = History.load("demo-decoder-history")
     first = history.onsets(["induction"]).iloc[0]
     assert (first["layer"], first["head"]) == (4, 2)
     assert 3600 <= first["low"] < first["onset"] < first["high"] <= 3705
@@ -109,10 +109,10 @@ def test_the_bundled_history_shows_the_onset_of_its_induction_head() -> None:
 def test_a_history_survives_its_file_and_refuses_what_is_none(tmp_path: Path) -> None:
     history = planted()
     history.save(tmp_path / "h")
-    again = History.open(tmp_path / "h")
+    again = History.load(tmp_path / "h")
     pd.testing.assert_frame_equal(again.table, history.table, check_dtype=False)
     with pytest.raises(InputError, match="no history at"):
-        History.open(tmp_path)
+        History.load(tmp_path)
     with pytest.raises(SelectionError, match="nearest recorded step is 50"):
         history.at(60)
     with pytest.raises(SelectionError, match="no 'beauty'"):

@@ -150,7 +150,7 @@ def test_another_training_does_not_overwrite_a_history(tmp_path: Path, tokenizer
         loop(tracker_in(tmp_path / "history", tokenizer), tokenizer)
     with pytest.raises(InputError, match="other texts"):
         tracker_in(tmp_path / "history", tokenizer, texts=["Something else."]).step(tiny_model(len(tokenizer)), 9)
-    assert History.open(tmp_path / "history").steps == [0, 2, 4, 5]
+    assert History.load(tmp_path / "history").steps == [0, 2, 4, 5]
 
 
 def test_without_a_tokenizer_it_says_what_is_missing(tmp_path: Path, tokenizer) -> None:
@@ -217,7 +217,7 @@ def test_in_distributed_training_the_first_process_records(tmp_path: Path) -> No
     for process in started:
         _, problems = process.communicate(timeout=240)
         assert process.returncode == 0, problems[-3000:]
-    assert History.open(folder).steps == [1, 2, 3]
+    assert History.load(folder).steps == [1, 2, 3]
 
 
 _KILLED = """
@@ -239,6 +239,6 @@ def test_a_killed_process_leaves_whole_moments(tmp_path: Path) -> None:
         assert process.stdout is not None
         written = [int(process.stdout.readline()) for _ in range(20)]
         process.kill()
-    history = History.open(tmp_path / "history")
+    history = History.load(tmp_path / "history")
     assert history.steps[: len(written)] == written
     assert len(history.table) == 2000 * len(history.steps)

@@ -98,7 +98,7 @@ def heads(
     """Every head's mean of a measure with its 95 % interval over texts, the largest first."""
     from attention_analyzer.corpus import Corpus
 
-    table = Corpus.open(store).heads(measure).sort_values("mean", ascending=False, kind="stable")
+    table = Corpus.load(store).heads(measure).sort_values("mean", ascending=False, kind="stable")
     _show(table if output else table.drop(columns="measure").head(limit), output, measure)
 
 
@@ -117,7 +117,7 @@ def examples(
     """Where a head is strongest: token pairs, or the texts where a measure is largest."""
     from attention_analyzer.corpus import Corpus
 
-    table = Corpus.open(store).examples(layer, head, by, stack=stack, kind=kind)
+    table = Corpus.load(store).examples(layer, head, by, stack=stack, kind=kind)
     if output is None:
         names = ["rank", "value", "query_piece", "key_piece", "content", "place"]
         table = _shortened(table.head(limit)[[name for name in names if name in table]])
@@ -147,7 +147,7 @@ def verify(store: Store) -> None:
     from attention_analyzer.corpus import Corpus
     from attention_analyzer.text.visible import visible
 
-    opened = Corpus.open(store)
+    opened = Corpus.load(store)
     damage = opened.verify()
     for row in damage.itertuples():
         print(visible(f"{row.file} {row.reason}"))
@@ -198,7 +198,7 @@ def _opened(store: Path, errors: str) -> Corpus:
     if errors not in ("raise", "skip"):
         raise InputError(f"--errors is raise or skip, not {errors!r}.")
     warnings.showwarning = lambda message, *_, **__: print(f"attn: {message}", file=sys.stderr)
-    return Corpus.open(store, errors="skip" if errors == "skip" else "raise")
+    return Corpus.load(store, errors="skip" if errors == "skip" else "raise")
 
 
 def _show(table: pd.DataFrame, output: Path | None, title: str) -> None:

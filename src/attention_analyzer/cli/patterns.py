@@ -62,7 +62,7 @@ def patterns(
     analyzer = analyzer_for(model, device)
     with counting("Looking at the heads", "steps") as progress:
         if several:
-            found = analyzer.patterns(
+            found = analyzer.label_heads(
                 texts,
                 patterns=chosen,
                 level=level,

@@ -74,4 +74,4 @@ def _recorded(path: str) -> History | None:
     from attention_analyzer.training.history import History
 
     has_one = (Path(path) / "history.json").exists() or (BUNDLED / path / "history.json").exists()
-    return History.open(path) if has_one else None
+    return History.load(path) if has_one else None

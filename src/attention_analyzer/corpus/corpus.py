@@ -16,6 +16,7 @@ from attention_analyzer.corpus.sql import Limits, Tables, answer
 from attention_analyzer.corpus.state_tables import PAIRS, head_names, problems_of, summary_of
 from attention_analyzer.corpus.store import PARTS, STATE, Damage, Store, told
 from attention_analyzer.corpus.summary import Summary
+from attention_analyzer.deprecation import warn_renamed
 from attention_analyzer.errors import FileFormatError, InputError, OnError, SelectionError, check_on_error
 from attention_analyzer.site import Site
 
@@ -41,7 +42,7 @@ class Corpus:
     _whole: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def open(cls, folder: str | Path, *, errors: OnError = "raise") -> Corpus:
+    def load(cls, folder: str | Path, *, errors: OnError = "raise") -> Corpus:
         """The scan in a folder.
 
         Args:
@@ -54,6 +55,12 @@ class Corpus:
         """
         check_on_error(errors)
         return cls(Path(folder), Store(Path(folder)).manifest(), errors)
+
+    @classmethod
+    def open(cls, folder: str | Path, *, errors: OnError = "raise") -> Corpus:
+        """The old name of :meth:`load`."""
+        warn_renamed("Corpus.open", "Corpus.load")
+        return cls.load(folder, errors=errors)
 
     def verify(self) -> pd.DataFrame:
         """Compare every file of the store with what the scan wrote: ``file, reason``, one row per file that is

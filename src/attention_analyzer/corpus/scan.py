@@ -69,7 +69,7 @@ def scan(
             if show is not None:
                 show(scanning.progress(time.monotonic() - started, result.share))
         scanning.finish()
-    return Corpus.open(store)
+    return Corpus.load(store)
 
 
 def _engine(

@@ -79,7 +79,7 @@ def track_checkpoints(
             table.insert(0, "step", step)
             moments.write(step, table)
             steps.advance()
-        return History.open(folder)
+        return History.load(folder)
 
 
 def checkpoint_folders(folder: str | Path) -> dict[int, Path]:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from attention_analyzer.deprecation import warn_renamed
 from attention_analyzer.errors import FileFormatError, InputError, SelectionError
 from attention_analyzer.models.catalog import BUNDLED
 from attention_analyzer.result import Result
@@ -201,7 +202,7 @@ class History(Result):
     # Files
 
     @classmethod
-    def open(cls, path: str | Path) -> History:
+    def load(cls, path: str | Path) -> History:
         """Read what a tracker or :meth:`save` wrote, or the bundled ``"demo-decoder-history"``.
 
         A history that is still being written can be opened at any time.
@@ -223,6 +224,12 @@ class History(Result):
             return cls(table, info["model"], tuple(info["source"]), tuple(info["target"]))
         except InputError as error:
             raise FileFormatError(f"{folder} holds no history that can be used: {error}") from None
+
+    @classmethod
+    def open(cls, path: str | Path) -> History:
+        """The old name of :meth:`load`."""
+        warn_renamed("History.open", "History.load")
+        return cls.load(path)
 
     def save(self, folder: str | Path) -> Path:
         """Write the history as one Parquet file and its description; returns the folder.

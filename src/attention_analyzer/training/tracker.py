@@ -89,7 +89,7 @@ class AttentionTracker(TrainerCallback):  # type: ignore[misc]
     @property
     def history(self) -> History:
         """What has been recorded so far."""
-        return History.open(self.store.folder)
+        return History.load(self.store.folder)
 
     # In a loop of one's own
 

@@ -65,7 +65,7 @@ class Annotations:
 
     @classmethod
     def of_labels(cls, labels: HeadLabels, **more: Any) -> Annotations:
-        """With the names that heads earn over several texts; see :meth:`.AttentionAnalyzer.patterns`."""
+        """With the names that heads earn over several texts; see :meth:`.AttentionAnalyzer.label_heads`."""
         # A pattern may be proven on texts and on probes; the head is named once.
         earned = labels.labels.drop_duplicates(["stack", "kind", "layer", "head", "pattern"])
         named = [

@@ -51,20 +51,20 @@ def _kept(folder: Path) -> tuple[Path, Callable[[], Hashable]]:
 
 def _history(name: str) -> Callable[[Path], tuple[Path, Callable[[], Hashable]]]:
     def make(folder: Path) -> tuple[Path, Callable[[], Hashable]]:
-        saved = History.open("demo-decoder-history").save(folder / "history")
-        return saved / name, lambda: _content_of_history(History.open(saved))
+        saved = History.load("demo-decoder-history").save(folder / "history")
+        return saved / name, lambda: _content_of_history(History.load(saved))
 
     return make
 
 
 def _moment(folder: Path) -> tuple[Path, Callable[[], Hashable]]:
-    whole = History.open("demo-decoder-history")
+    whole = History.load("demo-decoder-history")
     store = MomentStore(folder / "tracked")
     store.describe(whole.model_name, whole.source, whole.target)
     for step in whole.steps[:3]:
         store.write(step, whole.at(step))
     path = next((store.folder / "moments").iterdir())
-    return path, lambda: _content_of_history(History.open(store.folder))
+    return path, lambda: _content_of_history(History.load(store.folder))
 
 
 def _content_of_history(history: History) -> Hashable:

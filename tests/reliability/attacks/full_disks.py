@@ -43,7 +43,7 @@ def full_disk(name: str, file: str, write: Callable[[Path], object], share: floa
 
 
 def _history(folder: Path) -> None:
-    History.open("demo-decoder-history").save(folder / "h")
+    History.load("demo-decoder-history").save(folder / "h")
 
 
 def _figure(folder: Path) -> None:
@@ -63,7 +63,7 @@ FULL_DISKS = (
     full_disk(
         "history",
         "h/history.parquet",
-        lambda folder: History.open("demo-decoder-history").save(folder / "h"),
+        lambda folder: History.load("demo-decoder-history").save(folder / "h"),
         share=0.2,
     ),
     full_disk("figure", "picture.svg", _figure, share=0.05),

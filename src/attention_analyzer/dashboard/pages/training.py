@@ -61,7 +61,7 @@ def show() -> None:
         script = [
             "from attention_analyzer.training import History",
             "",
-            f"history = History.open({name!r})",
+            f"history = History.load({name!r})",
             "print(history.report())",
             'history.onsets().to_csv("onsets.csv", index=False)',
             f'history.at({step}).to_csv("step-{step}.csv", index=False)',
@@ -81,7 +81,7 @@ def history_of(name: str) -> History:
 
     if Settings.here().shared and name != BUNDLED:
         raise InputError(f"The history {name[:60]!r} is not offered here; there is {BUNDLED}.")
-    return History.open(name)
+    return History.load(name)
 
 
 @st.cache_data(max_entries=8, show_spinner="Looking for onsets …")
