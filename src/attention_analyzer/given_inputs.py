@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_analyzer.errors import InputError
+from attention_analyzer.models.signatures import forward_parameters
 
 #: Inputs that hold the tokens of the main text, the first that is there.
 SOURCE = ("input_ids", "inputs_embeds")
@@ -100,7 +101,7 @@ def main_ids(inputs: Mapping[str, Any], names: Sequence[str] = SOURCE) -> Tensor
 
 def ids_argument(model: nn.Module) -> str:
     """What the model's forward calls the ids of a text: ``input_ids``, or its first argument's name."""
-    parameters = inspect.signature(model.forward).parameters
+    parameters = forward_parameters(model)
     open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
     if "input_ids" in parameters or open_ended or not parameters:
         return "input_ids"

@@ -14,6 +14,7 @@ from attention_analyzer.errors import InputError, ModelError, TooLongError
 from attention_analyzer.given_inputs import SOURCE, TARGET, ids_argument
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.own_errors import named_errors
+from attention_analyzer.models.signatures import forward_parameters
 from attention_analyzer.site import Kind, tower_of
 from attention_analyzer.text.padding import valid_of
 from attention_analyzer.text.tokenization import Pair, special_token_ids, tokenize, tokens_of_ids
@@ -130,7 +131,7 @@ def _prepared_rows(loaded: LoadedModel, texts: Sequence[Text]) -> Prepared:
 
 def _named(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs as the model's forward names them: its own name for the ids, and masks only where it takes them."""
-    parameters = inspect.signature(model.forward).parameters
+    parameters = forward_parameters(model)
     if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
         return dict(inputs)
     own = ids_argument(model)
@@ -140,7 +141,7 @@ def _named(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def takes_mask(model: nn.Module) -> bool:
     """Whether a model's forward can be told of padding."""
-    parameters = inspect.signature(model.forward).parameters
+    parameters = forward_parameters(model)
     return "attention_mask" in parameters or any(
         each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()
     )
@@ -227,7 +228,7 @@ def _stacked(rows: Sequence[Tensor], fill: int) -> Tensor:
 
 def accepted(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Those inputs that the model's forward names: a tokenizer may make more than a model of another kind reads."""
-    names = inspect.signature(model.forward).parameters
+    names = forward_parameters(model)
     if "input_ids" not in names:
         return dict(inputs)
     return {name: value for name, value in inputs.items() if name in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -72,7 +73,14 @@ class LoadedModel:
             return "encoder-decoder"
         name = type(self.model).__name__
         causal = getattr(self.config, "is_decoder", False) or name.endswith(("ForCausalLM", "LMHeadModel"))
-        return "decoder" if causal or _base_is_causal(self.model) else "encoder"
+        return "decoder" if causal or self._base_is_causal else "encoder"
+
+    @cached_property
+    def _base_is_causal(self) -> bool:
+        """Base models of causal families (GPT2Model, LlamaModel) say so at their attention modules."""
+        modules = (module for module in self.model.modules() if "Attention" in type(module).__name__)
+        known = [flag for module in modules if isinstance(flag := getattr(module, "is_causal", None), bool)]
+        return bool(known) and all(known)
 
     @property
     def can_generate(self) -> bool:
@@ -184,10 +192,3 @@ class LoadedModel:
 
 class _NoConfig:
     """Stands for the configuration of a model that has none: every setting is absent."""
-
-
-def _base_is_causal(model: nn.Module) -> bool:
-    """Base models of causal families (GPT2Model, LlamaModel) say so at their attention modules."""
-    flags = [getattr(module, "is_causal", None) for module in model.modules() if "Attention" in type(module).__name__]
-    known = [flag for flag in flags if isinstance(flag, bool)]
-    return bool(known) and all(known)
