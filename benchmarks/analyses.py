@@ -30,10 +30,10 @@ ANALYSES: dict[str, Run] = {
     "`similarity(texts)`": lambda analyzer, texts: analyzer.similarity(texts),
     "`depth_profile(texts)`": lambda analyzer, texts: analyzer.depth_profile(texts),
     '`head_importance(texts, "gradient")`': lambda analyzer, texts: analyzer.head_importance(texts, "gradient"),
-    '`head_importance(texts, "silence")`': lambda analyzer, texts: analyzer.head_importance(texts, "silence"),
+    '`head_importance(texts, "ablation")`': lambda analyzer, texts: analyzer.head_importance(texts, "ablation"),
     "`pruning_curve(texts)`": lambda analyzer, texts: analyzer.pruning_curve(texts),
     "`what_if` of one head, each text": lambda analyzer, texts: [
-        analyzer.what_if(text, silence="L4H2") for text in texts
+        analyzer.what_if(text, ablate="L4H2") for text in texts
     ],
 }
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import attention_analyzer
-from attention_analyzer import AttentionAnalyzer
-from attention_analyzer.deprecation import renamed, renamed_keywords, renamed_value
+from attention_analyzer import AttentionAnalyzer, heads, interventions
+from attention_analyzer.deprecation import renamed, renamed_arguments
 from attention_analyzer.errors import InputError
 from attention_analyzer.results import Corpus
 from attention_analyzer.training import History
@@ -71,7 +71,7 @@ CALLS: list[tuple[Callable[[Any], Any], Callable[[Any], Any], str]] = [
         "specialisation was renamed to depth_profile",
     ),
     (
-        lambda a: importlib.import_module("attention_analyzer.heads").specialisation(a.loaded, TEXTS).to_frame(),
+        lambda a: heads.specialisation(a.loaded, TEXTS).to_frame(),
         lambda a: a.depth_profile(TEXTS).to_frame(),
         "specialisation was renamed to depth_profile",
     ),
@@ -98,6 +98,41 @@ CALLS: list[tuple[Callable[[Any], Any], Callable[[Any], Any], str]] = [
         lambda a: Corpus.open(scanned(a).name).heads("entropy"),
         lambda a: Corpus.load(scanned(a).name).heads("entropy"),
         "Corpus.open was renamed to Corpus.load",
+    ),
+    (
+        lambda a: a.what_if(TEXTS[0], silence="L1H2").table,
+        lambda a: a.what_if(TEXTS[0], ablate="L1H2").table,
+        "silence= was renamed to ablate=",
+    ),
+    (
+        lambda a: a.record(TEXTS[0]).what_if(replace={"L1H2": "uniform"}).table,
+        lambda a: a.record(TEXTS[0]).what_if(patch={"L1H2": "uniform"}).table,
+        "replace= was renamed to patch=",
+    ),
+    (
+        lambda a: a.what_if(TEXTS[0], ablate="L1H2", silence_with="mean").table,
+        lambda a: a.what_if(TEXTS[0], ablate="L1H2", ablation="mean").table,
+        "silence_with= was renamed to ablation=",
+    ),
+    (
+        lambda a: interventions.what_if(a.loaded, TEXTS[0], silence="L1H2").table,
+        lambda a: interventions.what_if(a.loaded, TEXTS[0], ablate="L1H2").table,
+        "silence= was renamed to ablate=",
+    ),
+    (
+        lambda a: a.head_importance(TEXTS, "silence", heads=["L1"]).table,
+        lambda a: a.head_importance(TEXTS, "ablation", heads=["L1"]).table,
+        "'silence' was renamed to 'ablation'",
+    ),
+    (
+        lambda a: heads.head_importance(a.loaded, TEXTS, method="silence", heads=["L1"]).table,
+        lambda a: heads.head_importance(a.loaded, TEXTS, method="ablation", heads=["L1"]).table,
+        "'silence' was renamed to 'ablation'",
+    ),
+    (
+        lambda a: a.pruning_curve([*TEXTS, TEXTS[0]], method="silence", shares=(0, 1)).table,
+        lambda a: a.pruning_curve([*TEXTS, TEXTS[0]], method="ablation", shares=(0, 1)).table,
+        "'silence' was renamed to 'ablation'",
     ),
 ]
 
@@ -127,7 +162,7 @@ def test_the_changelog_lists_every_old_name() -> None:
 
 
 def test_a_keyword_under_both_names_is_refused() -> None:
-    @renamed_keywords(old="new")
+    @renamed_arguments({"old": "new"})
     def function(*, new: int = 0) -> int:
         return new
 
@@ -138,13 +173,21 @@ def test_a_keyword_under_both_names_is_refused() -> None:
         function(old=4, new=5)
 
 
-def test_only_old_values_are_translated() -> None:
+def test_old_values_are_renamed_wherever_they_stand() -> None:
+    @renamed_arguments(values={"value": {"old": "new", "was:": "is:"}})
+    def function(value: object, other: object = None) -> object:
+        return value, other
+
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert renamed_value("new", {"old": "new"}) == "new"
-        assert renamed_value(3, {"old": "new"}) == 3
-    with pytest.warns(DeprecationWarning, match="'old' was renamed to 'new'"):
-        assert renamed_value("old", {"old": "new"}) == "new"
+        for value in ("new", 3, "was", ["new"], None):
+            assert function(value, "old") == (value, "old")
+    for old, new in (("old", "new"), ("was:3", "is:3"), (["x", "old"], ["x", "new"]), (("old",), ("new",))):
+        with pytest.warns(DeprecationWarning, match="was renamed to") as caught:
+            assert function(old) == function(value=new) == (new, None)
+        assert caught[0].filename == __file__ or isinstance(old, list | tuple)
+        with pytest.warns(DeprecationWarning, match="was renamed to"):
+            assert function(value=old, other=1) == (new, 1)
 
 
 def test_an_old_function_keeps_its_signature() -> None:

@@ -39,7 +39,7 @@ def history() -> History:
 MAKERS: dict[str, Callable[[], Result]] = {
     "TokenImportance": lambda: analyzer().token_importance(TEXTS[0]),
     "AttributionComparison": lambda: analyzer().compare_attributions(TEXTS[0], methods=("received", "rollout")),
-    "WhatIf": lambda: analyzer().record(TEXTS[0]).what_if(silence="L1"),
+    "WhatIf": lambda: analyzer().record(TEXTS[0]).what_if(ablate="L1"),
     "HeadImportance": lambda: analyzer().head_importance(TEXTS),
     "PruningCurve": lambda: analyzer().pruning_curve([*TEXTS, TEXTS[0]], shares=(0, 0.5, 1)),
     "Similarity": lambda: analyzer().similarity(TEXTS),

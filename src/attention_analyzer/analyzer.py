@@ -18,7 +18,7 @@ from torch import nn
 
 from attention_analyzer.cache import RecordCache, default_folder
 from attention_analyzer.captured import CapturedAttention, Origin
-from attention_analyzer.deprecation import renamed
+from attention_analyzer.deprecation import renamed, renamed_arguments
 from attention_analyzer.errors import InputError
 from attention_analyzer.given_inputs import single_texts
 from attention_analyzer.matrices import LIMIT, AttentionMatrices, matrices_of
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from attention_analyzer.heads import DepthProfile, HeadImportance, PruningCurve, Similarity
     from attention_analyzer.heads.ablation import Measure
     from attention_analyzer.interventions import KnockOut, WhatIf
-    from attention_analyzer.interventions.plan import Replacements, SilenceWith
+    from attention_analyzer.interventions.plan import Ablation, Replacements
     from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.linguistics import Relations
     from attention_analyzer.metrics.metric import Metric
@@ -624,14 +624,15 @@ class AttentionAnalyzer:
             progress=progress,
         )
 
+    @renamed_arguments(names={"silence_with": "ablation"}, values={"method": {"silence": "ablation"}})
     def head_importance(
         self,
         texts: Sequence[str | Pair],
-        method: Literal["gradient", "silence"] = "gradient",
+        method: Literal["gradient", "ablation"] = "gradient",
         *,
         heads: Iterable[Selector] | None = None,
         measure: Measure = "loss",
-        silence_with: SilenceWith = "zero",
+        ablation: Ablation = "zero",
         reference: Sequence[str | Pair] = (),
         labels: Sequence[int | str] | None = None,
         seed: int = 0,
@@ -643,11 +644,11 @@ class AttentionAnalyzer:
 
         Args:
             texts: pairs of source and target for an encoder–decoder; the more, the narrower the intervals.
-            method: "gradient" (of the loss, by a factor on the head) or "silence" (what changes without the head).
-            heads: sets to be silenced, one per selector (``"L2H5"``, ``"L4H2-3"``, ``"L2"``); every head by default.
-            measure: by silencing: "loss", "logits" (KL divergence of the predictions), or a function
+            method: "gradient" (of the loss, by a factor on the head) or "ablation" (what changes without the head).
+            heads: sets to be ablated, one per selector (``"L2H5"``, ``"L4H2-3"``, ``"L2"``); every head by default.
+            measure: by ablation: "loss", "logits" (KL divergence of the predictions), or a function
                 ``metric(outputs, inputs)`` that returns one number per text of a batch.
-            silence_with: "zero", or "mean": the head's mean output over the tokens of ``reference``.
+            ablation: "zero", or "mean": the head's mean output over the tokens of ``reference``.
             reference: texts of the mean output; ``texts`` by default.
             labels: a classifier's classes, one per text.
             seed: of the tokens that a masked language model has to guess.
@@ -667,7 +668,7 @@ class AttentionAnalyzer:
             method,
             heads=heads,
             measure=measure,
-            silence_with=silence_with,
+            ablation=ablation,
             reference=reference,
             labels=labels,
             seed=seed,
@@ -676,14 +677,15 @@ class AttentionAnalyzer:
             progress=progress,
         )
 
+    @renamed_arguments(names={"silence_with": "ablation"}, values={"method": {"silence": "ablation"}})
     def pruning_curve(
         self,
         texts: Sequence[str | Pair],
-        method: Literal["gradient", "silence"] = "gradient",
+        method: Literal["gradient", "ablation"] = "gradient",
         *,
         shares: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
         measure: Measure = "loss",
-        silence_with: SilenceWith = "zero",
+        ablation: Ablation = "zero",
         held_out: bool = True,
         labels: Sequence[int | str] | None = None,
         seed: int = 0,
@@ -691,14 +693,14 @@ class AttentionAnalyzer:
         batch_size: int = BATCH,
         progress: OnProgress | None = None,
     ) -> PruningCurve:
-        """The measure while more and more heads are silenced, in order of importance and in random orders.
+        """The measure while more and more heads are ablated, in order of importance and in random orders.
 
         Args:
             texts: every second one finds the order, the others are what the curve is measured on.
             method: how importance is measured; see :meth:`head_importance`.
             shares: fractions of all heads, in [0, 1].
             measure: "loss", "logits" or a function, as for :meth:`head_importance`.
-            silence_with: "zero" or "mean".
+            ablation: "zero" or "mean".
             held_out: False uses all texts for both.
             labels: a classifier's classes, one per text.
             seed: of the random orders and of the tokens that a masked language model has to guess.
@@ -718,7 +720,7 @@ class AttentionAnalyzer:
             method,
             shares=shares,
             measure=measure,
-            silence_with=silence_with,
+            ablation=ablation,
             held_out=held_out,
             labels=labels,
             seed=seed,
@@ -729,15 +731,16 @@ class AttentionAnalyzer:
 
     # Interventions
 
+    @renamed_arguments(names={"silence": "ablate", "silence_with": "ablation", "replace": "patch"})
     def what_if(
         self,
         text: str | Pair | None = None,
         *,
         inputs: Mapping[str, Any] | None = None,
         knock_out: str | KnockOut | Iterable[str | KnockOut] = (),
-        silence: Selector | Iterable[Selector] = (),
-        replace: Replacements | None = None,
-        silence_with: SilenceWith = "zero",
+        ablate: Selector | Iterable[Selector] = (),
+        patch: Replacements | None = None,
+        ablation: Ablation = "zero",
         reference: Sequence[str | Pair] = (),
         target: str | int | None = None,
         position: int | None = None,
@@ -745,16 +748,16 @@ class AttentionAnalyzer:
     ) -> WhatIf:
         """The prediction before and after the attention of some heads is changed. The model is not written to.
 
-        >>> analyzer.what_if("The cat sat on the", silence="L2H5").table
+        >>> analyzer.what_if("The cat sat on the", ablate="L2H5").table
 
         Args:
             text: a text or a pair; for an encoder–decoder a source, or source and target.
             inputs: instead of text, inputs of the forward for one text, image or sound.
             knock_out: edges such as ``"L2H5:7>3"``: query 7 may not attend to key 3.
-            silence: heads such as ``"L2H5"`` whose output is replaced for every query, by zero or its mean.
-            replace: the pattern that a head uses instead of its own, by head: ``"uniform"``, ``"first"``, a text of
+            ablate: heads such as ``"L2H5"`` whose output is replaced for every query, by zero or its mean.
+            patch: the pattern that a head uses instead of its own, by head: ``"uniform"``, ``"first"``, a text of
                 the same length or a record of one, or weights ``[query, key]``.
-            silence_with: "zero" or "mean".
+            ablation: "zero" or "mean".
             reference: texts over whose tokens the mean is taken; the text itself by default.
             target: the label whose probability is followed: a token, a class name or a number; by default the most
                 probable one before the change.
@@ -773,9 +776,9 @@ class AttentionAnalyzer:
             text,
             inputs=inputs,
             knock_out=knock_out,
-            silence=silence,
-            replace=replace,
-            silence_with=silence_with,
+            ablate=ablate,
+            patch=patch,
+            ablation=ablation,
             reference=reference,
             target=target,
             position=position,

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 from attention_analyzer.errors import InputError
@@ -43,27 +44,46 @@ def renamed_names(module: str, new_names: Mapping[str, str]) -> Callable[[str], 
     return getattr_
 
 
-def renamed_keywords(**new_names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a function whose keywords were renamed: ``old="new"``."""
+def renamed_arguments(
+    names: Mapping[str, str] | None = None, values: Mapping[str, Mapping[str, str]] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function whose keywords or values of arguments were renamed.
+
+    Args:
+        names: of keywords, ``{old: new}``.
+        values: by (new) name of the argument, ``{old: new}``; an old value that ends in a colon is a prefix. Values in
+            lists and tuples are renamed, too.
+    """
+    new_names, new_values = names or {}, values or {}
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        positions = tuple(signature(function).parameters)
+
         @wraps(function)
         def call(*args: Any, **given: Any) -> R:
             for old in new_names.keys() & given.keys():
-                if new_names[old] in given:
-                    raise InputError(f"{old}= is the old name of {new_names[old]}=; pass only the new one.")
-                warn_renamed(f"{old}=", f"{new_names[old]}=")
-                given[new_names[old]] = given.pop(old)
-            return function(*args, **given)
+                new = new_names[old]
+                if new in given:
+                    raise InputError(f"{old}= is the old name of {new}=; pass only {new}=.")
+                warn_renamed(f"{old}=", f"{new}=")
+                given[new] = given.pop(old)
+            placed = dict(zip(positions, args, strict=False))
+            for argument, table in new_values.items():
+                for arguments in (placed, given):
+                    if argument in arguments:
+                        arguments[argument] = _renamed_value(arguments[argument], table)
+            return function(*placed.values(), *args[len(placed) :], **given)
 
         return call
 
     return decorate
 
 
-def renamed_value(value: Any, new_values: Mapping[str, Any], *, stacklevel: int = 3) -> Any:
-    """The value of an argument under its new name: ``{old: new}``."""
-    if not isinstance(value, str) or value not in new_values:
-        return value
-    warn_renamed(repr(value), repr(new_values[value]), stacklevel=stacklevel + 1)
-    return new_values[value]
+def _renamed_value(value: Any, new_values: Mapping[str, str]) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_renamed_value(each, new_values) for each in value)
+    for old, new in new_values.items():
+        if isinstance(value, str) and (value == old or (old.endswith(":") and value.startswith(old))):
+            warn_renamed(repr(value), repr(new + value.removeprefix(old)), stacklevel=4)
+            return new + value.removeprefix(old)
+    return value

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from attention_analyzer.captured import CapturedAttention
+from attention_analyzer.deprecation import renamed_arguments
 from attention_analyzer.errors import InputError
 from attention_analyzer.text.tokens import Tokens
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from attention_analyzer.analyzer import AttentionAnalyzer
     from attention_analyzer.interventions import KnockOut, WhatIf
-    from attention_analyzer.interventions.plan import Replacements, SilenceWith
+    from attention_analyzer.interventions.plan import Ablation, Replacements
     from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.metrics.metric import Metric
     from attention_analyzer.patterns.pattern import Pattern
@@ -363,14 +364,15 @@ class AttentionRecord(CapturedAttention):
             annotations=annotations,
         )
 
+    @renamed_arguments(names={"silence": "ablate", "silence_with": "ablation", "replace": "patch"})
     def what_if(
         self,
         *,
         analyzer: AttentionAnalyzer | None = None,
         knock_out: str | KnockOut | Iterable[str | KnockOut] = (),
-        silence: Selector | Iterable[Selector] = (),
-        replace: Replacements | None = None,
-        silence_with: SilenceWith = "zero",
+        ablate: Selector | Iterable[Selector] = (),
+        patch: Replacements | None = None,
+        ablation: Ablation = "zero",
         reference: Sequence[str | Pair] = (),
         target: str | int | None = None,
         position: int | None = None,
@@ -379,7 +381,7 @@ class AttentionRecord(CapturedAttention):
 
         Args:
             analyzer: of the model that the record is of; needed for a record that was read from a file.
-            knock_out, silence, replace, silence_with, reference, target, position: as for
+            knock_out, ablate, patch, ablation, reference, target, position: as for
                 :meth:`.AttentionAnalyzer.what_if`.
 
         Raises:
@@ -393,9 +395,9 @@ class AttentionRecord(CapturedAttention):
             self,
             None if analyzer is None else analyzer.loaded,
             knock_out=knock_out,
-            silence=silence,
-            replace=replace,
-            silence_with=silence_with,
+            ablate=ablate,
+            patch=patch,
+            ablation=ablation,
             reference=reference,
             target=target,
             position=position,

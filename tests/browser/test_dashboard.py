@@ -145,7 +145,7 @@ def test_a_weight_chosen_in_the_picture_is_knocked_out(dashboard: Dashboard) -> 
     found = record().what_if(knock_out=f"L1H5:{edge[1]}>{edge[2]}")
     dashboard.says(f"{found.before:.1%} to {found.after:.1%}")
     page.get_by_role("button", name="Silence L1H5").click()
-    silent = record().what_if(silence="L1H5")
+    silent = record().what_if(ablate="L1H5")
     dashboard.says(f"{silent.before:.1%} to {silent.after:.1%}")
     page.reload()
     dashboard.ready().says(f"{silent.before:.1%} to {silent.after:.1%}")

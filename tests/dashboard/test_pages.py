@@ -48,7 +48,7 @@ def test_what_if_knocks_out_the_chosen_weight_and_silences_the_head(page: Page) 
     assert f"{found.before:.1%} to {found.after:.1%}" in words(app)
     assert "knock_out=['L1H5:4>3']" in app.code[0].value
     press(app, "Silence L1H5")
-    silent = analyzer.what_if(TEXT, silence="L1H5")
+    silent = analyzer.what_if(TEXT, ablate="L1H5")
     assert app.multiselect(key="change").value == ["L1H5"]
     assert f"{silent.before:.1%} to {silent.after:.1%}" in words(app)
     pd.testing.assert_frame_equal(app.dataframe[0].value, silent.table)

@@ -35,10 +35,14 @@ def test_importance(heads) -> None:
     assert (code, "36 rows written" in out) == (0, True)
     assert "Untouched model: loss of hidden tokens (nats)" in out
     assert pd.read_csv("i.csv")["normalized"].between(0, 1).all()
-    code, out, _ = heads("importance", "texts.txt", *MODEL, "--method", "silence", "--heads", "L2H4", "--heads", "L1")
+    code, out, _ = heads("importance", "texts.txt", *MODEL, "--method", "ablation", "--heads", "L2H4", "--heads", "L1")
     assert (code, "L2H4" in out) == (0, True)
+    _, old, _ = heads("importance", "texts.txt", *MODEL, "--method", "silence", "--heads", "L2H4", "--heads", "L1")
+    assert old == out, "the old name of a method works"
+    code, _, err = heads("importance", "texts.txt", *MODEL, "--method", "surgery")
+    assert (code, "not one of 'gradient', 'ablation'" in err) == (2, True)
     code, _, err = heads("importance", "texts.txt", *MODEL, "--heads", "L2H4")
-    assert (code, "method='silence'" in err) == (2, True)
+    assert (code, "method='ablation'" in err) == (2, True)
 
 
 def test_pruning(heads) -> None:

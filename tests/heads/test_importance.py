@@ -1,4 +1,4 @@
-"""How much heads matter: gradients against finite differences, silence against surgery, and planted heads."""
+"""How much heads matter: gradients against finite differences, ablation against surgery, and planted heads."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ def test_the_gradient_is_that_of_a_factor_on_the_head(
     assert ratio.max() == pytest.approx(ratio.min())
 
 
-def test_silence_is_what_a_head_cut_out_costs(decoder: LoadedModel) -> None:
+def test_ablation_is_what_a_head_cut_out_costs(decoder: LoadedModel) -> None:
     before = state(decoder.model)
-    found = head_importance(decoder, TEXTS, "silence", heads=["L1H4", "L1H4-5"])
+    found = head_importance(decoder, TEXTS, "ablation", heads=["L1H4", "L1H4-5"])
     assert state(decoder.model) == before
     cut = LoadedModel(copy.deepcopy(decoder.model), decoder.tokenizer)
     plain = losses(cut, TEXTS).double()
@@ -144,7 +144,7 @@ def test_hidden_tokens_are_the_seed_s(encoder: LoadedModel) -> None:
     assert not special & set(first.targets[hidden].tolist())
 
 
-@pytest.mark.parametrize("method", ["gradient", "silence"])
+@pytest.mark.parametrize("method", ["gradient", "ablation"])
 def test_a_head_that_never_matters_has_no_importance(method: Any, decoder: LoadedModel) -> None:
     deaf = LoadedModel(copy.deepcopy(decoder.model), decoder.tokenizer)
     scale(deaf, 2, 3, 6, 0)
@@ -153,33 +153,33 @@ def test_a_head_that_never_matters_has_no_importance(method: Any, decoder: Loade
     assert (table.drop("L2H3")["importance"].abs() > 1e-6).all()
 
 
-def test_silencing_the_induction_head_harms_repeated_text_most(decoder: LoadedModel) -> None:
+def test_ablating_the_induction_head_harms_repeated_text_most(decoder: LoadedModel) -> None:
     """L4H2 and L4H3 are the model's induction heads, by its card; natural text hardly needs them."""
-    found = head_importance(decoder, REPEATED, "silence")
+    found = head_importance(decoder, REPEATED, "ablation")
     best = found.table.sort_values("importance", ascending=False)
     assert best["heads"].iloc[0] == "L4H2"
     assert best["importance"].iloc[0] > 1.5 * best["importance"].iloc[1]
     both = ["L4H2-3"]
-    repeated = head_importance(decoder, REPEATED, "silence", heads=both).table["importance"][0]
-    natural = head_importance(decoder, TEXTS, "silence", heads=both).table["importance"][0]
+    repeated = head_importance(decoder, REPEATED, "ablation", heads=both).table["importance"][0]
+    natural = head_importance(decoder, TEXTS, "ablation", heads=both).table["importance"][0]
     assert repeated > 2
     assert abs(natural) < 0.2
 
 
 def test_measures(decoder: LoadedModel) -> None:
-    logits = head_importance(decoder, TEXTS, "silence", heads=["L1H4"], measure="logits")
+    logits = head_importance(decoder, TEXTS, "ablation", heads=["L1H4"], measure="logits")
     assert logits.plain == 0
     assert logits.by_text.min() > 0
 
     def surprise(outputs: Any, inputs: Any) -> Tensor:
         return outputs.logits[:, 0].logsumexp(-1)
 
-    mine = head_importance(decoder, TEXTS, "silence", heads=["L1H4"], measure=surprise)
+    mine = head_importance(decoder, TEXTS, "ablation", heads=["L1H4"], measure=surprise)
     assert mine.measure == "surprise"
     with pytest.raises(InputError, match="gave 1 numbers for 3 texts"):
-        head_importance(decoder, TEXTS, "silence", heads=["L1H4"], measure=lambda outputs, _: outputs.logits.sum())
-    mean = head_importance(decoder, TEXTS, "silence", heads=["L1"], measure="logits", silence_with="mean")
-    zero = head_importance(decoder, TEXTS, "silence", heads=["L1"], measure="logits")
+        head_importance(decoder, TEXTS, "ablation", heads=["L1H4"], measure=lambda outputs, _: outputs.logits.sum())
+    mean = head_importance(decoder, TEXTS, "ablation", heads=["L1"], measure="logits", ablation="mean")
+    zero = head_importance(decoder, TEXTS, "ablation", heads=["L1"], measure="logits")
     assert mean.table["importance"][0] < zero.table["importance"][0]
 
 
@@ -202,9 +202,9 @@ def test_classes() -> None:
 
 def test_a_model_without_a_head() -> None:
     loaded = load("all-MiniLM-L6-v2")
-    with pytest.raises(UnsupportedModelError, match="method='silence'"):
+    with pytest.raises(UnsupportedModelError, match="method='ablation'"):
         head_importance(loaded, TEXTS)
-    found = head_importance(loaded, TEXTS, "silence", heads=["L5H1", "*"])
+    found = head_importance(loaded, TEXTS, "ablation", heads=["L5H1", "*"])
     assert found.measure == "relative change of the mean hidden state"
     assert found.plain == 0
     assert found.table["importance"][1] > found.table["importance"][0] > 0.1
@@ -214,20 +214,20 @@ def test_wrong_arguments(decoder: LoadedModel, encoder: LoadedModel) -> None:
     for texts, options, message in (
         ([], {}, "at least one text"),
         ("a text", {}, "list of at least one text"),
-        (TEXTS, {"method": "shapley"}, "'gradient' or 'silence'"),
-        (TEXTS, {"heads": ["L1"]}, "belong to method='silence'"),
-        (TEXTS, {"method": "silence", "measure": "accuracy"}, "no measure 'accuracy'"),
+        (TEXTS, {"method": "shapley"}, "'gradient' or 'ablation'"),
+        (TEXTS, {"heads": ["L1"]}, "belong to method='ablation'"),
+        (TEXTS, {"method": "ablation", "measure": "accuracy"}, "no measure 'accuracy'"),
         (TEXTS, {"labels": [1, 2, 3]}, "predicts the next token"),
     ):
         with pytest.raises(InputError, match=message):
             head_importance(decoder, texts, **options)  # type: ignore[arg-type]
     with pytest.raises(SelectionError, match="no head 9"):
-        head_importance(decoder, TEXTS, "silence", heads=["L1H9"])
+        head_importance(decoder, TEXTS, "ablation", heads=["L1H9"])
 
 
 def test_progress_is_told(decoder: LoadedModel) -> None:
     seen: list[tuple[int, int]] = []
-    head_importance(decoder, TEXTS, "silence", heads=["L0", "L1"], progress=lambda *done: seen.append(done))
+    head_importance(decoder, TEXTS, "ablation", heads=["L0", "L1"], progress=lambda *done: seen.append(done))
     assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 

@@ -65,7 +65,7 @@ def test_no_change_is_the_same_bits_and_nothing_is_left(form: str, backend: str)
     plain = run_alone(model, inputs)
     before = state(model)
     assert same_bits(plain, altered(model, inputs))
-    altered(model, inputs, silence="L0H1", knock_out="L1H2:*>0", replace={"L0H3": "uniform"})
+    altered(model, inputs, ablate="L0H1", knock_out="L1H2:*>0", patch={"L0H3": "uniform"})
     assert state(model) == before
     assert same_bits(plain, run_alone(model, inputs))
 
@@ -118,9 +118,9 @@ def test_an_edge_that_no_query_sees_changes_no_bit(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["eager", "sdpa"])
-def test_silence_is_an_output_projection_without_the_head(backend: str) -> None:
+def test_ablation_is_an_output_projection_without_the_head(backend: str) -> None:
     model, inputs = make("grouped queries", backend), padded("grouped queries")[0]
-    found = altered(model, inputs, silence=["L0H4", (1, 2)])
+    found = altered(model, inputs, ablate=["L0H4", (1, 2)])
     with torch.no_grad():
         for layer, head in ((0, 4), (1, 2)):
             model.layers[layer].self_attn.o_proj.weight[:, head * 8 : head * 8 + 8] = 0  # type: ignore[union-attr,index]
@@ -128,11 +128,11 @@ def test_silence_is_an_output_projection_without_the_head(backend: str) -> None:
 
 
 @APART
-def test_a_silenced_head_gives_zero_and_the_others_their_own(form: str, backend: str) -> None:
+def test_a_ablated_head_gives_zero_and_the_others_their_own(form: str, backend: str) -> None:
     model = make(form, backend)
     inputs, _ = padded(form)
     site = order_of(model, inputs).sites[0]
-    found = outputs_at(model, inputs, lambda: altered(model, inputs, silence="L0H4"))[site.module]
+    found = outputs_at(model, inputs, lambda: altered(model, inputs, ablate="L0H4"))[site.module]
     plain = outputs_at(model, inputs, lambda: run_alone(model, inputs))[site.module]
     assert not found[:, :, HEAD].any()
     assert torch.equal(found[:, :, OTHERS], plain[:, :, OTHERS])
@@ -150,7 +150,7 @@ def test_a_uniform_head_is_one_whose_scores_are_equal(form: str, backend: str) -
     place = f"{site.stack}.{site.kind}.L{site.layer}H{HEAD}"
     with tapped(model, without_scores(site.module, HEAD)):
         expected = outputs_at(model, inputs, lambda: run_alone(model, inputs))[site.module]
-    found = outputs_at(model, inputs, lambda: altered(model, inputs, replace={place: "uniform"}))[site.module]
+    found = outputs_at(model, inputs, lambda: altered(model, inputs, patch={place: "uniform"}))[site.module]
     real = valid if valid.shape[1] == found.shape[1] else slice(None)
     torch.testing.assert_close(found[real], expected[real], rtol=1e-5, atol=1e-6)
 
@@ -168,7 +168,7 @@ def test_the_first_key_is_the_first_that_is_seen(form: str) -> None:
 
     kept: dict[str, Tensor] = {}
     with tapped(model, Values(kept)):
-        altered(model, inputs, replace={f"L{site.layer}H4": "first"})
+        altered(model, inputs, patch={f"L{site.layer}H4": "first"})
     window = 4 if form in ("sliding window", "sinks") else TOKENS
     group = 6 // values[site.module].shape[1]
     for query in range(TOKENS):
@@ -184,18 +184,18 @@ def test_a_head_s_own_pattern_changes_nothing_and_another_s_does() -> None:
 
     (own,) = record_inputs(LoadedModel(model), inputs)
     plain = main(run_alone(model, inputs))
-    torch.testing.assert_close(main(altered(model, inputs, replace={"L0": own, "L1H2": own})), plain)
+    torch.testing.assert_close(main(altered(model, inputs, patch={"L0": own, "L1H2": own})), plain)
     (other,) = record_inputs(
         LoadedModel(model), {name: value[1:2] for name, value in inputs_of("grouped queries").items()}
     )
-    assert not torch.allclose(main(altered(model, inputs, replace={"L0": other})), plain, atol=1e-3)
+    assert not torch.allclose(main(altered(model, inputs, patch={"L0": other})), plain, atol=1e-3)
     by_hand = own.weights(0, 3)
-    torch.testing.assert_close(main(altered(model, inputs, replace={"L0H3": by_hand})), plain)
+    torch.testing.assert_close(main(altered(model, inputs, patch={"L0H3": by_hand})), plain)
     with pytest.raises(InputError, match="cannot see this key"):
-        altered(model, inputs, replace={"L0H3": torch.full((TOKENS, TOKENS), 1 / TOKENS)})
+        altered(model, inputs, patch={"L0H3": torch.full((TOKENS, TOKENS), 1 / TOKENS)})
     (shorter,) = record_inputs(LoadedModel(model), {name: value[:1, :7] for name, value in inputs.items()})
     with pytest.raises(InputError, match="same length"):
-        altered(model, inputs, replace={"L0H3": shorter})
+        altered(model, inputs, patch={"L0H3": shorter})
 
 
 def test_the_mean_is_over_the_real_tokens_of_all_texts() -> None:
@@ -209,7 +209,7 @@ def test_the_mean_is_over_the_real_tokens_of_all_texts() -> None:
     site = order.sites[1]
     expected = plain[site.module].double()[valid][:, 4].mean(0)
     torch.testing.assert_close(means.of(site, 4), expected)
-    plan = plan_of(Request.of(silence="L1H4", silence_with="mean"), order, loaded, means)
+    plan = plan_of(Request.of(ablate="L1H4", ablation="mean"), order, loaded, means)
     found = outputs_at(model, inputs, lambda: run_altered(loaded, inputs, order, plan))
     torch.testing.assert_close(found[site.module][:, :, 4], expected.float().expand(3, TOKENS, -1))
 
@@ -227,9 +227,9 @@ def test_runs_of_rows_give_what_one_run_gives(monkeypatch: pytest.MonkeyPatch) -
 def test_low_precision_keeps_its_dtype() -> None:
     model = make("grouped queries", "sdpa").to(torch.bfloat16)
     inputs = inputs_of("grouped queries")
-    found = main(altered(model, inputs, knock_out="L0:*>0", silence="L1H0", replace={"L1H1": "uniform"}))
+    found = main(altered(model, inputs, knock_out="L0:*>0", ablate="L1H0", patch={"L1H1": "uniform"}))
     double = make("grouped queries", "sdpa")
-    exact = main(altered(double, inputs, knock_out="L0:*>0", silence="L1H0", replace={"L1H1": "uniform"}))
+    exact = main(altered(double, inputs, knock_out="L0:*>0", ablate="L1H0", patch={"L1H1": "uniform"}))
     assert found.dtype == torch.bfloat16
     assert float((found.float() - exact).norm() / exact.norm()) < 0.05
 
@@ -237,7 +237,7 @@ def test_low_precision_keeps_its_dtype() -> None:
 @pytest.mark.filterwarnings("ignore:_compile flag:DeprecationWarning")  # of torch about itself
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")  # once per process, whoever is first
 def test_flex_attention() -> None:
-    asked: dict[str, Any] = {"knock_out": "L0H1:*>1", "silence": "L0H2", "replace": {"L1H3": "uniform"}}
+    asked: dict[str, Any] = {"knock_out": "L0H1:*>1", "ablate": "L0H2", "replace": {"L1H3": "uniform"}}
     inputs = inputs_of("sliding window")
     with torch.compiler.set_stance("force_eager"):  # compiling would take a minute
         found = main(altered(make("sliding window", "flex_attention"), inputs, **asked))
@@ -246,7 +246,7 @@ def test_flex_attention() -> None:
 
 def test_attention_outside_the_interface_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="looked at but not altered"):
-        altered(make("ALiBi"), inputs_of("ALiBi"), silence="L0H1")
+        altered(make("ALiBi"), inputs_of("ALiBi"), ablate="L0H1")
 
 
 def test_another_course_of_the_model_is_refused() -> None:
@@ -255,9 +255,9 @@ def test_another_course_of_the_model_is_refused() -> None:
     order, _ = observe(loaded, inputs)
     model.layers = nn.ModuleList(reversed(list(model.layers)))  # type: ignore[arg-type]
     with pytest.raises(CaptureError, match="another place"):
-        run_altered(loaded, inputs, order, plan_of(Request.of(silence="L0H1"), order, loaded, None))
+        run_altered(loaded, inputs, order, plan_of(Request.of(ablate="L0H1"), order, loaded, None))
 
 
 def test_a_head_has_one_change() -> None:
     with pytest.raises(InputError, match="L0H1 is to be changed in more than one way"):
-        altered(make("encoder"), inputs_of("encoder"), silence="L0H1", knock_out="L0:*>0")
+        altered(make("encoder"), inputs_of("encoder"), ablate="L0H1", knock_out="L0:*>0")

@@ -47,7 +47,7 @@ def without_head(model: nn.Module, text: str, tokenizer: Any) -> torch.Tensor:
 
 def test_next_token(decoder: AttentionAnalyzer) -> None:
     before = state(decoder.model)
-    found = decoder.what_if(TEXT, silence="L1H5")
+    found = decoder.what_if(TEXT, ablate="L1H5")
     assert state(decoder.model) == before
     ids = decoder.tokenizer(TEXT, return_tensors="pt")["input_ids"]
     with torch.no_grad():
@@ -70,11 +70,11 @@ def test_next_token(decoder: AttentionAnalyzer) -> None:
 
 
 def test_a_followed_token_and_position(decoder: AttentionAnalyzer) -> None:
-    found = decoder.what_if(TEXT, silence="L1H5", target="woman", position=2)
+    found = decoder.what_if(TEXT, ablate="L1H5", target="woman", position=2)
     assert (found.target, found.position, found.token) == ("woman", 2, "old")
     assert "woman" in set(found.table["label"])
     number = decoder.tokenizer(" woman", add_special_tokens=False)["input_ids"][0]
-    assert decoder.what_if(TEXT, silence="L1H5", target=number, position=2).before == found.before
+    assert decoder.what_if(TEXT, ablate="L1H5", target=number, position=2).before == found.before
     with pytest.raises(InputError, match="is not one token"):
         decoder.what_if(TEXT, target="antidisestablishmentarianism")
     with pytest.raises(SelectionError, match="no position 99"):
@@ -92,12 +92,12 @@ def test_no_change_has_no_effect(decoder: AttentionAnalyzer, encoder: AttentionA
 
 
 def test_masked_token(encoder: AttentionAnalyzer) -> None:
-    found = encoder.what_if("The cat sat on the [MASK].", silence=["L0", "L1"])
+    found = encoder.what_if("The cat sat on the [MASK].", ablate=["L0", "L1"])
     assert (found.task, found.token, found.position) == ("masked token", "[MASK]", 6)
     assert found.log_probability is None
     assert found.kl > 0.1
     assert found.table["label"].is_unique
-    without = encoder.what_if("The cat sat on the mat.", silence=["L0", "L1"])
+    without = encoder.what_if("The cat sat on the mat.", ablate=["L0", "L1"])
     assert without.position == int(without.positions["kl"].argmax())
 
 
@@ -118,7 +118,7 @@ def test_written_token_and_cross_attention() -> None:
 def test_representation() -> None:
     analyzer = AttentionAnalyzer("all-MiniLM-L6-v2", cache=False)
     text = "The cat sat on the mat."
-    found = analyzer.what_if(text, replace={"L2H3": "uniform", "L0": "first"})
+    found = analyzer.what_if(text, patch={"L2H3": "uniform", "L0": "first"})
     assert found.task == "representation"
     assert math.isnan(found.kl)
     assert 0.05 < found.effect < 2
@@ -127,29 +127,29 @@ def test_representation() -> None:
         hidden = analyzer.model(**inputs).last_hidden_state[0]
     assert len(found.positions) == len(hidden)
     other = "A dog ran to the park."
-    as_other = analyzer.what_if(text, replace={"*": other})
+    as_other = analyzer.what_if(text, patch={"*": other})
     assert as_other.effect > 0
-    assert analyzer.what_if(text, replace={"*": text}).effect < 1e-5
+    assert analyzer.what_if(text, patch={"*": text}).effect < 1e-5
     with pytest.raises(InputError, match="same length in tokens"):
-        analyzer.what_if(text, replace={"*": other + " It was a fine day."})
+        analyzer.what_if(text, patch={"*": other + " It was a fine day."})
     with pytest.raises(InputError, match="predicts no labels"):
         analyzer.what_if(text, target="cat")
     assert "mean hidden state changes by" in str(found)
 
 
 def test_mean_of_the_text_and_of_references(decoder: AttentionAnalyzer) -> None:
-    own = decoder.what_if(TEXT, silence="L1", silence_with="mean")
-    of_itself = decoder.what_if(TEXT, silence="L1", silence_with="mean", reference=[TEXT])
+    own = decoder.what_if(TEXT, ablate="L1", ablation="mean")
+    of_itself = decoder.what_if(TEXT, ablate="L1", ablation="mean", reference=[TEXT])
     assert own.kl == pytest.approx(of_itself.kl)
     other = decoder.what_if(
-        TEXT, silence="L1", silence_with="mean", reference=["She went home.", "It was late and cold in the hall."]
+        TEXT, ablate="L1", ablation="mean", reference=["She went home.", "It was late and cold in the hall."]
     )
     assert other.kl != pytest.approx(own.kl)
-    assert own.kl < decoder.what_if(TEXT, silence="L1").kl
-    with pytest.raises(InputError, match="silence_with='mean'"):
-        decoder.what_if(TEXT, silence="L1", reference=[TEXT])
+    assert own.kl < decoder.what_if(TEXT, ablate="L1").kl
+    with pytest.raises(InputError, match="ablation='mean'"):
+        decoder.what_if(TEXT, ablate="L1", reference=[TEXT])
     with pytest.raises(InputError, match="'zero' or 'mean'"):
-        decoder.what_if(TEXT, silence="L1", silence_with="noise")
+        decoder.what_if(TEXT, ablate="L1", ablation="noise")
 
 
 @pytest.mark.parametrize("labels", [1, 5])
@@ -160,7 +160,7 @@ def test_classes_and_values(labels: int, encoder: AttentionAnalyzer) -> None:
     analyzer = AttentionAnalyzer.from_config(
         config, encoder.tokenizer, model_class=AutoModelForSequenceClassification, seed=4
     )
-    found = analyzer.what_if("The cat sat.", silence="*")
+    found = analyzer.what_if("The cat sat.", ablate="*")
     if labels == 1:
         assert found.task == "value"
         assert found.effect == pytest.approx(found.after - found.before)
@@ -169,13 +169,13 @@ def test_classes_and_values(labels: int, encoder: AttentionAnalyzer) -> None:
         return
     assert (found.task, found.position, len(found.table)) == ("class", None, labels)
     assert found.table["before"].sum() == pytest.approx(1)
-    assert analyzer.what_if("The cat sat.", silence="*", target="class 3").target == "class 3"
+    assert analyzer.what_if("The cat sat.", ablate="*", target="class 3").target == "class 3"
     with pytest.raises(SelectionError, match="no class 'class 9'; the classes are class 0"):
         analyzer.what_if("The cat sat.", target="class 9")
     with pytest.raises(InputError, match="whole text"):
         analyzer.what_if("The cat sat.", position=2)
     analyzer.model.config.problem_type = "multi_label_classification"
-    several = analyzer.what_if("The cat sat.", silence="*")
+    several = analyzer.what_if("The cat sat.", ablate="*")
     p, q = (torch.tensor(several.table[name].to_numpy()) for name in ("before", "after"))
     expected = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).sum()
     assert several.kl == pytest.approx(float(expected), rel=1e-6)
@@ -184,7 +184,7 @@ def test_classes_and_values(labels: int, encoder: AttentionAnalyzer) -> None:
 def test_classes_of_tokens(encoder: AttentionAnalyzer) -> None:
     config = AutoConfig.for_model("bert", **FORMS["encoder"][1] | {"vocab_size": 9000}, num_labels=3)
     analyzer = AttentionAnalyzer.from_config(config, encoder.tokenizer, model_class=AutoModelForTokenClassification)
-    found = analyzer.what_if("The cat sat.", silence="*", position=2)
+    found = analyzer.what_if("The cat sat.", ablate="*", position=2)
     assert (found.task, found.token, len(found.table)) == ("token class", "cat", 3)
 
 
@@ -211,7 +211,7 @@ def test_records_know_their_model(decoder: AttentionAnalyzer, encoder: Attention
 
 def test_a_pair_keeps_its_segments(encoder: AttentionAnalyzer) -> None:
     pair = ("Where is the cat?", "It sat on the [MASK].")
-    assert encoder.record(pair).what_if(silence="L2").kl == encoder.what_if(pair, silence="L2").kl
+    assert encoder.record(pair).what_if(ablate="L2").kl == encoder.what_if(pair, ablate="L2").kl
 
 
 def test_images() -> None:
@@ -219,7 +219,7 @@ def test_images() -> None:
     analyzer = AttentionAnalyzer(model)
     inputs = {"pixel_values": inputs_of("vision")["pixel_values"][:1]}
     record = analyzer.record(inputs=inputs)
-    found = record.what_if(silence="vision.L1H2" if "vision" in record.stacks else "L1H2")
+    found = record.what_if(ablate="vision.L1H2" if "vision" in record.stacks else "L1H2")
     assert found.task == "representation"
     assert found.effect > 0
     assert len(found.positions) == 10
@@ -230,10 +230,15 @@ def test_the_command(attn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     code, out, _ = attn("what-if", TEXT, "-m", "demo-decoder", "-k", "L4H2:last>0", "-s", "L1H5", "-r", "L0=uniform",
                         "--target", "woman", "-o", "p.csv", "--figure", "f.png")  # fmt: skip
     assert code == 0
-    assert "L4H2:last>0 knocked out; L1H5 silenced; L0 looks everywhere alike" in out
+    assert "L4H2:last>0 knocked out; L1H5 ablated; L0 looks everywhere alike" in out
     assert "'woman' goes from" in out
     assert (tmp_path / "p.csv").read_text(encoding="utf-8").startswith("position,token,kl")
     assert (tmp_path / "f.png").stat().st_size > 5000
+    new, old = (
+        attn("what-if", TEXT, "-m", "demo-decoder", ablate, "L1H5", patch, "L0=first")
+        for ablate, patch in (("--ablate", "--patch"), ("--silence", "--replace"))
+    )
+    assert new == old, "the old names of options work"
     code, out, _ = attn("what-if", TEXT, "-m", "demo-decoder")
     assert code == 0
     assert "prediction" in out
@@ -246,8 +251,8 @@ def test_the_command(attn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_words_of_a_change(decoder: AttentionAnalyzer) -> None:
-    found: WhatIf = decoder.what_if(TEXT, silence=(1, 5), replace={(0, 1): "first"})
-    assert found.changed == "L1H5 silenced; L0H1 looks at the first token only"
+    found: WhatIf = decoder.what_if(TEXT, ablate=(1, 5), patch={(0, 1): "first"})
+    assert found.changed == "L1H5 ablated; L0H1 looks at the first token only"
     assert str(found).startswith(f"{found.changed}: for the token after 'old' (")
     with pytest.raises(InputError, match="not by int"):
-        decoder.what_if(TEXT, replace={"L0H1": 7})  # type: ignore[dict-item]
+        decoder.what_if(TEXT, patch={"L0H1": 7})  # type: ignore[dict-item]

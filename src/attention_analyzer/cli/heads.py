@@ -21,8 +21,21 @@ Texts = Annotated[str, typer.Argument(metavar="FILE|TEXT|-", help="Texts, one a 
 Figure = Annotated[Path | None, typer.Option(help="Draw it: PNG, SVG or PDF.")]
 Stack = Annotated[str | None, typer.Option(help="encoder, decoder …; by default the main text's own attention.")]
 Kind = Annotated[Literal["self", "cross"] | None, typer.Option(help="self or cross.")]
-Method = Annotated[Literal["gradient", "silence"], typer.Option(help="gradient of the loss, or silencing heads.")]
-Mean = Annotated[bool, typer.Option("--mean", help="Silence by the head's mean output instead of by zero.")]
+
+
+def _method(value: str) -> str:
+    """A method's name; "silence" is the old name of "ablation"."""
+    methods = {"gradient": "gradient", "ablation": "ablation", "silence": "ablation"}
+    if value not in methods:
+        raise typer.BadParameter(f"{value!r} is not one of 'gradient', 'ablation'.")
+    return methods[value]
+
+
+Method = Annotated[
+    Literal["gradient", "ablation"],
+    typer.Option(parser=_method, metavar="[gradient|ablation]", help="gradient of the loss, or ablating heads."),
+]
+Mean = Annotated[bool, typer.Option("--mean", help="Ablate by the head's mean output instead of by zero.")]
 
 
 @heads.command()
@@ -70,10 +83,10 @@ def importance(
     figure: Figure = None,
     method: Method = "gradient",
     sets: Annotated[
-        list[str] | None, typer.Option("--heads", help="Heads to silence together, such as L4H2-3; repeatable.")
+        list[str] | None, typer.Option("--heads", help="Heads to ablate together, such as L4H2-3; repeatable.")
     ] = None,
     mean: Mean = False,
-    measure: Annotated[Literal["loss", "logits"], typer.Option(help="What silencing changes.")] = "loss",
+    measure: Annotated[Literal["loss", "logits"], typer.Option(help="What ablation changes.")] = "loss",
     seed: Annotated[int, typer.Option(help="Of the tokens that a masked language model has to guess.")] = 0,
     truncate: Truncate = False,
     encoding: Encoding = None,
@@ -90,7 +103,7 @@ def importance(
             lines,
             method,
             heads=sets,
-            silence_with="mean" if mean else "zero",
+            ablation="mean" if mean else "zero",
             measure=measure,
             seed=seed,
             truncate=truncate,
@@ -122,9 +135,9 @@ def pruning(
     _check(output, figure)
     lines = read_lines(texts, encoding)
     analyzer = analyzer_for(model, device)
-    with counting("Silencing heads", "forwards") as progress:
+    with counting("Ablating heads", "forwards") as progress:
         found = analyzer.pruning_curve(
-            lines, method, silence_with="mean" if mean else "zero", truncate=truncate, progress=progress
+            lines, method, ablation="mean" if mean else "zero", truncate=truncate, progress=progress
         )
     if not _written(found.table, found, output, figure):
         print_table(found.table, title=f"{analyzer.name}: {found.measure}; {found.texts} texts")

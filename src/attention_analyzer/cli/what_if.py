@@ -21,15 +21,17 @@ def what_if(
         list[str] | None,
         typer.Option("--knock-out", "-k", help="Edges, such as 'L2H5:7>3' or 'L2:*>0' (quote them); repeatable."),
     ] = None,
-    silence: Annotated[
+    ablate: Annotated[
         list[str] | None,
-        typer.Option("--silence", "-s", help="Heads, such as L2H5, L2 or decoder.cross.L1; repeatable."),
+        typer.Option("--ablate", "--silence", "-s", help="Heads, such as L2H5, L2 or decoder.cross.L1; repeatable."),
     ] = None,
-    replace: Annotated[
+    patch: Annotated[
         list[str] | None,
-        typer.Option("--replace", "-r", help="HEADS=uniform, HEADS=first or HEADS=another text as long; repeatable."),
+        typer.Option(
+            "--patch", "--replace", "-r", help="HEADS=uniform, HEADS=first or HEADS=another text as long; repeatable."
+        ),
     ] = None,
-    mean: Annotated[bool, typer.Option("--mean", help="Silence by the head's mean output instead of by zero.")] = False,
+    mean: Annotated[bool, typer.Option("--mean", help="Ablate by the head's mean output instead of by zero.")] = False,
     reference: Annotated[
         Path | None, typer.Option(help="Texts for the mean, one a line; by default the text itself.")
     ] = None,
@@ -43,7 +45,7 @@ def what_if(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Knock out attention edges, silence heads or replace their patterns, and see what the model says then.
+    """Knock out attention edges, ablate heads or patch their patterns, and see what the model says then.
 
     Without any change the text's positions and the prediction are shown.
     """
@@ -58,21 +60,21 @@ def what_if(
         raise InputError("--reference gives the texts of a mean; add --mean, or leave it out.")
     content = read_text(text, encoding)
     references = [] if reference is None else _lines(reference, encoding)
-    replacements = dict(_replacement(each) for each in replace or ())
+    replacements = dict(_replacement(each) for each in patch or ())
     analyzer = analyzer_for(model, device)
     with working("Asking what if"):
         found = analyzer.what_if(
             content if second is None else (content, second),
             knock_out=knock_out or (),
-            silence=silence or (),
-            replace=replacements,
-            silence_with="mean" if mean else "zero",
+            ablate=ablate or (),
+            patch=replacements,
+            ablation="mean" if mean else "zero",
             reference=references,
             target=int(target) if target is not None and target.isdigit() else target,
             position=position,
             truncate=truncate,
         )
-    _show(found, changed=bool(knock_out or silence or replace))
+    _show(found, changed=bool(knock_out or ablate or patch))
     if output is not None:
         write_table(found.positions, output)
         print(f"{len(found.positions)} positions written to {output}")

@@ -115,4 +115,4 @@ def changed(
 ) -> WhatIf:
     """What knocked-out edges and silenced heads do to the prediction."""
     with asking(name) as analyzer:
-        return analyzer.what_if(given, knock_out=edges, silence=heads, target=target, truncate=truncate)
+        return analyzer.what_if(given, knock_out=edges, ablate=heads, target=target, truncate=truncate)

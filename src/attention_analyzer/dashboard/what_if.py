@@ -83,7 +83,7 @@ def what_if_script(found: WhatIf | None) -> list[str]:
     edges = [change for change in changes if ":" in change or ">" in change]
     heads = [change for change in changes if change not in edges]
     target = st.session_state.get(TARGET)
-    options = [f"knock_out={edges!r}"] * bool(edges) + [f"silence={heads!r}"] * bool(heads)
+    options = [f"knock_out={edges!r}"] * bool(edges) + [f"ablate={heads!r}"] * bool(heads)
     options += [f"target={target!r}"] * bool(target)
     return [
         f"found = record.what_if({', '.join(options)})",

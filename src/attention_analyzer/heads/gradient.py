@@ -29,7 +29,7 @@ def gradients(loaded: LoadedModel, trials: list[Trial], progress: OnProgress | N
     if trials[0].task == "representation":
         raise UnsupportedModelError(
             f"{type(loaded.model).__name__} has no prediction and so no loss to differentiate; "
-            "use method='silence', which measures how heads change its hidden states, or load it with its head."
+            "use method='ablation', which measures how heads change its hidden states, or load it with its head."
         )
     parts = []
     steps = ProgressCounter(len(trials), progress)

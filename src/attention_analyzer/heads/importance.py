@@ -1,4 +1,4 @@
-"""How much the model needs each head: by the gradient of its loss, or by silencing heads and looking."""
+"""How much the model needs each head: by the gradient of its loss, or or by ablating heads and looking."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from attention_analyzer.deprecation import renamed_arguments
 from attention_analyzer.errors import InputError
 from attention_analyzer.heads.ablation import Measure, check_measure, measure_in_words, measures_while_silent
 from attention_analyzer.heads.eval_batches import Trial, trials_of
 from attention_analyzer.heads.gradient import gradients
 from attention_analyzer.interventions.means import MeanOutputs, mean_outputs
-from attention_analyzer.interventions.plan import SilenceWith
+from attention_analyzer.interventions.plan import Ablation
 from attention_analyzer.interventions.selection import Head, Selector, head_name, select_heads
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
@@ -29,7 +30,7 @@ from attention_analyzer.text.tokenization import Pair
 if TYPE_CHECKING:
     pass
 
-Method = Literal["gradient", "silence"]
+Method = Literal["gradient", "ablation"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,7 +41,7 @@ class HeadImportance(Result):
         table: one row per head (or set of heads): ``heads`` (its name), ``stack, kind, layer, head`` (of single heads),
             ``importance`` and its 95 % interval over texts, ``low`` and ``high``; by gradient also ``normalized``,
             the importance over the root of the layer's sum of squares.
-        method: "gradient": ``E|o · ∂L/∂o|``, never negative; "silence": the measure with the heads silent minus the
+        method: "gradient": ``E|o · ∂L/∂o|``, never negative; "ablation": the measure with the heads silent minus the
             measure of the untouched model, so that a head that helps has a positive importance for a loss.
         measure: what is measured, in words.
         plain: mean of the measure on the untouched model.
@@ -73,6 +74,7 @@ class HeadImportance(Result):
         return self.table
 
 
+@renamed_arguments(names={"silence_with": "ablation"}, values={"method": {"silence": "ablation"}})
 def head_importance(
     loaded: LoadedModel,
     texts: Sequence[str | Pair],
@@ -80,7 +82,7 @@ def head_importance(
     *,
     heads: Iterable[Selector] | None = None,
     measure: Measure = "loss",
-    silence_with: SilenceWith = "zero",
+    ablation: Ablation = "zero",
     reference: Sequence[str | Pair] = (),
     labels: Sequence[int | str] | None = None,
     seed: int = 0,
@@ -92,13 +94,13 @@ def head_importance(
 
     Args:
         texts: pairs of source and target for an encoder–decoder; the more, the narrower the intervals.
-        method: "gradient" (one forward and backward a batch; Michel et al. 2019) or "silence" (a forward a batch for
+        method: "gradient" (one forward and backward a batch; Michel et al. 2019) or "ablation" (a forward a batch for
             every head).
-        heads: to be silenced; each selector (``"L2H5"``, ``"L4H2-3"``, ``"L2"``) is one set, silent together. By
+        heads: to be ablated; each selector (``"L2H5"``, ``"L4H2-3"``, ``"L2"``) is one set, silent together. By
             default every head alone.
-        measure: by silencing: "loss", "logits" (the predictions' KL divergence from the untouched ones), or a function
+        measure: by ablation: "loss", "logits" (the predictions' KL divergence from the untouched ones), or a function
             ``metric(outputs, inputs)`` that gives a number for each text of a batch.
-        silence_with: "zero", or "mean": the head's mean output over the tokens of ``reference`` (by default ``texts``).
+        ablation: "zero", or "mean": the head's mean output over the tokens of ``reference`` (by default ``texts``).
         labels: a classifier's classes, one a text.
         seed: of the tokens that a masked language model has to guess.
         progress: called with how much is done and how much there is.
@@ -107,12 +109,12 @@ def head_importance(
         InputError, SelectionError: an argument cannot be used.
         UnsupportedModelError: attention that cannot be altered; by gradient also a model without a loss.
     """
-    if method not in ("gradient", "silence"):
-        raise InputError(f"Importance is measured by 'gradient' or 'silence', not by {method!r}.")
-    if method == "gradient" and (heads is not None or measure != "loss" or silence_with != "zero"):
-        raise InputError("heads, measure and silence_with belong to method='silence'; the gradient is of the loss.")
-    if silence_with not in ("zero", "mean"):
-        raise InputError(f"Heads are silenced with 'zero' or 'mean', not {silence_with!r}.")
+    if method not in ("gradient", "ablation"):
+        raise InputError(f"Importance is measured by 'gradient' or 'ablation', not by {method!r}.")
+    if method == "gradient" and (heads is not None or measure != "loss" or ablation != "zero"):
+        raise InputError("heads, measure and ablation belong to method='ablation'; the gradient is of the loss.")
+    if ablation not in ("zero", "mean"):
+        raise InputError(f"Heads are ablated with 'zero' or 'mean', not {ablation!r}.")
     trials = trials_of(loaded, texts, labels=labels, seed=seed, truncate=truncate, batch_size=batch_size)
     sites = trials[0].order.sites
     if method == "gradient":
@@ -120,8 +122,8 @@ def head_importance(
     check_measure(measure, trials[0])
     sets = [[head] for head in all_heads(sites)] if heads is None else [select_heads(each, sites) for each in heads]
     names = [head_name(each[0], sites) for each in sets] if heads is None else [_set_name(each) for each in heads]
-    means = mean_outputs(loaded, list(reference) or texts, batch_size=batch_size) if silence_with == "mean" else None
-    return _by_silence(loaded, trials, sets, names, measure, means, progress)
+    means = mean_outputs(loaded, list(reference) or texts, batch_size=batch_size) if ablation == "mean" else None
+    return _by_ablation(loaded, trials, sets, names, measure, means, progress)
 
 
 def all_heads(sites: Sequence[Site]) -> list[Head]:
@@ -145,7 +147,7 @@ def _by_gradient(
     return HeadImportance(table, "gradient", measure, float(plain.mean()), len(plain), found, loaded.name)
 
 
-def _by_silence(
+def _by_ablation(
     loaded: LoadedModel,
     trials: list[Trial],
     sets: Sequence[Sequence[Head]],
@@ -158,7 +160,7 @@ def _by_silence(
     plain, effects = measured[0], (measured[1:] - measured[0]).T
     words = measure_in_words(measure, trials[0])
     return HeadImportance(
-        _table(effects, names, sets), "silence", words, float(plain.mean()), len(plain), effects, loaded.name
+        _table(effects, names, sets), "ablation", words, float(plain.mean()), len(plain), effects, loaded.name
     )
 
 

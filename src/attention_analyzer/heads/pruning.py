@@ -1,4 +1,4 @@
-"""The pruning curve: heads are silenced, the least important first, and the loss is watched."""
+"""The pruning curve: heads are ablated, the least important first, and the loss is watched."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
+from attention_analyzer.deprecation import renamed_arguments
 from attention_analyzer.errors import InputError
 from attention_analyzer.heads.ablation import Measure, measure_in_words, measures_while_silent
 from attention_analyzer.heads.eval_batches import trials_of
 from attention_analyzer.heads.importance import Method, all_heads, head_importance, ranked
 from attention_analyzer.interventions.means import mean_outputs
-from attention_analyzer.interventions.plan import SilenceWith
+from attention_analyzer.interventions.plan import Ablation
 from attention_analyzer.interventions.selection import Head
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
@@ -39,7 +40,7 @@ class PruningCurve(Result):
         table: one row per order and share: ``order`` ("by importance" or "at random"), ``share``, ``heads`` (how many
             are silent), ``value`` (mean of the measure), ``low`` and ``high``: by importance the value of the untouched
             model plus the 95 % interval over texts of the change from it (how hard texts are is no uncertainty of what
-            silencing does), at random the least and the largest of the random orders' means.
+            ablation does), at random the least and the largest of the random orders' means.
         measure: what is measured, in words.
         method: how importance was measured; ``held_out``: whether on other texts than the curve was.
         texts: how many the curve was measured on.
@@ -60,6 +61,7 @@ class PruningCurve(Result):
         return self.table
 
 
+@renamed_arguments(names={"silence_with": "ablation"}, values={"method": {"silence": "ablation"}})
 def pruning_curve(
     loaded: LoadedModel,
     texts: Sequence[str | Pair],
@@ -67,7 +69,7 @@ def pruning_curve(
     *,
     shares: Sequence[float] = _SHARES,
     measure: Measure = "loss",
-    silence_with: SilenceWith = "zero",
+    ablation: Ablation = "zero",
     held_out: bool = True,
     labels: Sequence[int | str] | None = None,
     seed: int = 0,
@@ -75,7 +77,7 @@ def pruning_curve(
     batch_size: int = BATCH,
     progress: OnProgress | None = None,
 ) -> PruningCurve:
-    """Silence growing shares of all heads in order of importance, and in random orders.
+    """Ablate growing shares of all heads in order of importance, and in random orders.
 
     Args:
         texts: every second one finds the order, the others are what the curve is measured on: an order does well on
@@ -102,7 +104,7 @@ def pruning_curve(
     sites = trials[0].order.sites
     orders = [ranked(found, sites), *_random_orders(all_heads(sites), seed)]
     counts = [round(share * len(orders[0])) for share in shares]
-    means = mean_outputs(loaded, texts[finding], batch_size=batch_size) if silence_with == "mean" else None
+    means = mean_outputs(loaded, texts[finding], batch_size=batch_size) if ablation == "mean" else None
     sets = [order[:count] for order in orders for count in counts]
     values = measures_while_silent(loaded, trials, sets, measure=measure, means=means, progress=progress)
     by_order = values.view(len(orders), len(counts), -1)

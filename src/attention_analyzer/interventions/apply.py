@@ -51,7 +51,7 @@ class Altering:
         if site.name in self.order.chunked or sizes != self.order.shapes[site.name]:
             raise UnsupportedModelError(
                 f"{site.name} attends in windows or chunks, where edges and patterns cannot be placed; "
-                "its heads can be silenced."
+                "its heads can be ablated."
             )
 
 

@@ -1,4 +1,4 @@
-"""What can be done to one head: hide edges from it, give it another pattern, silence it.
+"""What can be done to one head: hide edges from it, give it another pattern, ablate it.
 
 A changed head's output is computed exactly, from lazy weights and the values, in runs of rows; memory stays linear in
 the text. Everything else in the output is left as the model's own function computed it, to the bit.

@@ -1,4 +1,4 @@
-"""Mean outputs of heads, which a head that is silenced "by its mean" gives to every query."""
+"""Mean outputs of heads, which a head that is ablated "by its mean" gives to every query."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.recording import record_texts
 from attention_analyzer.text.tokens import Tokens
 
-#: What a silenced head gives to every query: nothing, or its mean output.
-SilenceWith = Literal["zero", "mean"]
+#: What an ablated head gives to every query: nothing, or its mean output.
+Ablation = Literal["zero", "mean"]
 #: A head's other pattern: by name, another text of the same length (or a record of it), or weights ``[query, key]``.
 Replacement = str | tuple[str, str] | CapturedAttention | Tensor
 #: Which heads use which other pattern.
@@ -36,41 +36,41 @@ class Request:
     """What is to be changed; see :func:`.what_if.what_if` for each part."""
 
     knock_out: tuple[KnockOut, ...] = ()
-    silence: tuple[Selector, ...] = ()
-    replace: tuple[tuple[Selector, Replacement], ...] = ()
-    silence_with: SilenceWith = "zero"
+    ablate: tuple[Selector, ...] = ()
+    patch: tuple[tuple[Selector, Replacement], ...] = ()
+    ablation: Ablation = "zero"
 
     @classmethod
     def of(
         cls,
         knock_out: str | KnockOut | Iterable[str | KnockOut] = (),
-        silence: Selector | Iterable[Selector] = (),
-        replace: Replacements | None = None,
-        silence_with: SilenceWith = "zero",
+        ablate: Selector | Iterable[Selector] = (),
+        patch: Replacements | None = None,
+        ablation: Ablation = "zero",
     ) -> Request:
         """Read a caller's arguments.
 
         Raises:
             InputError: one of them has another form.
         """
-        if silence_with not in ("zero", "mean"):
-            raise InputError(f"Heads are silenced with 'zero' or 'mean', not {silence_with!r}.")
+        if ablation not in ("zero", "mean"):
+            raise InputError(f"Heads are ablated with 'zero' or 'mean', not {ablation!r}.")
         edges = (knock_out,) if isinstance(knock_out, (str, KnockOut)) else tuple(knock_out)
-        one = isinstance(silence, str) or (isinstance(silence, tuple) and all(isinstance(n, int) for n in silence))
-        heads = ((silence,) if silence else ()) if one else tuple(silence)
-        given = tuple((replace or {}).items())
-        return cls(tuple(KnockOut.of(edge) for edge in edges), heads, given, silence_with)  # type: ignore[arg-type]
+        one = isinstance(ablate, str) or (isinstance(ablate, tuple) and all(isinstance(n, int) for n in ablate))
+        heads = ((ablate,) if ablate else ()) if one else tuple(ablate)
+        given = tuple((patch or {}).items())
+        return cls(tuple(KnockOut.of(edge) for edge in edges), heads, given, ablation)  # type: ignore[arg-type]
 
     @property
     def described(self) -> str:
-        """In words, such as ``L2H5:7>3 knocked out; L1H0 silenced``."""
+        """In words, such as ``L2H5:7>3 knocked out; L1H0 ablated``."""
         parts = []
         if self.knock_out:
             parts.append(f"{', '.join(map(str, self.knock_out))} knocked out")
-        if self.silence:
-            how = " (by the mean)" if self.silence_with == "mean" else ""
-            parts.append(f"{', '.join(map(_named, self.silence))} silenced{how}")
-        for selector, replacement in self.replace:
+        if self.ablate:
+            how = " (by the mean)" if self.ablation == "mean" else ""
+            parts.append(f"{', '.join(map(_named, self.ablate))} ablated{how}")
+        for selector, replacement in self.patch:
             parts.append(f"{_named(selector)} {_words(replacement)}")
         return "; ".join(parts) or "nothing changed"
 
@@ -79,7 +79,7 @@ def plan_of(request: Request, order: CallIndex, loaded: LoadedModel, means: Mean
     """What is done to each head.
 
     Args:
-        means: the heads' mean outputs, where heads are silenced by them.
+        means: the heads' mean outputs, where heads are ablated by them.
 
     Raises:
         InputError: a head has more than one kind of change, or a pattern does not fit.
@@ -95,10 +95,10 @@ def plan_of(request: Request, order: CallIndex, loaded: LoadedModel, means: Mean
         for head in range(site.heads):
             if (site.name, head) in edges:
                 plan.put((site, head), HeadChange(edges=tuple(edges[site.name, head])))
-    for site, head in select_heads(request.silence, order.sites):
+    for site, head in select_heads(request.ablate, order.sites):
         output = torch.zeros(()) if means is None else means.of(site, head)
         plan.put((site, head), HeadChange(output=output))
-    for selector, replacement in request.replace:
+    for selector, replacement in request.patch:
         patterns = _Patterns(replacement, order, loaded)
         for head_ in select_heads(selector, order.sites):
             plan.put(head_, HeadChange(pattern=patterns.of(head_)))
@@ -115,7 +115,7 @@ class _Plan:
         if head[1] in of_site:
             raise InputError(
                 f"{head_name(head, self.order.sites)} is to be changed in more than one way; either knock edges out of "
-                "it, or silence it, or replace its pattern."
+                "it, or ablate it, or replace its pattern."
             )
         of_site[head[1]] = change
 

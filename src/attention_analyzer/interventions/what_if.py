@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from attention_analyzer.deprecation import renamed_arguments
 from attention_analyzer.errors import InputError
 from attention_analyzer.inputs import prepare
 from attention_analyzer.interventions.apply import run_altered
 from attention_analyzer.interventions.call_index import observe
 from attention_analyzer.interventions.edges import KnockOut
 from attention_analyzer.interventions.means import MeanOutputs, mean_outputs
-from attention_analyzer.interventions.plan import Replacements, Request, SilenceWith, plan_of
+from attention_analyzer.interventions.plan import Ablation, Replacements, Request, plan_of
 from attention_analyzer.interventions.prediction import read_prediction
 from attention_analyzer.interventions.result import WhatIf, compare
 from attention_analyzer.interventions.selection import Selector
@@ -26,15 +27,16 @@ if TYPE_CHECKING:
     from attention_analyzer.captured import CapturedAttention
 
 
+@renamed_arguments(names={"silence": "ablate", "silence_with": "ablation", "replace": "patch"})
 def what_if(
     loaded: LoadedModel,
     text: str | Pair | None = None,
     *,
     inputs: Mapping[str, Any] | None = None,
     knock_out: str | KnockOut | Iterable[str | KnockOut] = (),
-    silence: Selector | Iterable[Selector] = (),
-    replace: Replacements | None = None,
-    silence_with: SilenceWith = "zero",
+    ablate: Selector | Iterable[Selector] = (),
+    patch: Replacements | None = None,
+    ablation: Ablation = "zero",
     reference: Sequence[str | Pair] = (),
     target: str | int | None = None,
     position: int | None = None,
@@ -49,11 +51,11 @@ def what_if(
         inputs: instead of text, inputs of the forward for one text, image or sound.
         knock_out: edges such as ``"L2H5:7>3"`` (query 7 may not look at key 3): hidden before the softmax, so that
             the row renormalises over the keys that are left. With none left the head gives that query nothing.
-        silence: heads whose output is replaced for every query: by zero, or by the head's mean output.
-        replace: heads that use another pattern on their own values: ``"uniform"`` (the same weight on all keys that a
+        ablate: heads whose output is replaced for every query: by zero, or by the head's mean output.
+        patch: heads that use another pattern on their own values: ``"uniform"`` (the same weight on all keys that a
             query sees), ``"first"`` (all weight on the first of them), a text of the same length in tokens or a
             record of one (the head's weights there), or weights ``[query, key]``.
-        silence_with: "zero" or "mean".
+        ablation: "zero" or "mean".
         reference: texts over whose tokens the mean is taken; by default the text itself.
         target: the label whose probability is followed: a token, a class name or a number; by default the most
             probable one before the change.
@@ -67,9 +69,9 @@ def what_if(
     """
     if (text is None) == (inputs is None):
         raise InputError("Give either a text or inputs=…, and not both.")
-    request = Request.of(knock_out, silence, replace, silence_with)
-    if reference and silence_with != "mean":
-        raise InputError("reference=… gives the texts of a mean output; pass silence_with='mean' with it.")
+    request = Request.of(knock_out, ablate, patch, ablation)
+    if reference and ablation != "mean":
+        raise InputError("reference=… gives the texts of a mean output; pass ablation='mean' with it.")
     if inputs is None:
         assert text is not None
         prepared = prepare(loaded, [text], truncate=truncate)
@@ -80,7 +82,7 @@ def what_if(
     order, outputs = observe(loaded, tensors)
     before = read_prediction(loaded, outputs)
     means = None
-    if request.silence and silence_with == "mean":
+    if request.ablate and ablation == "mean":
         if reference:
             means = mean_outputs(loaded, reference)
         else:

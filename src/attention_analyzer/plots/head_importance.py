@@ -37,7 +37,7 @@ def importance_figure(importance: HeadImportance) -> Figure:
     column = "normalized" if importance.method == "gradient" else "importance"
     figure, grid = panels(table)
     bound = float(np.nanmax(np.abs(table[column]))) or 1.0
-    signed = importance.method == "silence" and bool((table[column] < 0).any())
+    signed = importance.method == "ablation" and bool((table[column] < 0).any())
     image: Any = None
     for axes, (place, part) in grid:
         values = part.pivot_table(index="layer", columns="head", values=column, dropna=False).to_numpy(float)
@@ -65,7 +65,7 @@ def pruning_figure(curve: PruningCurve) -> Figure:
         axes.fill_between(part["share"] * 100, part["low"], part["high"], color=color, alpha=0.2, linewidth=0)
         label = f"{order} ({'range of five orders' if order == 'at random' else '95 % interval of the change'})"
         axes.plot(part["share"] * 100, part["value"], color=color, marker="o", markersize=3.5, label=label)
-    axes.set_xlabel("heads silenced, least important first (%)", fontsize=8, color=FAINT)
+    axes.set_xlabel("heads ablated, least important first (%)", fontsize=8, color=FAINT)
     axes.set_ylabel(curve.measure, fontsize=8, color=FAINT)
     axes.set_xlim(0, 100)
     axes.legend(fontsize=8, frameon=False, loc="upper left")

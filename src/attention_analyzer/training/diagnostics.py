@@ -1,7 +1,7 @@
 """What in a history deserves a warning: collapsed entropy, dead heads, duplicate heads.
 
 All three are told from the weights alone. A head that rests may still matter to the model, and two heads that look at
-the same may carry different values: silence them to know.
+the same may carry different values: ablate them to know.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ QUESTIONS = (
         "Every head is silenced in turn, and the loss is measured again: above zero the head helps, below zero the "
         "model does better without it.",
         "head_importance",
-        (("method", "silence"),),
+        (("method", "ablation"),),
         fewest=1,
     ),
     Question(
