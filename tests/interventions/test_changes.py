@@ -215,7 +215,7 @@ def test_the_mean_is_over_the_real_tokens_of_all_texts() -> None:
 
 
 def test_runs_of_rows_give_what_one_run_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {"knock_out": ["L0:*>0,3", "L1H2:5-9>2"], "replace": {"L1H4": "uniform", "L1H0": "first"}}
+    asked: dict[str, Any] = {"knock_out": ["L0:*>0,3", "L1H2:5-9>2"], "patch": {"L1H4": "uniform", "L1H0": "first"}}
     for form in ("grouped queries", "sinks", "encoder"):
         model, inputs = make(form), padded(form)[0]
         whole = main(altered(model, inputs, **asked))
@@ -237,7 +237,7 @@ def test_low_precision_keeps_its_dtype() -> None:
 @pytest.mark.filterwarnings("ignore:_compile flag:DeprecationWarning")  # of torch about itself
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")  # once per process, whoever is first
 def test_flex_attention() -> None:
-    asked: dict[str, Any] = {"knock_out": "L0H1:*>1", "ablate": "L0H2", "replace": {"L1H3": "uniform"}}
+    asked: dict[str, Any] = {"knock_out": "L0H1:*>1", "ablate": "L0H2", "patch": {"L1H3": "uniform"}}
     inputs = inputs_of("sliding window")
     with torch.compiler.set_stance("force_eager"):  # compiling would take a minute
         found = main(altered(make("sliding window", "flex_attention"), inputs, **asked))

@@ -46,7 +46,7 @@ class AttentionTracker(TrainerCallback):  # type: ignore[misc]
     training the first process records. A resumed training goes on in the same folder.
 
     Args:
-        folder: where the history goes; see :meth:`.History.open`.
+        folder: where the history goes; see :meth:`.History.load`.
         tokenizer: of the model; under the Trainer its ``processing_class`` by default.
         texts: the probe texts; :data:`.probes.TEXTS` by default. Models of one stack read repeated random tokens too,
             on which induction is measured.
