@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.assembly import Axes, Axis
-from attention_analyzer.decoding import Sequences
+from attention_analyzer.decoding import Sequences, without_unused_keys
 from attention_analyzer.errors import AttentionAnalyzerError, TooLongError, UnsupportedModelError
 from attention_analyzer.forwards import Forward
 from attention_analyzer.hooks.layer_names import CallSite
@@ -207,7 +207,7 @@ def _kept_sites(forward: Forward) -> Sites:
     capture = forward.capture
     if any(capture.result(index) is None for index in range(capture.calls)):
         return []
-    return recorded_sites(capture)  # type: ignore[arg-type]
+    return without_unused_keys(recorded_sites(capture))  # type: ignore[arg-type]
 
 
 def _hidden(output: Any) -> Tensor | None:

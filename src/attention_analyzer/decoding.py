@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.assembly import Axes, Axis
-from attention_analyzer.given_inputs import SOURCE, TARGET, main_ids
+from attention_analyzer.given_inputs import SOURCE, TARGET, main_ids, valid_tokens
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.bias import Bias, DenseBias, as_bias
@@ -39,11 +39,33 @@ class _Growing:
     keys: list[Tensor]
     seen: list[Visibility]
     biases: list[Bias | None]
+    offsets: list[int]
     sinks: list[Tensor] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
         return sum(part.shape[2] for part in self.queries)
+
+    def cut(self, rows: int, *, self_attention: bool) -> None:
+        """Keep the first rows, and of self-attention the first keys."""
+        while self.rows - self.queries[-1].shape[2] >= rows:
+            for parts in (self.queries, self.seen, self.biases, self.offsets, self.sinks):
+                del parts[-1:]
+        last = self.queries[-1].shape[2] - (self.rows - rows)
+        self.queries[-1] = self.queries[-1][:, :, :last]
+        seen, bias = self.seen[-1], self.biases[-1]
+        self.seen[-1] = replace(
+            seen,
+            queries=last,
+            segments=None if seen.segments is None else (seen.segments[0][:, :last], seen.segments[1]),
+            mask=None if seen.mask is None or seen.mask.shape[2] == 1 else seen.mask[:, :, :last],
+        )
+        if bias is not None:
+            self.biases[-1] = DenseBias(bias.dense()[:, :, :last])
+        if self.sinks:
+            self.sinks[-1] = self.sinks[-1][:, :, :last]
+        if self_attention:
+            self.keys[:] = [torch.cat(self.keys, 2)[:, :, :rows]]
 
 
 @dataclass
@@ -52,12 +74,14 @@ class Sequences:
 
     Attributes:
         ids: ``[row, token]`` so far, or None where none were given.
-        inputs: of the last forward; its attention mask covers all tokens.
+        valid: bool ``[row, token]`` of the first forward, False for padding; None if nothing was.
+        inputs: of the last forward; an attention mask ``[row, token]`` in it covers all tokens.
         deviation: the largest of all forwards.
     """
 
     layers: dict[Site, _Growing]
     ids: Tensor | None
+    valid: Tensor | None
     inputs: dict[str, Any]
     side: str
     deviation: float
@@ -77,13 +101,15 @@ class Sequences:
             if not isinstance(weights, QueryKeyWeights):
                 return None
             source = weights.source
-            parts = [source.query], [source.key], [source.visibility], [source.bias]
+            parts = [source.query], [source.key], [source.visibility], [source.bias], [0]
             layers[site] = _Growing(source, *parts, _per_query(source))
         main = [layer for site, layer in layers.items() if site.kind == "self"]
         if not main or any(layer.first.queries != layer.first.keys for layer in main):
             return None
         names, side = (TARGET, "target") if main_ids(inputs, TARGET) is not None else (SOURCE, "source")
-        return cls(layers, main_ids(inputs, names), dict(inputs), side, deviation, exact)
+        valid = valid_tokens(inputs, side)
+        valid = None if valid is None or valid.shape[1] < main[0].rows else valid[:, : main[0].rows]
+        return cls(layers, main_ids(inputs, names), valid, dict(inputs), side, deviation, exact)
 
     def grow(self, sites: Sites, inputs: Mapping[str, Any], deviation: float) -> bool:
         """Take in a step, if it goes on with these sequences."""
@@ -93,10 +119,12 @@ class Sequences:
         if named.keys() != self.layers.keys() or len(named) != len(sites):
             return False
         own = [site for site in self.layers if site.kind == "self"]
-        begins = {site: _new_from(named[site]) for site in own}
-        if any(start is None or start != self.layers[site].rows for site, start in begins.items()):
+        self._step_back(own, named)
+        offsets = {site: _offset(named[site], self.layers[site].rows) for site in own}
+        if any(offset is None for offset in offsets.values()):
             return False
-        order = _order(self.layers[own[0]].keys, named[own[0]].key)
+        whole = min(own, key=lambda site: offsets[site] or 0)
+        order = _order(self.layers[whole].keys, named[whole].key, offsets[whole] or 0)
         if order is None:
             return False
         self._reorder(order)
@@ -105,10 +133,12 @@ class Sequences:
             layer.queries.append(source.query.clone())
             layer.seen.append(source.visibility)
             layer.biases.append(source.bias)
+            layer.offsets.append(offsets.get(site) or 0)
             layer.sinks += _per_query(source)
             if site.kind == "self":
+                old = layer.rows - source.queries - layer.offsets[-1]
                 # A copy: the whole of a step's keys is let go.
-                layer.keys.append(source.key[:, :, begins[site] : layer.rows].clone())
+                layer.keys.append(source.key[:, :, old : old + source.queries].clone())
         names = TARGET if self.side == "target" else SOURCE
         new = main_ids(inputs, names)
         if self.ids is not None:
@@ -116,9 +146,24 @@ class Sequences:
         self.inputs, self.deviation, self.steps = dict(inputs), max(self.deviation, deviation), self.steps + 1
         return True
 
+    def _step_back(self, own: Sequence[Site], step: Mapping[Site, ScoreSource]) -> None:
+        """Forget the last tokens if a step's keys begin where fewer are known: a guess that was not taken over."""
+        old = {step[site].keys - step[site].queries for site in own}
+        rows = self.layers[own[0]].rows
+        if len(old) != 1 or not 0 < (kept := old.pop()) < rows:
+            return
+        if _order([torch.cat(self.layers[own[0]].keys, 2)[:, :, :kept]], step[own[0]].key, 0) is None:
+            return
+        for site, layer in self.layers.items():
+            layer.cut(kept, self_attention=site.kind == "self")
+        self.ids = None if self.ids is None else self.ids[:, :kept]
+        self.valid = None if self.valid is None else self.valid[:, :kept]
+
     def _reorder(self, order: Tensor) -> None:
         if torch.equal(order, torch.arange(len(order))) and len(order) == next(iter(self.layers.values())).first.batch:
             return
+        if self.valid is not None:
+            self.valid = self.valid[order.to(self.valid.device)]
         for layer in self.layers.values():
             for parts in (layer.queries, layer.keys, layer.sinks):
                 parts[:] = [part.index_select(0, order.to(part.device)) for part in parts]
@@ -129,12 +174,12 @@ class Sequences:
     def sites(self) -> list[tuple[Site, AttentionWeights]] | None:
         """The whole attention of each layer; None if its visibility is too large to be put together."""
         result: list[tuple[Site, AttentionWeights]] = []
-        known: dict[tuple[int, ...], Visibility | None] = {}
+        known: dict[tuple[Any, ...], Visibility | None] = {}
         for site, layer in self.layers.items():
             query, key = torch.cat(layer.queries, 2), torch.cat(layer.keys, 2)
-            name = (site.kind == "cross", *map(id, layer.seen))
+            name = (site.kind, *layer.offsets, *map(id, layer.seen))
             if name not in known:
-                known[name] = _joined(layer.seen, key.shape[2], self_attention=site.kind == "self")
+                known[name] = _joined(layer.seen, layer.offsets, key.shape[2], self_attention=site.kind == "self")
             seen, bias = known[name], _joined_bias(layer, query.shape[2], key.shape[2])
             if seen is None or bias is _TOO_LARGE:
                 return None
@@ -147,11 +192,13 @@ class Sequences:
         """The token axes of the whole; ``source`` is that of an encoder that ran before."""
         length = max(layer.rows for site, layer in self.layers.items() if site.kind == "self")
         last = Axes.of(self.inputs)
-        given = last.target if self.side == "target" else last.source
         mask = self.inputs.get("decoder_attention_mask" if self.side == "target" else "attention_mask")
-        valid = None if given is None or given.length != length else given.valid
-        if valid is None and isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] == length:
+        if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] == length:
             valid = None if bool(mask.bool().all()) else mask.bool()
+        else:
+            valid = self.valid
+            if valid is not None:  # what came later is text
+                valid = torch.cat([valid, valid.new_ones(len(valid), length - valid.shape[1])], 1)
         axis = Axis(length, self.ids if self.ids is not None and self.ids.shape[1] == length else None, valid)
         if self.side == "target":
             return Axes(source or last.source, axis)
@@ -166,21 +213,56 @@ def _per_query(source: ScoreSource) -> list[Tensor]:
     return [source.sinks] if source.sinks is not None and source.sinks.dim() == 3 else []
 
 
-def _new_from(source: ScoreSource) -> int | None:
-    """How many tokens came before a step's own, told from the last key that its last query sees."""
+def without_unused_keys(sites: Sites) -> list[tuple[Site, AttentionWeights]]:
+    """Self-attention without the keys after the last token, which a cache of fixed size has not written yet.
+
+    Such a cache writes into the same memory at each step, so its keys are copied.
+    """
+    result: list[tuple[Site, AttentionWeights]] = []
+    for site, weights in sites:
+        if site.kind == "self" and isinstance(weights, QueryKeyWeights):
+            end = _last_seen(weights.source)
+            if weights.queries <= end < weights.keys:
+                weights = QueryKeyWeights(_first_keys(weights.source, end))
+        result.append((site, weights))
+    return result
+
+
+def _last_seen(source: ScoreSource) -> int:
+    """One more than the last key that the last query of any text sees."""
     seen = source.visibility
-    end = seen.keys
-    if seen.mask is not None or seen.key_seen is not None:
-        last = seen.seen(slice(seen.queries - 1, seen.queries), slice(0, seen.keys), slice(None), torch.device("cpu"))
-        if last is not None:
-            visible = last.any(0).any(0)[0].nonzero()
-            end = int(visible[-1]) + 1 if len(visible) else 0
-    return end - source.queries if end >= source.queries else None
+    if seen.mask is None and seen.key_seen is None:
+        return seen.keys
+    last = seen.seen(slice(seen.queries - 1, seen.queries), slice(0, seen.keys), slice(None), torch.device("cpu"))
+    visible = torch.ones(0) if last is None else last.any(0).any(0)[0].nonzero()
+    return seen.keys if last is None else int(visible[-1]) + 1 if len(visible) else 0
 
 
-def _order(known: Sequence[Tensor], key: Tensor) -> Tensor | None:
-    """For each row of a step, the row of the known keys that it begins with; None if there is none."""
-    past = torch.cat(list(known), 2)
+def _first_keys(source: ScoreSource, end: int) -> ScoreSource:
+    seen, bias = source.visibility, source.bias
+    if isinstance(bias, DenseBias):
+        bias = DenseBias(bias.values[..., :end])
+    elif bias is not None:
+        bias = replace(bias, keys=end)
+    visibility = replace(
+        seen,
+        keys=end,
+        key_seen=None if seen.key_seen is None else seen.key_seen[:, :end],
+        segments=None if seen.segments is None else (seen.segments[0], seen.segments[1][:, :end]),
+        mask=None if seen.mask is None else seen.mask[..., :end],
+    )
+    return replace(source, key=source.key[:, :, :end].clone(), visibility=visibility, bias=bias)
+
+
+def _offset(source: ScoreSource, known: int) -> int | None:
+    """How many of the known tokens a step's keys have let go from the front (a sliding window); None for no step."""
+    old = source.keys - source.queries
+    return None if old <= 0 or old > known else known - old
+
+
+def _order(known: Sequence[Tensor], key: Tensor, offset: int) -> Tensor | None:
+    """For each row of a step, the row of the known keys (from ``offset`` on) that it begins with; None without one."""
+    past = torch.cat(list(known), 2)[:, :, offset:]
     size = past.shape[2]
     if size > key.shape[2]:
         return None
@@ -197,8 +279,10 @@ def _order(known: Sequence[Tensor], key: Tensor) -> Tensor | None:
     return torch.tensor(order)
 
 
-def _joined(parts: Sequence[Visibility], keys: int, *, self_attention: bool) -> Visibility | None:
-    """One visibility for the rows of all parts, whose keys are the first ones of the whole."""
+def _joined(
+    parts: Sequence[Visibility], offsets: Sequence[int], keys: int, *, self_attention: bool
+) -> Visibility | None:
+    """One visibility for the rows of all parts, whose keys are those of the whole from their offset on."""
     queries = sum(part.queries for part in parts)
     if len(parts) == 1 and parts[0].keys == keys:
         return parts[0]
@@ -207,14 +291,14 @@ def _joined(parts: Sequence[Visibility], keys: int, *, self_attention: bool) -> 
     rows = max(len(each) for part in parts for each in (part.mask, part.key_seen, _ONE) if each is not None)
     heads = max(part.mask.shape[1] if part.mask is not None else 1 for part in parts)
     if rows * heads * queries * keys > _CELLS:
-        return _band(parts, queries, keys)
+        return None if any(offsets) else _band(parts, queries, keys)
     cells = torch.zeros(rows, heads, queries, keys, dtype=torch.bool)
     start = 0
-    for part in parts:
+    for part, offset in zip(parts, offsets, strict=True):
         stop = start + part.queries
-        width = min(part.keys, keys)
+        width = min(part.keys, keys - offset)
         seen = part.seen(slice(0, part.queries), slice(0, width), slice(None), torch.device("cpu"))
-        cells[:, :, start:stop, :width] = True if seen is None else seen
+        cells[:, :, start:stop, offset : offset + width] = True if seen is None else seen
         start = stop
     return visibility_of(cells, queries, keys)
 
@@ -229,11 +313,11 @@ def _joined_bias(layer: _Growing, queries: int, keys: int) -> Bias | None:
         return _TOO_LARGE
     whole = torch.zeros(rows, heads, queries, keys)
     start = 0
-    for part, bias in zip(layer.queries, layer.biases, strict=True):
+    for part, bias, offset in zip(layer.queries, layer.biases, layer.offsets, strict=True):
         stop = start + part.shape[2]
         if bias is not None:
-            values = bias.dense()[..., :keys]
-            whole[:, :, start:stop, : values.shape[-1]] = values.float().cpu()
+            values = bias.dense()[..., : keys - offset]
+            whole[:, :, start:stop, offset : offset + values.shape[-1]] = values.float().cpu()
         start = stop
     return as_bias(whole.to(layer.queries[0].device))
 

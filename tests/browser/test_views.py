@@ -373,6 +373,7 @@ def test_shown_weights_are_within_a_percent_or_a_thousandth(opened: Opened, page
             [np.repeat(array, 20, axis=0) for array in dense],
             record.entries[0].queries,
             key_tokens=record.entries[0].keys,
+            partial_rows=True,
         )
         path = pages("hard-codes", lambda: record)
     opened.go(path, {"view": "matrix"}).drawn("matrix")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils.checkpoint import checkpoint
-from transformers import pipeline
+from transformers import MistralConfig, MistralForCausalLM, pipeline
 
 import attention_analyzer
 from attention_analyzer import AttentionAnalyzer, AttentionRecord
@@ -87,6 +88,32 @@ def test_a_generation_is_one_record_per_sequence(options: dict) -> None:
     if not options:
         for row, (record, prompt) in enumerate(zip(captured, (6, 3), strict=True)):
             assert list(record.tokens.ids) == inside[row, 6 - prompt : -1].tolist()  # the last token is never read
+
+
+STATIC = {"cache_implementation": "static", "disable_compile": True}  # writes into the same memory at each step
+GUESSED = {"prompt_lookup_num_tokens": 2}  # takes steps back
+
+
+@pytest.mark.parametrize(
+    ("window", "options"),
+    [(None, STATIC), (None, {"num_beams": 3}), (None, GUESSED), (4, STATIC), (4, {"num_beams": 3})],
+)
+def test_caches_of_every_kind(window: int | None, options: dict) -> None:
+    small = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = MistralConfig(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2, intermediate_size=20,
+        max_position_embeddings=64, initializer_range=0.4, sliding_window=window, **small,
+    )  # fmt: skip
+    torch.manual_seed(2)
+    model = MistralForCausalLM(config).eval()
+    inputs = batch(6) if options is GUESSED else batch(6, 3, left=True)
+    with attention_analyzer.capture(model) as captured:
+        model.generate(**inputs, max_new_tokens=8, min_new_tokens=8, pad_token_id=0, **options)
+    assert len(captured) == len(inputs["input_ids"]) * options.get("num_beams", 1)
+    for record in captured:
+        assert len(record.tokens) > 10 or len(inputs["input_ids"]) == 2
+        ids = torch.tensor([record.tokens.ids])
+        close(record, eager(model, input_ids=ids).attentions, 0, slice(None))
 
 
 def test_a_loop_with_a_cache_of_its_own() -> None:
@@ -353,7 +380,9 @@ def test_other_threads_and_tasks_are_not_captured() -> None:
         await other
         return found
 
-    assert asyncio.run(both()) == 1
+    # In a thread of its own: another test may have left a loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(asyncio.run, both()).result() == 1
 
 
 def test_words_of_a_text_and_a_pipeline() -> None:
