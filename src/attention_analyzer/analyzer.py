@@ -18,7 +18,7 @@ from torch import nn
 
 from attention_analyzer.cache import RecordCache, default_folder
 from attention_analyzer.captured import CapturedAttention, Origin
-from attention_analyzer.deprecation import renamed, renamed_arguments
+from attention_analyzer.deprecation import ATTRIBUTION_VALUES, renamed, renamed_arguments
 from attention_analyzer.errors import InputError
 from attention_analyzer.given_inputs import single_texts
 from attention_analyzer.matrices import LIMIT, AttentionMatrices, matrices_of
@@ -300,13 +300,14 @@ class AttentionAnalyzer:
 
         return analyze_matrix(pattern, tokens)
 
+    @renamed_arguments(values=ATTRIBUTION_VALUES)
     def get_token_importance(
         self,
         text: str | Pair,
         method: str = "received",
         *,
         target: str | None = None,
-        unit: Unit = "piece",
+        unit: Unit = "token",
         special: Special = "keep",
         truncate: bool = False,
     ) -> list[tuple[str, float]]:
@@ -464,13 +465,14 @@ class AttentionAnalyzer:
 
     # Importance of tokens
 
+    @renamed_arguments(values=ATTRIBUTION_VALUES)
     def token_importance(
         self,
         text: str | Pair,
         method: str = "received",
         *,
         target: str | None = None,
-        unit: Unit = "piece",
+        unit: Unit = "token",
         special: Special = "keep",
         truncate: bool = False,
     ) -> TokenImportance:
@@ -482,7 +484,7 @@ class AttentionAnalyzer:
             method: one of :data:`attention_analyzer.attribution.ATTRIBUTIONS`.
             target: the prediction that is explained; by default the one that the model was made for. See
                 :data:`attention_analyzer.attribution.TARGETS` for how it is written.
-            unit: "piece" for one score per token, "word" for the sum over each word.
+            unit: "token" for one score per token, "word" for the sum over each word.
             special: what becomes of special tokens: "keep", "apart" (scored, but not part of the sum) or "exclude".
             truncate: cut what the model has no positions for, instead of refusing it.
 
@@ -497,13 +499,14 @@ class AttentionAnalyzer:
             self.loaded, text, method=method, target=target, unit=unit, special=special, truncate=truncate
         )
 
+    @renamed_arguments(values=ATTRIBUTION_VALUES)
     def compare_attributions(
         self,
         text: str | Pair,
         *,
         methods: Sequence[str] | None = None,
         target: str | None = None,
-        unit: Unit = "piece",
+        unit: Unit = "token",
         special: Special = "exclude",
         deletion: DeletionKind | None = None,
         seeds: int = 40,
@@ -518,7 +521,7 @@ class AttentionAnalyzer:
             methods: names in :data:`attention_analyzer.attribution.ATTRIBUTIONS`; by default one of each kind that
                 this model and the length of the text allow.
             target: the prediction that is explained, as for :meth:`token_importance`.
-            unit: whether tokens ("piece") or words are scored and deleted.
+            unit: whether tokens ("token") or words are scored and deleted.
             special: what becomes of special tokens in the scores. They are never deleted.
             deletion: one of :data:`attention_analyzer.attribution.DELETIONS`; by default "mask" if the tokenizer has a
                 mask token, else "hide".

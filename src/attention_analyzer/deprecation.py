@@ -11,6 +11,14 @@ from typing import Any, ParamSpec, TypeVar
 
 from attention_analyzer.errors import InputError
 
+#: Of the arguments of attributions.
+ATTRIBUTION_VALUES: Mapping[str, Mapping[str, str]] = {
+    "method": {"rollout_normalised": "rollout_normalized"},
+    "methods": {"rollout_normalised": "rollout_normalized"},
+    "unit": {"piece": "token"},
+    "target": {"written:": "position:", "tag:": "token_class:", "token:": "hidden:"},
+}
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -79,11 +87,14 @@ def renamed_arguments(
     return decorate
 
 
-def _renamed_value(value: Any, new_values: Mapping[str, str]) -> Any:
+def _renamed_value(value: Any, new_values: Mapping[str, str], stacklevel: int = 4) -> Any:
     if isinstance(value, (list, tuple)):
-        return type(value)(_renamed_value(each, new_values) for each in value)
+        renamed_values = []
+        for each in value:  # no comprehension: some versions of Python give it a frame of its own
+            renamed_values.append(_renamed_value(each, new_values, stacklevel + 1))  # noqa: PERF401
+        return type(value)(renamed_values)
     for old, new in new_values.items():
         if isinstance(value, str) and (value == old or (old.endswith(":") and value.startswith(old))):
-            warn_renamed(repr(value), repr(new + value.removeprefix(old)), stacklevel=4)
+            warn_renamed(repr(value), repr(new + value.removeprefix(old)), stacklevel=stacklevel)
             return new + value.removeprefix(old)
     return value

@@ -183,7 +183,7 @@ def test_texts_and_options_that_say_nothing_are_refused(encoder: AttentionAnalyz
         encoder.compare_attributions(TEXT, methods=QUICK, seeds=1)
 
 
-@pytest.mark.parametrize("unit", ["piece", "word"])
+@pytest.mark.parametrize("unit", ["token", "word"])
 def test_pictures_show_every_token(encoder: AttentionAnalyzer, unit: str) -> None:
     text = "The dog [MASK] $1 at 東京 and ran away."
     found = encoder.token_importance(text, "integrated_gradients", unit=unit, special="apart")

@@ -30,7 +30,7 @@ def test_received_is_the_mean_of_all_columns(encoder: AttentionAnalyzer) -> None
 
 
 def test_words_are_sums_of_their_pieces(encoder: AttentionAnalyzer) -> None:
-    pieces, words = (encoder.token_importance(SENTENCE, unit=unit) for unit in ("piece", "word"))
+    pieces, words = (encoder.token_importance(SENTENCE, unit=unit) for unit in ("token", "word"))
     tokens = encoder.record(SENTENCE).tokens
     assert len(pieces) == len(tokens) > len(words)
     assert words.tokens == ("[CLS]", "Zyx", "unbelievably", "quick", "foxes", "jumped", ".", "[SEP]")

@@ -20,7 +20,7 @@ def test_gradients_point_to_the_word_that_a_digit_comes_from() -> None:
     for _ in range(4):
         one = dates.example(generator, held_out=True)
         for at in (3, 9):
-            asked = ask(analyzer.loaded, (one.text, one.target), f"written:{at + 1}")
+            asked = ask(analyzer.loaded, (one.text, one.target), f"position:{at + 1}")
             assert asked.target.label.startswith(f"'{one.target[at]}'")
             raw = attribution_named("gradient_attention").find(asked).raw[: len(one.pieces)]
             hits.append(int(raw.argmax()) in one.sources[at])

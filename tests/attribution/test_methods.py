@@ -57,13 +57,13 @@ def test_rollout_is_the_product_of_all_layers(form: str, target: SequenceTarget 
         return both / both.sum(-1, keepdim=True)
 
     normalised = product(asked, rows_to_one, asked.start)
-    torch.testing.assert_close(found("rollout_normalised", asked), normalised, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(found("rollout_normalized", asked), normalised, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("form", ["encoder", "grouped queries", "sliding window"])
 def test_without_sinks_all_rollouts_of_one_stack_give_the_same_shares(form: str) -> None:
     asked = question(form)
-    names = ("rollout_unadjusted", "rollout_normalised", "rollout_chefer")
+    names = ("rollout_unadjusted", "rollout_normalized", "rollout_chefer")
     first, *others = (shares(found(name, asked)) for name in names)
     for other in others:
         torch.testing.assert_close(other, first, rtol=1e-4, atol=1e-6)
@@ -73,7 +73,7 @@ def test_without_sinks_all_rollouts_of_one_stack_give_the_same_shares(form: str)
 
 def test_a_sink_makes_rollouts_differ() -> None:
     asked = question("sinks")
-    plain, normalised = (shares(found(name, asked)) for name in ("rollout_unadjusted", "rollout_normalised"))
+    plain, normalised = (shares(found(name, asked)) for name in ("rollout_unadjusted", "rollout_normalized"))
     assert float((plain - normalised).abs().max()) > 0.005
 
 

@@ -73,7 +73,7 @@ def test_the_next_token_is_the_models_own_choice_or_any_other(load) -> None:
 
 
 def test_a_written_token_is_read_one_position_earlier(load) -> None:
-    asked = ask(load("demo-decoder").loaded, PROMPT, "written:-1")
+    asked = ask(load("demo-decoder").loaded, PROMPT, "position:-1")
     ids = asked.inputs["input_ids"][0]
     assert value(asked) == pytest.approx(float(outputs(asked).logits[0, -2, ids[-1]]))
     assert int(asked.start.argmax()) == len(ids) - 2
@@ -90,7 +90,7 @@ def test_a_sequence_is_the_sum_of_its_log_probabilities(load) -> None:
 
 
 def test_the_target_of_an_encoder_decoder_is_what_it_writes(load) -> None:
-    asked = ask(load("demo-translator").loaded, DATE, "written:3")
+    asked = ask(load("demo-translator").loaded, DATE, "position:3")
     written = asked.inputs["decoder_input_ids"][0]
     assert asked.target.label == "'0' written at 3"
     assert value(asked) == pytest.approx(float(outputs(asked).logits[0, 2, written[3]]))
@@ -111,7 +111,7 @@ def test_a_token_is_masked_and_asked_for(load) -> None:
 
 
 def test_representations_are_lengths_along_their_own_direction(load) -> None:
-    asked = ask(load("demo-encoder").loaded, "The dog ran.", "token:2")
+    asked = ask(load("demo-encoder").loaded, "The dog ran.", "hidden:2")
     vector = outputs(asked).last_hidden_state[0, 2]
     assert value(asked) == pytest.approx(float(vector.norm()), rel=1e-5)
     assert measure(asked) == pytest.approx(1, abs=1e-5)
@@ -138,22 +138,22 @@ def test_a_tag_is_one_of_the_models_labels(load) -> None:
     tagger = AttentionAnalyzer(
         AutoModelForTokenClassification.from_config(config).eval(), encoder.tokenizer, cache=False
     )
-    asked = ask(tagger.loaded, "the cat ran", "tag:2=PER")
+    asked = ask(tagger.loaded, "the cat ran", "token_class:2=PER")
     assert asked.target.label == "the tag 'PER' of 'cat' at 2"
     assert value(asked) == pytest.approx(float(outputs(asked).logits[0, 2, 1]))
     with pytest.raises(UnsupportedModelError, match="no tags"):
-        ask(encoder.loaded, "the cat ran", "tag:2")
+        ask(encoder.loaded, "the cat ran", "token_class:2")
 
 
 @pytest.mark.parametrize(
     ("model", "target", "error", "message"),
     [
-        ("demo-decoder", "magic", InputError, "There is no target 'magic'; targets are written next, written:K"),
-        ("demo-decoder", "written", InputError, "takes a position"),
+        ("demo-decoder", "magic", InputError, "There is no target 'magic'; targets are written next, position:K"),
+        ("demo-decoder", "position", InputError, "takes a position"),
         ("demo-decoder", "next:3", InputError, "takes no position"),
         ("demo-decoder", "sequence=x", InputError, "takes no '=x'"),
-        ("demo-decoder", "written:99", SelectionError, "There is no token 99: there are 4, numbered from 0 to 3"),
-        ("demo-decoder", "written:0", SelectionError, "Nothing comes before"),
+        ("demo-decoder", "position:99", SelectionError, "There is no token 99: there are 4, numbered from 0 to 3"),
+        ("demo-decoder", "position:0", SelectionError, "Nothing comes before"),
         ("demo-decoder", "next=hippopotamus and more", SelectionError, "is not one token"),
         ("demo-decoder", "mask:1", UnsupportedModelError, "no mask token"),
         ("demo-decoder", "class", UnsupportedModelError, "gives no class to a whole text"),

@@ -14,6 +14,7 @@ from attention_analyzer.attribution.deletion import DELETIONS, Deleter, Deletion
 from attention_analyzer.attribution.faithfulness import Faithfulness, Trial, random_orders
 from attention_analyzer.attribution.importance import Special, TokenImportance, Unit, check_options, present, units_of
 from attention_analyzer.attribution.registry import attribution_named
+from attention_analyzer.deprecation import ATTRIBUTION_VALUES, renamed_arguments
 from attention_analyzer.errors import InputError, MissingDependencyError, TooLongError, UnsupportedModelError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
@@ -182,13 +183,14 @@ class AttributionComparison(Result):
         return self.table
 
 
+@renamed_arguments(values=ATTRIBUTION_VALUES)
 def compare_attributions(
     loaded: LoadedModel,
     text: str | Pair,
     *,
     methods: Sequence[str] | None = None,
     target: str | None = None,
-    unit: Unit = "piece",
+    unit: Unit = "token",
     special: Special = "exclude",
     deletion: DeletionKind | None = None,
     seeds: int = SEEDS,

@@ -11,6 +11,7 @@ from torch import Tensor
 from attention_analyzer.attribution.context import Question, ask
 from attention_analyzer.attribution.method import Attribution, RawAttribution
 from attention_analyzer.attribution.registry import attribution_named
+from attention_analyzer.deprecation import ATTRIBUTION_VALUES, renamed_arguments
 from attention_analyzer.errors import InputError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.result import Result
@@ -20,9 +21,9 @@ from attention_analyzer.text.tokens import Tokens
 if TYPE_CHECKING:
     import pandas as pd
 
-Unit = Literal["piece", "word"]
+Unit = Literal["token", "word"]
 Special = Literal["keep", "apart", "exclude"]
-UNITS: tuple[Unit, ...] = ("piece", "word")
+UNITS: tuple[Unit, ...] = ("token", "word")
 SPECIAL: tuple[Special, ...] = ("keep", "apart", "exclude")
 
 
@@ -49,7 +50,7 @@ class Units:
 
 def units_of(tokens: Tokens, unit: Unit) -> Units:
     """Pieces as they are, or put together into words; a special token is always a unit of its own."""
-    if unit == "piece":
+    if unit == "token":
         return Units(tokens.pieces, tokens.is_special, tuple((at,) for at in range(len(tokens))))
     if unit not in UNITS:
         raise InputError(f"Importance is told by {' or '.join(UNITS)}, not by {unit!r}.")
@@ -127,13 +128,14 @@ class TokenImportance(Result):
         return self.table
 
 
+@renamed_arguments(values=ATTRIBUTION_VALUES)
 def token_importance(
     loaded: LoadedModel,
     text: str | Pair,
     *,
     method: str = "received",
     target: str | None = None,
-    unit: Unit = "piece",
+    unit: Unit = "token",
     special: Special = "keep",
     truncate: bool = False,
 ) -> TokenImportance:
@@ -145,7 +147,7 @@ def token_importance(
         method: one of :data:`.table.ATTRIBUTIONS`.
         target: what was predicted, written as in :data:`.choosing.TARGETS`; what the model was made for by default.
             Methods that describe attention do not depend on it, or only on where it is read.
-        unit: "piece", or "word" to sum the pieces of each word.
+        unit: "token", or "word" to sum the tokens of each word.
         special: what becomes of special tokens; see :class:`TokenImportance`.
         truncate: cut what the model has no positions for.
 

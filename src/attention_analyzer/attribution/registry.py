@@ -10,6 +10,7 @@ from attention_analyzer.attribution.method import Attribution
 from attention_analyzer.attribution.norm import NormWeighted
 from attention_analyzer.attribution.received import Received
 from attention_analyzer.attribution.rollout import ChefersRollout, NormalisedRollout, Rollout, UnadjustedRollout
+from attention_analyzer.deprecation import ATTRIBUTION_VALUES, renamed_arguments
 from attention_analyzer.errors import SelectionError
 
 #: Every method: first those that describe attention, then those that follow the prediction.
@@ -27,6 +28,7 @@ ATTRIBUTIONS: tuple[Attribution, ...] = (
 )
 
 
+@renamed_arguments(values={"name": ATTRIBUTION_VALUES["method"]})
 def attribution_named(name: str) -> Attribution:
     """The method of that name.
 

@@ -80,7 +80,7 @@ class UnadjustedRollout(Rollout):
 class NormalisedRollout(Rollout):
     """``A + I`` with rows normalised to one, as in many implementations: a sink's share goes to the other keys."""
 
-    name: ClassVar[str] = "rollout_normalised"
+    name: ClassVar[str] = "rollout_normalized"
     title: ClassVar[str] = "attention rollout, rows of A + I normalised"
     residual: ClassVar[Residual] = "normalised"
     by_receptive_field: ClassVar[bool] = False

@@ -26,18 +26,18 @@ from attention_analyzer.models.loaded import LoadedModel
 #: How a target is written, and what it is. ``:K`` is a token's position, ``=X`` what is predicted there.
 TARGETS = {
     "next": "the next token that the model would write; next=X for one of your choice",
-    "written:K": "the token at position K, as predicted from what comes before it; written:K=X for another one",
+    "position:K": "the token at position K, as predicted from what comes before it; position:K=X for another one",
     "sequence": "all tokens, each predicted from what comes before it (of an encoder–decoder: the target text)",
     "mask": "what the model puts in place of the text's mask token; mask=X for one of your choice",
     "mask:K": "the token at position K, which is masked first; mask:K=X for another one",
     "class": "the class that a text classifier chooses; class=X for another one",
-    "tag:K": "the tag that a token classifier gives the token at position K; tag:K=X for another one",
+    "token_class:K": "the tag that a token classifier gives the token at position K; token_class:K=X for another one",
     "pooled": "the text's representation: the mean of the last hidden states",
-    "token:K": "the representation of the token at position K",
+    "hidden:K": "the representation of the token at position K",
 }
-_WRITTEN = re.compile(r"([a-z]+)(?::(-?\d+))?(?:=(.+))?", re.DOTALL)
-_NEED_PLACE, _TAKE_PLACE = {"written", "tag", "token"}, {"written", "tag", "token", "mask"}
-_TAKE_WHAT = {"next", "written", "mask", "class", "tag"}
+_WRITTEN = re.compile(r"([a-z_]+)(?::(-?\d+))?(?:=(.+))?", re.DOTALL)
+_NEED_PLACE, _TAKE_PLACE = {"position", "token_class", "hidden"}, {"position", "token_class", "hidden", "mask"}
+_TAKE_WHAT = {"next", "position", "mask", "class", "token_class"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def choose(loaded: LoadedModel, prepared: Prepared, written: str | None) -> Reso
         UnsupportedModelError: the model has no such output.
     """
     asked = _read(written)
-    if asked is not None and asked.kind in ("pooled", "token"):
+    if asked is not None and asked.kind in ("pooled", "hidden"):
         return _representation(loaded, prepared, asked)
     if asked is not None and asked.kind == "mask" and asked.place is not None:
         return _masked(loaded, prepared, asked)
@@ -87,11 +87,11 @@ def choose(loaded: LoadedModel, prepared: Prepared, written: str | None) -> Reso
     if not isinstance(logits, Tensor):
         raise UnsupportedModelError(
             f"{type(loaded.model).__name__} predicts nothing (it has no head), so there is no {asked.kind}; "
-            "ask for target='pooled' or target='token:K'."
+            "ask for target='pooled' or target='hidden:K'."
         )
     if asked.kind == "class":
         target = _class(loaded, logits, asked)
-    elif asked.kind == "tag":
+    elif asked.kind == "token_class":
         target = _tag(loaded, prepared, logits, asked)
     elif asked.kind == "sequence":
         target = _sequence(loaded, prepared, logits)
@@ -140,7 +140,7 @@ def _representation(loaded: LoadedModel, prepared: Prepared, asked: _Asked) -> R
     if loaded.architecture == "encoder-decoder":
         raise UnsupportedModelError(
             f"{loaded.name} has two stacks, and representations are asked of one; ask for target='sequence' or "
-            "target='written:K'."
+            "target='position:K'."
         )
     place = None if asked.place is None else _place(asked.place, len(prepared.source[0]), "token")
     headless = replace(loaded, model=getattr(loaded.model, "base_model", loaded.model))
@@ -242,7 +242,7 @@ def _tag(loaded: LoadedModel, prepared: Prepared, logits: Tensor, asked: _Asked)
 def _check_vocabulary(loaded: LoadedModel, logits: Any) -> None:
     if not isinstance(logits, Tensor) or logits.dim() != 3:
         raise UnsupportedModelError(
-            f"{type(loaded.model).__name__} predicts no tokens; ask for target='pooled', 'token:K' or, of a "
+            f"{type(loaded.model).__name__} predicts no tokens; ask for target='pooled', 'hidden:K' or, of a "
             "classifier, 'class'."
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.options import Device, Encoding, Model, Output, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import Device, Encoding, Model, Output, Truncate, analyzer_for, choice, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,19 +21,13 @@ Texts = Annotated[str, typer.Argument(metavar="FILE|TEXT|-", help="Texts, one a 
 Figure = Annotated[Path | None, typer.Option(help="Draw it: PNG, SVG or PDF.")]
 Stack = Annotated[str | None, typer.Option(help="encoder, decoder …; by default the main text's own attention.")]
 Kind = Annotated[Literal["self", "cross"] | None, typer.Option(help="self or cross.")]
-
-
-def _method(value: str) -> str:
-    """A method's name; "silence" is the old name of "ablation"."""
-    methods = {"gradient": "gradient", "ablation": "ablation", "silence": "ablation"}
-    if value not in methods:
-        raise typer.BadParameter(f"{value!r} is not one of 'gradient', 'ablation'.")
-    return methods[value]
-
-
 Method = Annotated[
     Literal["gradient", "ablation"],
-    typer.Option(parser=_method, metavar="[gradient|ablation]", help="gradient of the loss, or ablating heads."),
+    typer.Option(
+        parser=choice("gradient", "ablation", silence="ablation"),
+        metavar="[gradient|ablation]",
+        help="gradient of the loss, or ablating heads.",
+    ),
 ]
 Mean = Annotated[bool, typer.Option("--mean", help="Ablate by the head's mean output instead of by zero.")]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -113,3 +114,15 @@ def analyzer_for(model: str | None, device: str = "auto") -> AttentionAnalyzer:
         if "offline encoder" in str(warning.message):
             print(f"attn: {warning.message}", file=sys.stderr)
     return analyzer
+
+
+def choice(*values: str, **old: str) -> Callable[[str], str]:
+    """The parser of an option with some values, and old names of them: ``piece="token"``."""
+    known = {value: value for value in values} | old
+
+    def parse(value: str) -> str:
+        if value not in known:
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(map(repr, values))}.")
+        return known[value]
+
+    return parse

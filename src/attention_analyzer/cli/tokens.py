@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from attention_analyzer.cli.bars import counting, working
-from attention_analyzer.cli.options import Device, Encoding, Model, Output, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import (
+    Device,
+    Encoding,
+    Model,
+    Output,
+    Text,
+    Truncate,
+    analyzer_for,
+    choice,
+    read_text,
+)
 
 if TYPE_CHECKING:
     from attention_analyzer.attribution import AttributionComparison, TokenImportance
@@ -30,10 +40,13 @@ def tokens(
     target: Annotated[
         str | None,
         typer.Option(
-            help="What was predicted: next, next=X, written:K, sequence, mask, mask:K, class, tag:K, pooled …"
+            help="What was predicted: next, next=X, position:K, sequence, mask, mask:K, class, token_class:K, pooled …"
         ),
     ] = None,
-    unit: Annotated[Literal["piece", "word"], typer.Option(help="What is scored.")] = "piece",
+    unit: Annotated[
+        Literal["token", "word"],
+        typer.Option(parser=choice("token", "word", piece="token"), metavar="[token|word]", help="What is scored."),
+    ] = "token",
     special: Annotated[
         Literal["keep", "apart", "exclude"],
         typer.Option(help="Special tokens: scored like all others, shown apart, or left out."),

@@ -28,7 +28,7 @@ _COLORS = {
     "last_layer": "#b8a13a",
     "rollout": "#e08214",
     "rollout_unadjusted": "#b35806",
-    "rollout_normalised": "#fdb863",
+    "rollout_normalized": "#fdb863",
     "rollout_chefer": "#d8a27a",
     "flow": "#7b3294",
     "norm": "#1b7837",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from attention_analyzer.attribution.importance import Unit
 
 METHODS, UNIT, TARGET = "method", "unit", "target"
-_UNITS: tuple[Unit, ...] = ("piece", "word")
+_UNITS: tuple[Unit, ...] = ("token", "word")
 #: What the columns of the table of faithfulness mean.
 _MEANINGS = {
     "comprehensiveness": "How far the prediction falls when the most important tokens go first: more is better.",
