@@ -150,8 +150,10 @@ CALLS: list[tuple[Callable[[Any], Any], Callable[[Any], Any], str]] = [
         "'written:3' was renamed to 'position:3'",
     ),
     (
-        lambda a: attribution.token_importance(a.loaded, TEXTS[0], "gradient_attention", target="token:2").table,
-        lambda a: attribution.token_importance(a.loaded, TEXTS[0], "gradient_attention", target="hidden:2").table,
+        lambda a: attribution.token_importance(a.loaded, TEXTS[0], method="gradient_attention", target="token:2").table,
+        lambda a: (
+            attribution.token_importance(a.loaded, TEXTS[0], method="gradient_attention", target="hidden:2").table
+        ),
         "'token:2' was renamed to 'hidden:2'",
     ),
     (
