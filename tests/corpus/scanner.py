@@ -2,7 +2,7 @@
 
 Each line of its input is a JSON object: ``folder``, ``commit_every`` and, to fill the disk, ``full_at``: after so many
 texts the system lets the child write only small files. The child writes its process number, how many texts are done
-after each chunk, and how it ended.
+after each chunk, and how it ended; the process itself when the child is over. :class:`Scanner` is the other side.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
+import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -21,7 +25,9 @@ from attention_analyzer.errors import AttentionAnalyzerError
 from tests.corpus.conftest import sentences
 from tests.linguistics.test_questions import bert
 
-chunks.CHUNK_TEXTS = 7
+ROOT = Path(__file__).resolve().parents[2]
+OVER = "over"
+CHUNK = 7
 SMALL_FILES = 2000
 
 
@@ -45,6 +51,7 @@ def scan(analyzer: AttentionAnalyzer, folder: str, commit_every: float, full_at:
 
 
 def main() -> None:
+    chunks.CHUNK_TEXTS = CHUNK
     torch.set_num_threads(1)  # threads do not survive a fork
     analyzer = AttentionAnalyzer.of(bert(), cache=False)
     for line in sys.stdin:
@@ -54,6 +61,47 @@ def main() -> None:
             scan(analyzer, **json.loads(line))
             os._exit(0)
         os.waitpid(child, 0)
+        say(OVER)
+
+
+class Scanner:
+    """Scans in processes that can be killed."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.corpus.scanner"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+
+    def scan(
+        self, folder: Path, kill_after: int | None = None, kill_in: float | None = None, **options: object
+    ) -> list[str]:
+        """What the child wrote, up to its end or to when it was killed: after a line, or after some seconds."""
+        self.process.stdin.write(json.dumps({"folder": str(folder), "full_at": None, **options}) + "\n")
+        self.process.stdin.flush()
+        child = int(self.process.stdout.readline())
+        timer = threading.Timer(kill_in or 0, self._kill, (child,))
+        if kill_in is not None:
+            timer.start()
+        lines: list[str] = []
+        while (line := self.process.stdout.readline().strip()) != OVER:
+            lines.append(line)
+            if len(lines) == kill_after:
+                self._kill(child)
+        timer.cancel()
+        return lines
+
+    def close(self) -> None:
+        """Let the process end."""
+        self.process.communicate(timeout=60)
+
+    @staticmethod
+    def _kill(child: int) -> None:
+        with suppress(ProcessLookupError):  # it was faster
+            os.kill(child, signal.SIGKILL)
 
 
 if __name__ == "__main__":

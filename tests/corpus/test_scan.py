@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +20,7 @@ from attention_analyzer.metrics import METRICS
 from attention_analyzer.patterns import PATTERNS
 from attention_analyzer.patterns.measure import measure_record
 from tests.corpus.conftest import sentences
+from tests.corpus.scanner import Scanner
 from tests.linguistics.treebank import treebank
 
 HEADS = 6
@@ -138,37 +135,11 @@ def same(left: Corpus, right: Corpus) -> None:
         pd.testing.assert_frame_equal(left.sql(query), right.sql(query), check_exact=True)
 
 
-class Scanner:
-    """Scans in processes that can be killed; see :mod:`.scanner`."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.corpus.scanner"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-
-    def scan(self, folder: Path, kill_after: int | None = None, **options) -> list[str]:
-        """What the child wrote, up to its end or to the line after which it was killed."""
-        self.process.stdin.write(json.dumps({"folder": str(folder), "full_at": None, **options}) + "\n")
-        self.process.stdin.flush()
-        child = int(self.process.stdout.readline())
-        lines: list[str] = []
-        while not lines or lines[-1] != "ended":
-            lines.append(self.process.stdout.readline().strip())
-            if len(lines) == kill_after:
-                os.kill(child, signal.SIGKILL)
-                break
-        return lines
-
-
 @pytest.fixture(scope="module")
 def scanner() -> Iterator[Scanner]:
     made = Scanner()
     yield made
-    made.process.communicate(timeout=60)
+    made.close()
 
 
 def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_tables(scanner: Scanner, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from attention_analyzer.corpus.manifest import Manifest
 from attention_analyzer.corpus.measures import MEASURES
 from attention_analyzer.corpus.search import Search
 from attention_analyzer.corpus.sql import Limits, Tables, answer
-from attention_analyzer.corpus.state_tables import PAIRS, head_names, problems_of, summary_of
+from attention_analyzer.corpus.state_tables import PAIRS, head_names, most_rows, problems_of, summary_of
 from attention_analyzer.corpus.store import PARTS, STATE, Damage, Store, told
 from attention_analyzer.corpus.summary import Summary
 from attention_analyzer.deprecation import warn_renamed
@@ -167,10 +167,8 @@ class Corpus:
         site_of = [site for site in self.sites for _ in range(site.heads)]
         pieces: dict[str, list[str | None]] = {"query": [], "key": []}
         for row in table.itertuples(index=False):
-            text, site = kept[row.text], site_of[row.number]
-            crosses = site.kind == "cross" and bool(text.others)
-            of_target = text.others if text.others and site.tower == "decoder" else text.pieces
-            for side, shown in (("query", of_target), ("key", text.pieces if crosses else of_target)):
+            axes = kept[row.text].axes(site_of[row.number])
+            for side, shown in zip(pieces, axes, strict=True):
                 at = getattr(row, side)
                 pieces[side].append(None if at != at else shown[int(at)])  # noqa: PLR0124 (NaN is not itself)
         for side, column in pieces.items():
@@ -266,7 +264,8 @@ class Corpus:
             raise InputError(
                 f"The scan in {self.folder} has not finished anything yet; wait for it, or run the same scan again."
             )
-        return {name: store.read(name, self.manifest) for name in STATE}
+        most = most_rows(self.manifest.sites, self.manifest.settings["examples"])
+        return {name: store.read(name, self.manifest, most[name]) for name in STATE}
 
     def _number(self, layer: int, head: int, stack: str | None, kind: str | None) -> int:
         found, start = [], 0

@@ -19,7 +19,7 @@ MOST_EXAMPLES = 10_000
 #: Bytes of a manifest at most: of some millions of files.
 LARGEST = 1 << 29
 _MOST_SITES = 100_000
-_MOST_HEADS = 1 << 20
+_MOST_HEADS = 1 << 17
 _MOST = 1 << 53
 _STATE_FILE = re.compile(r"(?:heads|examples|kept|problems)-(\d{6,12})\.parquet")
 _PART_FILE = re.compile(r"(?:texts|tokens)/(\d{6,12})\.parquet")
@@ -76,8 +76,7 @@ class Manifest:
         content = {each.name: getattr(self, each.name) for each in fields(self)}
         content["files"] = {name: [entry.size, entry.digest] for name, entry in sorted((self.files or {}).items())}
         content = {"format": FORMAT, "version": VERSION, **content}
-        content["checksum"] = _checksum(content)
-        return (json.dumps(content, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+        return sealed(content)
 
     @classmethod
     def from_json(cls, content: bytes, source: str) -> Manifest:
@@ -106,6 +105,12 @@ class Manifest:
             found["files"] = None
         del found["format"], found["version"]
         return _checked(found, source)
+
+
+def sealed(content: dict[str, Any]) -> bytes:
+    """A manifest's file, with the checksum of what is in it."""
+    content = {**content, "checksum": _checksum({name: content[name] for name in content if name != "checksum"})}
+    return (json.dumps(content, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from attention_analyzer.corpus.corpus import Corpus
 from attention_analyzer.corpus.manifest import MOST_EXAMPLES, Manifest
 from attention_analyzer.corpus.measures import MEASURES
 from attention_analyzer.corpus.scan_progress import Progress, bar
-from attention_analyzer.corpus.state_tables import MOST_PROBLEMS, problems_of, summary_of, tables_of
+from attention_analyzer.corpus.state_tables import MOST_PROBLEMS, most_rows, problems_of, summary_of, tables_of
 from attention_analyzer.corpus.store import STATE, Store, told
 from attention_analyzer.corpus.summary import Summary
 from attention_analyzer.corpus.worker import ChunkResult, WorkSettings, work
@@ -136,7 +136,8 @@ class _Scanning:
                 "or scan into another folder; what is left can still be asked (errors='skip')."
             )
         manifest = replace(store.adopt(manifest), finished=False)
-        tables = {name: store.read(name, manifest) for name in STATE} if manifest.chunks else {}
+        most = most_rows(manifest.sites, settings.examples)
+        tables = {name: store.read(name, manifest, most[name]) for name in STATE} if manifest.chunks else {}
         summary = summary_of(manifest.sites, tables, settings.examples) if manifest.sites else None
         problems = problems_of(tables["problems"]) if tables else []
         return cls(store, settings, manifest, summary, problems, manifest, time.monotonic())

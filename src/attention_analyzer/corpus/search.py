@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from attention_analyzer.corpus.tables import TEXTS, tokens_schema
 from attention_analyzer.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
@@ -161,10 +163,12 @@ class Search:
         self, number: int, part: _Part, rows: Indices, keys: Indices, weights: NDArray[np.float64]
     ) -> Iterator[dict[str, Any]]:
         pieces, codes = part.named("piece")
-        texts = {row["text"]: row for row in pq.read_table(self.texts[number]).to_pylist()}
+        texts = {row["text"]: row for row in _read(self.texts[number], TEXTS).to_pylist()}
         at, text = part.numbers("position"), part.numbers("text")
         for row, key, weight in zip(rows, keys, weights, strict=True):
-            of = texts[int(text[row])]
+            of = texts.get(int(text[row]))
+            if of is None:
+                raise FileFormatError(f"{self.texts[number]} lacks the text {text[row]}; the store is damaged.")
             yield {
                 "text": int(text[row]),
                 "place": of["place"],
@@ -185,22 +189,25 @@ class Search:
             raise InputError(f"{self.from_!r} says whom a token looks at; it cannot say which tokens look.")
         self._check_annotated(asking, meant)
         for number, path in enumerate(self.tokens):
-            part = _Part(_read(path))
+            part = _Part(_tokens(path, len(self.columns)))
             answer = _Answer.of(meant, part)
             rows = np.flatnonzero(asking.matches(part) & (answer.possible > 0))
             for start in range(0, len(rows), _AT_ONCE):
                 few = rows[start : start + _AT_ONCE]
-                keys = answer.first[few][:, None] + part.lists("strongest", few)
+                strongest = part.lists("strongest", few)
+                if (strongest >= answer.size[few][:, None]).any():
+                    raise FileFormatError(f"{path} names tokens that are not there; the store is damaged.")
+                keys = answer.first[few][:, None] + strongest
                 share = answer.possible[few] / answer.size[few]
                 hits = answer.hits(few, keys) & (part.lists("weight", few) > 0)
                 yield number, part, few, keys, hits, share
 
     def _check_annotated(self, *terms: Term) -> None:
+        heads = len(self.columns)
         for term in terms:
             column = "governor" if term.kind in _RELATED else term.kind if term.kind in ("pos", "relation") else ""
             if column and not any(
-                pq.read_table(path, columns=[column])[column].null_count < pq.read_metadata(path).num_rows
-                for path in self.tokens
+                (found := _tokens(path, heads, [column])[column]).null_count < len(found) for path in self.tokens
             ):
                 raise InputError(
                     f"{term.text!r} asks for annotation, but the scanned texts have none; scan .conllu files."
@@ -261,8 +268,34 @@ def _count(among: Indices, wanted: Indices) -> Indices:
     return np.searchsorted(order, wanted, "right") - np.searchsorted(order, wanted, "left")
 
 
-def _read(path: Path) -> pa.Table:
+def _tokens(path: Path, heads: int, columns: list[str] | None = None) -> pa.Table:
+    """A chunk's tokens.
+
+    Raises:
+        FileFormatError: the file is damaged, or not such a table.
+    """
+    table = _read(path, tokens_schema(heads), columns)
+    if columns is not None:
+        return table
+    for name in ("text", "position", "special", "strongest", "weight"):
+        values = table[name]
+        nested = pc.list_flatten(values) if pa.types.is_fixed_size_list(values.type) else values
+        if values.null_count or nested.null_count:
+            raise FileFormatError(f"{path} has tokens without {name}; the store is damaged.")
+    position, text = table["position"].to_numpy(), table["text"].to_numpy()
+    begins = np.append(True, text[1:] != text[:-1])[: len(text)]
+    if (position[begins] != 0).any() or (np.diff(position)[~begins[1:]] != 1).any():
+        raise FileFormatError(f"{path} has tokens that are not in order; the store is damaged.")
+    return table
+
+
+def _read(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
     try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+        with pq.ParquetFile(path) as file:
+            if not file.schema_arrow.equals(schema):
+                raise FileFormatError(f"{path} has other columns than the scan writes; the store is damaged.")
+            table = file.read(columns)
+        table.validate(full=True)
+    except (OSError, MemoryError, UnicodeDecodeError, pa.ArrowException) as error:
         raise FileFormatError(f"{path} cannot be read ({error}); the store is damaged.") from None
+    return table

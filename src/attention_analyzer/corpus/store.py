@@ -31,6 +31,7 @@ import xxhash
 from filelock import FileLock, Timeout
 
 from attention_analyzer.corpus.manifest import LARGEST, FileEntry, Manifest
+from attention_analyzer.corpus.state_schemas import state_table
 from attention_analyzer.errors import AttentionAnalyzerError, FileFormatError, InputError
 
 _MANIFEST = "manifest.json"
@@ -86,8 +87,8 @@ class Store:
             )
         return manifest
 
-    def read(self, name: str, manifest: Manifest) -> pa.Table:
-        """One of the :data:`STATE` tables.
+    def read(self, name: str, manifest: Manifest, most_rows: int) -> pa.Table:
+        """One of the :data:`STATE` tables, which can have so many rows at most.
 
         Raises:
             FileFormatError: it is missing or damaged.
@@ -98,8 +99,11 @@ class Store:
             content = path.read_bytes()
             if manifest.files is not None and manifest.files.get(file) != FileEntry.of(content):
                 raise FileFormatError(f"{path} is not the file that the scan wrote; the store is damaged.")
-            return pq.read_table(pa.BufferReader(content))
-        except (OSError, pa.ArrowException) as error:
+        except OSError as error:
+            raise FileFormatError(f"{path} cannot be read ({error}); the store is damaged.") from None
+        try:
+            return state_table(name, content, most_rows)
+        except FileFormatError as error:
             raise FileFormatError(f"{path} cannot be read ({error}); the store is damaged.") from None
 
     def parts(self, name: str, manifest: Manifest) -> dict[int, str]:

@@ -15,7 +15,7 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.site import Site
 
 #: Examples of all heads and measures together at most, some bytes each.
-_MOST_EXAMPLES = 1 << 27
+_MOST_EXAMPLES = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class KeptText:
     place: str
     pieces: tuple[str, ...]
     others: tuple[str, ...] = ()
+
+    def axes(self, site: Site) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The tokens that are queries and those that are keys at a site."""
+        of_target = self.others if self.others and site.tower == "decoder" else self.pieces
+        return of_target, self.pieces if site.kind == "cross" and self.others else of_target
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,12 @@ def _usable(path: Path) -> Callable[[], bool]:
     return attempt
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
     """Every list or object with every one of its places."""
     if isinstance(value, dict | list):
         for place in value if isinstance(value, dict) else range(len(value)):
             yield value, place
-            yield from _places(value[place])
+            yield from places(value[place])
 
 
 def _headers(chance: Random, folder: Path) -> Iterator[Callable[[], bool]]:
@@ -54,7 +54,7 @@ def _headers(chance: Random, folder: Path) -> Iterator[Callable[[], bool]]:
     tensors = load_file(path)
     while True:
         header = json.loads(text)
-        inner, place = chance.choice([found for found in _places(header) if found[1] != "checksum"])
+        inner, place = chance.choice([found for found in places(header) if found[1] != "checksum"])
         if chance.random() < 0.15:
             del inner[place]
         else:
