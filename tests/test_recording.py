@@ -306,6 +306,27 @@ def test_options_that_generate_cannot_use_are_named(options: dict) -> None:
         generate(llama(), "the cat", **({"max_new_tokens": 2} | options))
 
 
+@pytest.mark.parametrize("make", [llama, bart, t5])
+@pytest.mark.parametrize("options", [{"num_beams": 4}, {"do_sample": True}])
+def test_every_returned_sequence_has_its_record(make, options: dict) -> None:
+    loaded = make()
+    torch.manual_seed(0)
+    records = generate(loaded, "the cat", max_new_tokens=9, num_return_sequences=3, **options)
+    assert len(records) == 3
+    encoded = loaded.tokenizer("the cat", return_tensors="pt", return_token_type_ids=False)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        rows = loaded.model.generate(
+            **encoded, max_new_tokens=9, num_return_sequences=3, **{"num_beams": 1, "do_sample": False} | options
+        )
+    two_stacks = loaded.architecture == "encoder-decoder"
+    for record, row in zip(records, rows.tolist(), strict=True):
+        written = row[:1] + [number for number in row[1:] if number != 2] if two_stacks else row
+        while written[-1] == 0 and len(written) > 1:
+            written.pop()
+        assert list((record.target_tokens if two_stacks else record.tokens).ids) == written
+
+
 def test_given_ids_beyond_positions_or_embedding_are_refused() -> None:
     with pytest.raises(TooLongError, match=r"65 tokens.*positions for 64"):
         record_inputs(llama(), {"input_ids": torch.ones(1, 65, dtype=torch.long)})

@@ -27,6 +27,7 @@ from attention_analyzer.models.loading import from_config, load
 from attention_analyzer.patterns import PATTERNS
 from attention_analyzer.record import AttentionRecord
 from attention_analyzer.recording import BATCH, generate, record_inputs, record_texts, stream_texts
+from attention_analyzer.text.chat import ChatText, Messages, as_text, chat_text, is_messages
 from attention_analyzer.text.tokenization import Pair, tokenize
 from attention_analyzer.text.tokens import Tokens
 
@@ -167,11 +168,14 @@ class AttentionAnalyzer:
     ) -> list[AttentionRecord]: ...
     @overload
     def record(self, *, inputs: Mapping[str, Any], check: bool = ...) -> AttentionRecord | list[AttentionRecord]: ...
+    @overload
+    def record(self, *, messages: Messages, truncate: bool = ..., check: bool = ...) -> AttentionRecord: ...
     def record(
         self,
         text: str | Pair | Sequence[str | Pair] | None = None,
         *,
         inputs: Mapping[str, Any] | None = None,
+        messages: Messages | None = None,
         truncate: bool = False,
         check: bool = True,
         batch_size: int = BATCH,
@@ -183,6 +187,8 @@ class AttentionAnalyzer:
                 gives a list of records.
             inputs: instead of text, inputs of the model's forward, such as a tokenizer's or a processor's. A batch, or
                 texts packed into a row, gives a list, one record per text; padding is neither measured nor shown.
+            messages: instead of text, one chat: ``[{"role": "user", "content": "Hello"}, …]``. A list of messages may
+                also stand wherever a text may; :meth:`chat` has more options.
             truncate: cut what the model has no positions for, instead of refusing it.
             check: whether module outputs are rebuilt from the weights and compared with the model's own.
             batch_size: how many texts run together.
@@ -193,10 +199,12 @@ class AttentionAnalyzer:
             UnsupportedModelError: the model's attention cannot be represented.
             CaptureError: the weights do not reproduce the model's own outputs.
         """
-        if (text is None) == (inputs is None):
-            raise InputError("Give either a text or inputs=…, and not both.")
+        if [text, inputs, messages].count(None) != 2:
+            raise InputError("Give a text, inputs=… or messages=…, and only one of them.")
         if inputs is not None:
             return self._of_inputs(inputs, check)
+        if messages is not None:
+            text = self.chat(messages)
         one = _one_text(text)
         if one is not None:
             return self._records([one], truncate, check, batch_size)[0]
@@ -204,25 +212,96 @@ class AttentionAnalyzer:
             raise InputError(f"A text, a pair of texts or a list of them was expected, not {type(text).__name__}.")
         return self._records(list(text), truncate, check, batch_size)
 
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        tools: Sequence[Any] | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool = False,
+    ) -> ChatText:
+        """A chat as the tokenizer's template writes it: a text for every method that takes one.
+
+        It is tokenized without further special tokens, so that none of the template's is doubled.
+
+        Args:
+            messages: ``[{"role": "user", "content": "Hello"}, …]``; a content is a str or a list of text parts.
+            tools: functions or their schemas, for templates that offer them to the model.
+            add_generation_prompt: end with what begins an answer.
+            continue_final_message: leave the last message open, so that it can be continued.
+
+        Raises:
+            InputError: the messages are malformed or the template refuses them, or there is no template.
+        """
+        return chat_text(
+            self.loaded.need_tokenizer(),
+            messages,
+            tools=tools,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+        )
+
+    @overload
     def generate(
-        self, prompt: str, *, max_new_tokens: int = 40, check: bool = True, **generate_options: Any
-    ) -> AttentionRecord:
+        self,
+        prompt: str | Messages | None = ...,
+        *,
+        messages: Messages | None = ...,
+        max_new_tokens: int = ...,
+        num_return_sequences: Literal[1] = ...,
+        check: bool = ...,
+        **generate_options: Any,
+    ) -> AttentionRecord: ...
+    @overload
+    def generate(
+        self,
+        prompt: str | Messages | None = ...,
+        *,
+        messages: Messages | None = ...,
+        max_new_tokens: int = ...,
+        num_return_sequences: int,
+        check: bool = ...,
+        **generate_options: Any,
+    ) -> AttentionRecord | list[AttentionRecord]: ...
+    def generate(
+        self,
+        prompt: str | Messages | None = None,
+        *,
+        messages: Messages | None = None,
+        max_new_tokens: int = 40,
+        num_return_sequences: int = 1,
+        check: bool = True,
+        **generate_options: Any,
+    ) -> AttentionRecord | list[AttentionRecord]:
         """Let the model generate, and record the attention over prompt and generated tokens.
 
         Args:
             prompt: what the model continues; for an encoder–decoder, its source.
+            messages: instead of a prompt, a chat to be answered; a last message of the assistant is continued.
             max_new_tokens: how many tokens are generated at most.
+            num_return_sequences: how many texts are generated (with ``do_sample=True`` or ``num_beams``).
             check: whether module outputs are rebuilt from the weights and compared with the model's own.
             generate_options: further arguments of the model's ``generate`` (``do_sample``, ``temperature`` …).
 
         Returns:
-            A record with ``notes["prompt_tokens"]`` and ``notes["written"]``, the generated text.
+            A record with ``notes["prompt_tokens"]`` and ``notes["written"]``, the generated text; with more than one
+            sequence, a list of records in the model's own order (best beam first).
 
         Raises:
-            ModelError: the model cannot generate, or not with these options.
+            ModelError: the model cannot generate.
+            InputError: the model cannot generate with these options, or the messages cannot be used.
             TooLongError: prompt and answer exceed the model's positions.
         """
-        return self._held(generate(self.loaded, prompt, max_new_tokens=max_new_tokens, check=check, **generate_options))
+        made = generate(
+            self.loaded,
+            prompt,
+            messages=messages,
+            max_new_tokens=max_new_tokens,
+            num_return_sequences=num_return_sequences,
+            check=check,
+            **generate_options,
+        )
+        return [self._held(each) for each in made] if isinstance(made, list) else self._held(made)
 
     def heads(
         self,
@@ -279,7 +358,7 @@ class AttentionAnalyzer:
         Raises:
             TooLongError: they would take more than ``max_bytes``.
         """
-        if not isinstance(text, (str, tuple)):
+        if _one_text(text) is None:
             raise InputError(f"One text or a pair of texts was expected, not {type(text).__name__}.")
         return matrices_of(self.record(text, truncate=truncate), max_bytes)
 
@@ -967,6 +1046,7 @@ class AttentionAnalyzer:
     ) -> list[CapturedAttention]:
         if self.cache is None:
             return record_texts(self.loaded, texts, truncate=truncate, check=check, batch_size=batch_size)
+        texts = [as_text(self.loaded.need_tokenizer(), text) for text in texts]
         keys = [self._key(text, truncate) for text in texts]
         records = [self.cache.get(key) for key in keys]
         missing = [index for index, record in enumerate(records) if record is None]
@@ -992,9 +1072,9 @@ class AttentionAnalyzer:
         return RecordCache.key(self.fingerprint, text, settings)
 
 
-def _one_text(text: Any) -> str | Pair | None:
-    """The text or pair itself; None for anything that should be many of them."""
-    if isinstance(text, str):
+def _one_text(text: Any) -> Any:
+    """The text, pair or chat itself; None for anything that should be many of them."""
+    if isinstance(text, str) or is_messages(text):
         return text
     return (text[0], text[1]) if isinstance(text, tuple) and len(text) == 2 else None
 

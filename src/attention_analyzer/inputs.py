@@ -16,12 +16,13 @@ from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.own_errors import named_errors
 from attention_analyzer.models.signatures import forward_parameters
 from attention_analyzer.site import Kind, tower_of
+from attention_analyzer.text.chat import Messages, is_messages
 from attention_analyzer.text.padding import valid_of
 from attention_analyzer.text.tokenization import Pair, special_token_ids, tokenize, tokens_of_ids
 from attention_analyzer.text.tokens import Tokens
 
-#: What one text may be given as: itself, a pair, or a mapping with its ids ``[1, token]``.
-Text: TypeAlias = str | Pair | Mapping[str, Any]
+#: What one text may be given as: itself, a pair, the messages of a chat, or a mapping with its ids ``[1, token]``.
+Text: TypeAlias = str | Pair | Messages | Mapping[str, Any]
 #: Tokens that an encoder–decoder may write where its target is not given.
 LONGEST_TARGET = 128
 
@@ -72,15 +73,16 @@ def prepare(loaded: LoadedModel, texts: Sequence[Text], *, truncate: bool = Fals
     """
     if any(isinstance(text, Mapping) for text in texts):
         return _prepared_rows(loaded, texts)
-    read: list[str | Pair] = [text for text in texts if not isinstance(text, Mapping)]
+    read: list[str | Pair | Messages] = [text for text in texts if not isinstance(text, Mapping)]
     return _prepared_texts(loaded, read, truncate)
 
 
-def _prepared_texts(loaded: LoadedModel, texts: Sequence[str | Pair], truncate: bool) -> Prepared:
+def _prepared_texts(loaded: LoadedModel, texts: Sequence[str | Pair | Messages], truncate: bool) -> Prepared:
     tokenizer = loaded.need_tokenizer()
     two_stacks = loaded.architecture == "encoder-decoder"
-    targets = [text[1] if isinstance(text, tuple) else None for text in texts] if two_stacks else []
-    sources = [text[0] if isinstance(text, tuple) else text for text in texts] if two_stacks else list(texts)
+    pairs = [text if isinstance(text, tuple) and not is_messages(text) else (text, None) for text in texts]
+    targets = [target for _, target in pairs]
+    sources: list[str | Pair | Messages] = [source for source, _ in pairs] if two_stacks else list(texts)
     tokenized = tokenize(tokenizer, sources, max_length=loaded.max_length, truncate=truncate)
     inputs: dict[str, Any] = dict(accepted(loaded.model, tokenized.inputs))
     loaded.check_ids(inputs)
@@ -98,6 +100,8 @@ def _prepared_rows(loaded: LoadedModel, texts: Sequence[Text]) -> Prepared:
     rows: list[Mapping[str, Any]] = [text for text in texts if isinstance(text, Mapping)]
     if len(rows) != len(texts):
         raise InputError("Texts and inputs were given together; give either texts or inputs.")
+    if any("role" in row for row in rows):
+        raise InputError("A chat was given where several texts are expected; put its messages into a list: [messages].")
     names = list(rows[0])
     if any(list(row) != names for row in rows):
         raise InputError(f"All inputs must have the same parts; the first has {', '.join(names)}.")
@@ -163,7 +167,7 @@ def _target_row(loaded: LoadedModel, inputs: Mapping[str, Tensor], index: int, t
             int(inputs["attention_mask"][index].sum()) if "attention_mask" in inputs else inputs["input_ids"].shape[1]
         )
         alone = {name: value[index : index + 1, :size] for name, value in inputs.items()}
-        return written_target(loaded, alone, max_new_tokens=LONGEST_TARGET)[0]
+        return written_targets(loaded, alone, max_new_tokens=LONGEST_TARGET)[0][0]
     start = torch.tensor([_start_id(loaded)])
     if text is None:
         return start
@@ -176,14 +180,23 @@ def _target_row(loaded: LoadedModel, inputs: Mapping[str, Tensor], index: int, t
     return torch.cat([start, torch.tensor([number for number in encoded if number != ends], dtype=torch.long)])
 
 
-def written_target(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options: Any) -> Tensor:
-    """What an encoder–decoder writes, ``[1, token]``, without the token that ends it: no row follows that."""
-    ids = generated_ids(loaded, inputs, **options)
-    ends = loaded.tokenizer.eos_token_id
-    return ids[:, :-1] if ids.shape[1] > 1 and int(ids[0, -1]) == ends else ids
+def written_targets(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options: Any) -> list[Tensor]:
+    """What an encoder–decoder writes, each ``[1, token]``, without the token that ends it: no row follows that."""
+    ends = _end_ids(loaded, options)
+    written = generated_ids(loaded, inputs, start=1, **options)
+    return [ids[:, :-1] if ids.shape[1] > 1 and int(ids[0, -1]) in ends else ids for ids in written]
 
 
-def generated_ids(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options: Any) -> Tensor:
+def generated_ids(loaded: LoadedModel, inputs: Mapping[str, Tensor], *, start: int, **options: Any) -> list[Tensor]:
+    """Every sequence that the model writes, each ``[1, token]``, without what fills up the shorter ones.
+
+    Args:
+        start: how many tokens of a sequence the model did not write.
+        options: of the model's ``generate``.
+
+    Raises:
+        InputError: the model cannot use the options or the inputs.
+    """
     settings = {"do_sample": False, "num_beams": 1, "pad_token_id": _pad_id(loaded)} | options
     loaded.check_ids(inputs)
     with loaded.evaluating() as model, torch.no_grad():
@@ -199,7 +212,30 @@ def generated_ids(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options: 
                 raise InputError(
                     f"The model cannot generate with {chosen}; correct these options: {reason}."
                 ) from error
-    return (result if isinstance(result, Tensor) else result.sequences)[:1].cpu()
+    rows = (result if isinstance(result, Tensor) else result.sequences).cpu()
+    return [row[None, : _written_length(row.tolist(), start, _end_ids(loaded, options), settings)] for row in rows]
+
+
+def _written_length(ids: list[int], start: int, ends: set[int], settings: Mapping[str, Any]) -> int:
+    """Tokens up to the one that ends the sequence; one that ended otherwise is filled up with padding alone."""
+    for at in range(start, len(ids)):
+        if ids[at] in ends:
+            return at + 1
+    length = len(ids)
+    while (
+        settings.get("num_return_sequences", 1) > 1 and length > start and ids[length - 1] == settings["pad_token_id"]
+    ):
+        length -= 1
+    return length
+
+
+def _end_ids(loaded: LoadedModel, options: Mapping[str, Any]) -> set[int]:
+    """Ids that end what the model writes, as its ``generate`` takes them."""
+    holders = (getattr(loaded.model, "generation_config", None), loaded.config, loaded.tokenizer)
+    for ends in (options.get("eos_token_id"), *(getattr(holder, "eos_token_id", None) for holder in holders)):
+        if ends is not None:
+            return {int(number) for number in (ends if isinstance(ends, (list, tuple)) else [ends])}
+    return set()
 
 
 def _start_id(loaded: LoadedModel) -> int:

@@ -7,9 +7,9 @@ forward and lets them go: for corpora, very long texts and training.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -20,10 +20,11 @@ from attention_analyzer.errors import InputError, ModelError, TooLongError, Unsu
 from attention_analyzer.given_inputs import as_tensors, valid_tokens
 from attention_analyzer.hooks.forward import CapturedForward, capture_forward
 from attention_analyzer.hooks.layer_names import CallSite
-from attention_analyzer.inputs import Prepared, Text, accepted, generated_ids, prepare, written_target
+from attention_analyzer.inputs import Prepared, Text, accepted, generated_ids, prepare, written_targets
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patches import Patches
 from attention_analyzer.site import Site
+from attention_analyzer.text.chat import Messages, chat_text, is_messages
 from attention_analyzer.text.padding import padded_groups, valid_of
 from attention_analyzer.text.tokenization import tokenize, tokens_of_ids
 from attention_analyzer.text.tokens import Tokens
@@ -125,39 +126,76 @@ def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool
     )
 
 
+@overload
 def generate(
-    loaded: LoadedModel, prompt: str, *, max_new_tokens: int = 40, check: bool = True, **options: Any
-) -> CapturedAttention:
+    loaded: LoadedModel,
+    prompt: str | Messages | None = ...,
+    *,
+    messages: Messages | None = ...,
+    max_new_tokens: int = ...,
+    num_return_sequences: Literal[1] = ...,
+    check: bool = ...,
+    **options: Any,
+) -> CapturedAttention: ...
+@overload
+def generate(
+    loaded: LoadedModel,
+    prompt: str | Messages | None = ...,
+    *,
+    messages: Messages | None = ...,
+    max_new_tokens: int = ...,
+    num_return_sequences: int,
+    check: bool = ...,
+    **options: Any,
+) -> CapturedAttention | list[CapturedAttention]: ...
+def generate(
+    loaded: LoadedModel,
+    prompt: str | Messages | None = None,
+    *,
+    messages: Messages | None = None,
+    max_new_tokens: int = 40,
+    num_return_sequences: int = 1,
+    check: bool = True,
+    **options: Any,
+) -> CapturedAttention | list[CapturedAttention]:
     """Let the model write, and record the attention over prompt and written tokens.
 
     The weights are those of one clean forward over the finished text, which a model with a cache computes too, one row
     at a time. ``record.notes`` has ``prompt_tokens`` and ``written``.
 
     Args:
+        prompt: what the model continues, or the messages of a chat.
+        messages: instead of a prompt, a chat to be answered; a last message of the assistant is continued.
+        num_return_sequences: how many texts are written (with ``do_sample=True`` or ``num_beams``).
         options: further arguments of the model's ``generate`` (``do_sample``, ``temperature``, …).
+
+    Returns:
+        A record; with more than one sequence, a list of records in the model's own order (best beam first).
 
     Raises:
         ModelError: the model cannot write.
+        InputError: an option cannot be used.
         TooLongError: prompt and answer exceed the model's positions.
     """
     tokenizer = loaded.need_tokenizer()
     if not loaded.can_generate:
         raise ModelError(f"{loaded.name} cannot write text: {type(loaded.model).__name__} has no language-model head.")
-    if type(max_new_tokens) is not int or max_new_tokens < 1:
-        raise InputError(f"max_new_tokens must be a whole number of at least 1, not {max_new_tokens!r}.")
-    if options.get("num_return_sequences", 1) != 1:
-        raise InputError(
-            "num_return_sequences must be 1, because a record shows one text; call generate once for each answer, with "
-            "do_sample=True."
-        )
-    tokenized = tokenize(tokenizer, [prompt], max_length=loaded.max_length)
+    for name, count in (("max_new_tokens", max_new_tokens), ("num_return_sequences", num_return_sequences)):
+        if type(count) is not int or count < 1:
+            raise InputError(f"{name} must be a whole number of at least 1, not {count!r}.")
+    options |= {"max_new_tokens": max_new_tokens}
+    if num_return_sequences > 1:
+        options |= {"num_return_sequences": num_return_sequences}
+    tokenized = tokenize(tokenizer, [_prompt(tokenizer, prompt, messages)], max_length=loaded.max_length)
     inputs = accepted(loaded.model, tokenized.inputs)
     prompt_tokens = tokenized.tokens[0]
+    records = []
     if loaded.architecture == "encoder-decoder":
-        ids = written_target(loaded, inputs, max_new_tokens=max_new_tokens, **options)
-        target = tokens_of_ids(tokenizer, ids[0].tolist())
-        prepared = Prepared(loaded.to_device(inputs | {"decoder_input_ids": ids}), (prompt_tokens,), (target,))
-        notes = {"prompt_tokens": len(prompt_tokens), "written": target.text}
+        for ids in written_targets(loaded, inputs, **options):
+            target = tokens_of_ids(tokenizer, ids[0].tolist())
+            prepared = Prepared(loaded.to_device(inputs | {"decoder_input_ids": ids}), (prompt_tokens,), (target,))
+            notes = {"prompt_tokens": len(prompt_tokens), "written": target.text}
+            records.append(_noted(loaded, prepared, notes, check))
     else:
         limit = loaded.max_length
         if limit is not None and len(prompt_tokens) + max_new_tokens > limit:
@@ -166,17 +204,28 @@ def generate(
                 f"has positions for {limit}; shorten the prompt or lower max_new_tokens."
             )
         ended = _without_closing(tokenizer, prompt_tokens, inputs)
-        ids = generated_ids(loaded, ended, max_new_tokens=max_new_tokens, **options)
         start = ended["input_ids"].shape[1]
-        tokens = tokens_of_ids(tokenizer, ids[0].tolist())
-        prepared = Prepared(loaded.to_device({"input_ids": ids, "attention_mask": torch.ones_like(ids)}), (tokens,))
-        prepared = Prepared(accepted(loaded.model, prepared.inputs), prepared.source)
-        notes = {"prompt_tokens": start, "written": tokenizer.decode(ids[0, start:], skip_special_tokens=True)}
-    forward = run(loaded, prepared, check=check)
-    record = record_of(loaded, prepared, forward, 0)
-    return CapturedAttention(
-        record.entries, record.model_name, record.fingerprint, record.exact, record.deviation, {**record.notes, **notes}
-    )
+        for ids in generated_ids(loaded, ended, start=start, **options):
+            tokens = tokens_of_ids(tokenizer, ids[0].tolist())
+            whole = accepted(loaded.model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+            notes = {"prompt_tokens": start, "written": tokenizer.decode(ids[0, start:], skip_special_tokens=True)}
+            records.append(_noted(loaded, Prepared(loaded.to_device(whole), (tokens,)), notes, check))
+    return records[0] if num_return_sequences == 1 else records
+
+
+def _prompt(tokenizer: Any, prompt: str | Messages | None, messages: Messages | None) -> str:
+    if (prompt is None) == (messages is None):
+        raise InputError("Give either a prompt or messages=…, and not both.")
+    chat: Any = messages if prompt is None else prompt
+    if messages is None and not is_messages(prompt):
+        return chat  # what is no text is refused where it is tokenized
+    continued = is_messages(chat) and chat[-1].get("role") == "assistant"
+    return chat_text(tokenizer, chat, add_generation_prompt=not continued, continue_final_message=continued)
+
+
+def _noted(loaded: LoadedModel, prepared: Prepared, notes: dict[str, Any], check: bool) -> CapturedAttention:
+    record = record_of(loaded, prepared, run(loaded, prepared, check=check), 0)
+    return replace(record, notes={**record.notes, **notes})
 
 
 def stream_texts(

@@ -23,6 +23,7 @@ from attention_analyzer.recording import record_texts
 from attention_analyzer.result import Result
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.alignment import Units, align
+from attention_analyzer.text.chat import listed_texts
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.weights.divergence import divergence_by_row
 
@@ -256,17 +257,13 @@ def _mean(values: Floats) -> Floats:
 def _text_pairs(
     texts: str | Pair | Sequence[str | Pair], others: str | Pair | Sequence[str | Pair] | None
 ) -> list[tuple[str | Pair, str | Pair]]:
-    left = _listed(texts)
-    right = left if others is None else _listed(others)
+    left = listed_texts(texts)
+    right = left if others is None else listed_texts(others)
     if not left:
         raise InputError("No texts were given; at least one is needed.")
     if len(left) != len(right):
         raise InputError(f"{len(left)} texts were given, but {len(right)} other texts; they are compared in pairs.")
     return list(zip(left, right, strict=True))
-
-
-def _listed(texts: str | Pair | Sequence[str | Pair]) -> list[str | Pair]:
-    return [texts] if isinstance(texts, (str, tuple)) else list(texts)
 
 
 def _names(one: LoadedModel, two: LoadedModel, fingerprints: tuple[str, str]) -> tuple[str, str]:

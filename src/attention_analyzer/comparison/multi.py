@@ -17,6 +17,7 @@ from attention_analyzer.metrics.head_table import head_table
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import record_texts
 from attention_analyzer.result import Result
+from attention_analyzer.text.chat import listed_texts
 from attention_analyzer.text.tokenization import Pair
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def compare_models(
     loaded = [loaded_of(model) for model in models]
     if len(loaded) < 2:
         raise InputError(f"At least two models are needed for a comparison, not {len(loaded)}.")
-    listed = [texts] if isinstance(texts, (str, tuple)) else list(texts)
+    listed = listed_texts(texts)
     if not listed:
         raise InputError("No texts were given; at least one is needed.")
     pairs = list(combinations(range(len(loaded)), 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.errors import InputError, TooLongError
+from attention_analyzer.text.chat import ChatText, Messages, as_text
 from attention_analyzer.text.spans import spans_by_decoding
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.text.words import Span
@@ -66,15 +68,17 @@ def check_text(text: Any) -> None:
 
 def tokenize(
     tokenizer: Any,
-    texts: Sequence[str | Pair],
+    texts: Sequence[str | Pair | Messages],
     *,
     max_length: int | None = None,
     truncate: bool = False,
     add_special_tokens: bool = True,
 ) -> Tokenized:
-    """Tokenize a batch of texts or pairs.
+    """Tokenize a batch of texts, pairs or chats.
 
     Args:
+        texts: texts, pairs of texts, or lists of messages for the tokenizer's chat template, which writes all special
+            tokens itself.
         max_length: how many tokens the model can take; None if there is no limit.
         truncate: cut longer texts to that instead of refusing them.
 
@@ -82,7 +86,7 @@ def tokenize(
         InputError: a text is empty or not a text, or the tokenizer makes no token of it.
         TooLongError: a text has more tokens than ``max_length`` and ``truncate`` is False.
     """
-    pairs = [_as_pair(text) for text in texts]
+    pairs = [_as_pair(as_text(tokenizer, text)) for text in texts]
     rows = _encode(tokenizer, pairs, add_special_tokens)
     for row, (first, _) in zip(rows, pairs, strict=True):
         if not row["input_ids"]:
@@ -96,6 +100,7 @@ def tokenize(
         for index, pair in enumerate(pairs):
             if len(rows[index]["input_ids"]) > max_length:
                 (rows[index],) = _encode(tokenizer, [pair], add_special_tokens, max_length)
+    _warn_of_second_start(tokenizer, rows)
     special_ids = special_token_ids(tokenizer)
     tokens = tuple(_tokens(tokenizer, special_ids, row, pair) for row, pair in zip(rows, pairs, strict=True))
     inputs, runs = _pad(tokenizer, rows)
@@ -126,6 +131,11 @@ def _encode(
     if max_length is not None:
         arguments |= {"truncation": True, "max_length": max_length}
     firsts, seconds = map(list, zip(*pairs, strict=True))
+    chats = {isinstance(first, ChatText) for first in firsts}
+    if len(chats) > 1:  # a batch has the special tokens of a template, or the tokenizer's own
+        return [row for pair in pairs for row in _encode(tokenizer, [pair], add_special_tokens, max_length)]
+    if True in chats:
+        arguments["add_special_tokens"] = False
     if None in seconds and any(second is not None for second in seconds):  # a batch is of texts, or of pairs
         return [row for pair in pairs for row in _encode(tokenizer, [pair], add_special_tokens, max_length)]
     # The length is checked here, against the model; the tokenizer's own note about it would be noise.
@@ -135,6 +145,17 @@ def _encode(
         | {"sequence_ids": encoded.sequence_ids(row) if is_fast else None, "of_text": True}
         for row in range(len(pairs))
     ]
+
+
+def _warn_of_second_start(tokenizer: Any, rows: Sequence[dict[str, Any]]) -> None:
+    starts = {getattr(tokenizer, f"{role}_token_id", None) for role in ("bos", "cls")} - {None}
+    if any(len(ids := row["input_ids"]) > 1 and ids[0] == ids[1] and ids[0] in starts for row in rows):
+        token = tokenizer.bos_token or tokenizer.cls_token
+        warnings.warn(
+            f"A text begins with {token}, and the tokenizer adds another one, which models rarely see in training; "
+            "leave it out of the text, or give a chat as messages=….",
+            stacklevel=2,
+        )
 
 
 def special_token_ids(tokenizer: Any) -> set[int]:
