@@ -40,8 +40,10 @@ THROUGH = {
     "what_if_of_record": ("interventions.what_if", "what_if"),
 }
 #: Keywords that a method has of its own or leaves out: the record is the text, pages are always compressed, and the
-#: attribution method comes second, with or without its name.
+#: attribution method comes second, with or without its name. Ids may stand for texts.
 OWN = {"analyzer"}
+#: Methods whose texts may be given as ids.
+BY_IDS = {"label_heads", "cache_advice", "depth_profile", "similarity", "head_importance", "pruning_curve"}
 LEFT_OUT = {"what_if_of_record": {"inputs", "truncate"}, "payload_parts": {"deflate"}, "token_importance": {"method"}}
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -54,6 +56,10 @@ def found(module: str, name: str) -> Any:
 def keywords(function: Callable[..., Any]) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters.values()
     return {each.name: each.default for each in parameters if each.kind is KEYWORD}
+
+
+def own_of(method: str) -> set[str]:
+    return OWN | ({"inputs"} if method in BY_IDS else set())
 
 
 def expected(module: str, name: str) -> dict[str, Any]:
@@ -75,7 +81,7 @@ METHODS = [
 
 @pytest.mark.parametrize(("owner", "method", "target"), METHODS)
 def test_a_method_has_the_keywords_of_its_function(owner: type, method: str, target: tuple[str, str]) -> None:
-    own = {name: value for name, value in keywords(getattr(owner, method)).items() if name not in OWN}
+    own = {name: value for name, value in keywords(getattr(owner, method)).items() if name not in own_of(method)}
     assert own == expected(*target)
 
 
@@ -90,12 +96,13 @@ def test_a_method_passes_on_all_it_is_given(
         return AttentionRecord(())
 
     monkeypatch.setattr(import_module(f"attention_analyzer.{target[0]}"), target[1], function)
-    given = {name: object() for name in keywords(getattr(owner, method)) if name not in OWN}
+    given = {name: object() for name in keywords(getattr(owner, method)) if name not in own_of(method)}
     instance = owner.__new__(owner)
     instance.__dict__["loaded"] = None
     places = inspect.signature(getattr(owner, method)).parameters.values()
-    needed = [each for each in places if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
-    getattr(instance, method)(*(object() for _ in needed[1:]), **given)
+    positional = [each for each in places if each.kind is each.POSITIONAL_OR_KEYWORD and each.name != "self"]
+    needed = [each for each in positional if each.default is each.empty or each.name == "texts"]
+    getattr(instance, method)(*(object() for _ in needed), **given)
     assert {name: received[name] for name in given} == given
 
 

@@ -305,15 +305,23 @@ class AttentionAnalyzer:
 
     def heads(
         self,
-        text: str | Pair | Sequence[str | Pair],
+        text: str | Pair | Sequence[str | Pair] | None = None,
         metrics: Sequence[Metric] | None = None,
         *,
+        inputs: Any = None,
         truncate: bool = False,
         batch_size: int = BATCH,
     ) -> pd.DataFrame:
         """The head table without keeping queries and keys: memory stays near that of the plain forward.
 
         A list of texts adds a column ``text`` with each text's number.
+
+        Args:
+            text: a text, a pair of texts, or a list of either.
+            metrics: which ones; all by default.
+            inputs: instead of texts, their ids: a batch such as a tokenizer returns, or a list of such mappings.
+            truncate: cut what the model has no positions for, instead of refusing it.
+            batch_size: how many texts run together.
         """
         import pandas as pd
 
@@ -321,8 +329,8 @@ class AttentionAnalyzer:
         from attention_analyzer.metrics.head_table import evaluate, needs_of, table_of
 
         chosen = METRICS if metrics is None else tuple(metrics)
-        one = _one_text(text)
-        texts = list(text) if one is None else [one]
+        one = None if text is None else _one_text(text)
+        texts = list(_given(text, inputs)) if one is None else [one]
         frames: list[pd.DataFrame] = []
         for batch in stream_texts(self.loaded, texts, needs_of(chosen), truncate=truncate, batch_size=batch_size):
             pairs = zip(batch.sites, batch.statistics, strict=True)
@@ -457,8 +465,9 @@ class AttentionAnalyzer:
 
     def label_heads(
         self,
-        texts: Sequence[str | Pair],
+        texts: Sequence[str | Pair] | None = None,
         *,
+        inputs: Any = None,
         patterns: Sequence[Pattern] = PATTERNS,
         level: float = 0.05,
         thresholds: Mapping[str, float] | None = None,
@@ -473,6 +482,7 @@ class AttentionAnalyzer:
 
         Args:
             texts: at least three, better twenty: intervals and tests are over the texts.
+            inputs: instead of texts, their ids: a batch such as a tokenizer returns, or a list of such mappings.
             patterns: which ones; all by default.
             level: the false discovery rate that is accepted.
             thresholds: other thresholds than the patterns' own, by name.
@@ -490,7 +500,7 @@ class AttentionAnalyzer:
 
         return label_heads(
             self.loaded,
-            texts,
+            _given(texts, inputs),
             patterns=patterns,
             level=level,
             thresholds=thresholds,
@@ -506,8 +516,9 @@ class AttentionAnalyzer:
 
     def cache_advice(
         self,
-        texts: Sequence[str | Pair],
+        texts: Sequence[str | Pair] | None = None,
         *,
+        inputs: Any = None,
         first: Sequence[int] = (1, 4, 16),
         last: Sequence[int] = (16, 64, 256),
         share: float = 0.95,
@@ -519,6 +530,7 @@ class AttentionAnalyzer:
 
         Args:
             texts: at least three, longer than the smallest cache.
+            inputs: instead of texts, their ids: a batch such as a tokenizer returns, or a list of such mappings.
             first, last: numbers of first and last keys to try, in all combinations.
             share: the fraction of the attention weight that a head's cache must retain.
             truncate: cut what the model has no positions for, instead of refusing it.
@@ -533,7 +545,7 @@ class AttentionAnalyzer:
 
         return cache_advice(
             self.loaded,
-            texts,
+            _given(texts, inputs),
             first=first,
             last=last,
             share=share,
@@ -634,8 +646,9 @@ class AttentionAnalyzer:
 
     def depth_profile(
         self,
-        texts: Sequence[str | Pair] | Iterable[AnnotatedText],
+        texts: Sequence[str | Pair] | Iterable[AnnotatedText] | None = None,
         *,
+        inputs: Any = None,
         metrics: Sequence[Metric] | None = None,
         truncate: bool = False,
         batch_size: int = BATCH,
@@ -646,6 +659,7 @@ class AttentionAnalyzer:
         Args:
             texts: texts, or sentences annotated with dependencies, which adds the weight along the syntax and what
                 distances alone explain of it.
+            inputs: instead of texts, their ids: a batch such as a tokenizer returns, or a list of such mappings.
             metrics: all of :data:`attention_analyzer.metrics.METRICS` by default.
             truncate: cut what the model has no positions for, instead of refusing it.
             batch_size: how many texts run together.
@@ -657,15 +671,21 @@ class AttentionAnalyzer:
         from attention_analyzer.heads import depth_profile
 
         return depth_profile(
-            self.loaded, texts, metrics=metrics, truncate=truncate, batch_size=batch_size, progress=progress
+            self.loaded,
+            _given(texts, inputs),
+            metrics=metrics,
+            truncate=truncate,
+            batch_size=batch_size,
+            progress=progress,
         )
 
     specialisation = renamed(depth_profile, "specialisation")
 
     def similarity(
         self,
-        texts: Sequence[str | Pair],
+        texts: Sequence[str | Pair] | None = None,
         *,
+        inputs: Any = None,
         stack: str | None = None,
         kind: Kind | None = None,
         clusters: int | None = None,
@@ -679,6 +699,7 @@ class AttentionAnalyzer:
 
         Args:
             texts: at least three; intervals and stability are over them.
+            inputs: instead of texts, their ids: a batch such as a tokenizer returns, or a list of such mappings.
             stack, kind: of the heads that are compared; the main text's own attention by default.
             clusters: the number of clusters; chosen by silhouette by default.
             redundant: the distance below which heads are redundant.
@@ -695,7 +716,7 @@ class AttentionAnalyzer:
 
         return similarity(
             self.loaded,
-            texts,
+            _given(texts, inputs),
             stack=stack,
             kind=kind,
             clusters=clusters,
@@ -709,9 +730,10 @@ class AttentionAnalyzer:
     @renamed_arguments(names={"silence_with": "ablation"}, values={"method": {"silence": "ablation"}})
     def head_importance(
         self,
-        texts: Sequence[str | Pair],
+        texts: Sequence[str | Pair] | None = None,
         method: Literal["gradient", "ablation"] = "gradient",
         *,
+        inputs: Any = None,
         heads: Iterable[Selector] | None = None,
         measure: Measure = "loss",
         ablation: Ablation = "zero",
@@ -726,6 +748,7 @@ class AttentionAnalyzer:
 
         Args:
             texts: pairs of source and target for an encoder–decoder; the more, the narrower the intervals.
+            inputs: instead of texts, their ids: a batch such as a tokenizer returns, or a list of such mappings.
             method: "gradient" (of the loss, by a factor on the head) or "ablation" (what changes without the head).
             heads: sets to be ablated, one per selector (``"L2H5"``, ``"L4H2-3"``, ``"L2"``); every head by default.
             measure: by ablation: "loss", "logits" (KL divergence of the predictions), or a function
@@ -746,7 +769,7 @@ class AttentionAnalyzer:
 
         return head_importance(
             self.loaded,
-            texts,
+            _given(texts, inputs),
             method,
             heads=heads,
             measure=measure,
@@ -762,9 +785,10 @@ class AttentionAnalyzer:
     @renamed_arguments(names={"silence_with": "ablation"}, values={"method": {"silence": "ablation"}})
     def pruning_curve(
         self,
-        texts: Sequence[str | Pair],
+        texts: Sequence[str | Pair] | None = None,
         method: Literal["gradient", "ablation"] = "gradient",
         *,
+        inputs: Any = None,
         shares: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
         measure: Measure = "loss",
         ablation: Ablation = "zero",
@@ -779,6 +803,7 @@ class AttentionAnalyzer:
 
         Args:
             texts: every second one finds the order, the others are what the curve is measured on.
+            inputs: instead of texts, their ids: a batch such as a tokenizer returns, or a list of such mappings.
             method: how importance is measured; see :meth:`head_importance`.
             shares: fractions of all heads, in [0, 1].
             measure: "loss", "logits" or a function, as for :meth:`head_importance`.
@@ -798,7 +823,7 @@ class AttentionAnalyzer:
 
         return pruning_curve(
             self.loaded,
-            texts,
+            _given(texts, inputs),
             method,
             shares=shares,
             measure=measure,
@@ -1083,3 +1108,14 @@ def _cache(choice: bool | str | os.PathLike[str]) -> RecordCache | None:
     if choice is False:
         return None
     return RecordCache(default_folder() if choice is True else Path(choice))
+
+
+def _given(texts: Any, inputs: Any) -> Any:
+    """The texts, or one mapping of ids for each row of the inputs.
+
+    Raises:
+        InputError: neither or both were given.
+    """
+    if (texts is None) == (inputs is None):
+        raise InputError("Give either texts or inputs=…, and not both.")
+    return texts if inputs is None else single_texts(inputs)
