@@ -33,8 +33,22 @@ class SiteRecord:
 
     @property
     def diagonal(self) -> int | None:
-        """Query ``i`` is the same token as key ``i + diagonal``; None for cross-attention."""
-        return None if self.site.kind == "cross" else len(self.keys) - len(self.queries)
+        """Query ``i`` is the same token as key ``i + diagonal``; None for cross-attention.
+
+        None also where queries and keys are of different numbers and nothing shows that the queries are the last
+        keys, as those of a cached step are: keys that were pooled, or that come from elsewhere.
+        """
+        if self.site.kind == "cross":
+            return None
+        ahead = len(self.keys) - len(self.queries)
+        if ahead == 0 or (ahead > 0 and (self.weights.visibility.upper == ahead or self._ends_alike)):
+            return ahead
+        return None
+
+    @property
+    def _ends_alike(self) -> bool:
+        """Whether the queries' tokens are the last of the keys'."""
+        return self.keys.pieces[-len(self.queries) :] == self.queries.pieces
 
     def reduce(self, reductions: Sequence[Reduction]) -> Statistics:
         """Statistics of this site in one pass; see :meth:`AttentionWeights.reduce`."""

@@ -23,7 +23,13 @@ from torch import Tensor, nn
 from attention_analyzer.errors import AttentionAnalyzerError
 from attention_analyzer.given_inputs import valid_tokens
 from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, intercept
-from attention_analyzer.hooks.forward import as_written, batch_of, has_interface_only, note_interface_only
+from attention_analyzer.hooks.forward import (
+    as_written,
+    batch_of,
+    has_interface_only,
+    note_interface_only,
+    sequences_of,
+)
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.session import Capture
@@ -120,7 +126,12 @@ class _Router:
             return
         inputs = _named(module, args, kwargs)
         capture = _QuietCapture(
-            self.model, self.keep, valid=valid_tokens(inputs), check=self.check, batch=batch_of(inputs)
+            self.model,
+            self.keep,
+            valid=valid_tokens(inputs),
+            check=self.check,
+            batch=batch_of(inputs),
+            sequences=sequences_of(inputs),
         )
         self.running = Forward(module, inputs, capture, error_before=sys.exc_info()[1])
         if id(module) not in _watched.get(self.model, set()) or not has_interface_only(self.model):

@@ -341,3 +341,53 @@ def test_inputs_that_the_model_cannot_take_are_named() -> None:
         AttentionAnalyzer(module, cache=False).record(inputs={"query": wrong, "key": wrong, "value": wrong})
     with pytest.raises(InputError, match="unexpected keyword argument 'x'"):
         AttentionAnalyzer(module, cache=False).record(inputs={"x": wrong})
+
+
+@pytest.mark.parametrize("memory", [MEMORY, TOKENS + 2])
+def test_keys_of_another_sequence_have_no_distance_to_the_queries(memory: int) -> None:
+    class Reader(Block):
+        def forward(self, x: Tensor, memory: Tensor) -> Tensor:  # type: ignore[override]
+            query, key, value = heads_first(self.split(x)[0], *self.split(memory)[1:])
+            return scaled(query, key).softmax(-1) @ value
+
+    torch.manual_seed(0)
+    torchs = nn.MultiheadAttention(CHANNELS, HEADS, batch_first=True).eval()
+    keys = states(memory, seed=2)
+    for seen in (
+        record(Reader(fused, 3).eval(), x=states(), memory=keys),
+        record(torchs, query=states(), key=keys, value=keys),
+    ):
+        assert [site.kind for site in seen.sites] == ["cross"]
+        table = seen.heads()
+        assert table[["self_weight", "distance", "previous_weight"]].isna().all(axis=None)
+        torch.testing.assert_close(
+            torch.tensor(table["max_weight"].to_numpy(), dtype=torch.float32),
+            seen.entries[0].weights.full().amax((-2, -1)),
+        )
+
+
+def test_keys_that_were_pooled_are_no_tokens_of_the_queries() -> None:
+    class Pooled(Block):
+        def forward(self, x: Tensor) -> Tensor:
+            query, key, value = heads_first(*self.split(x))
+            key, value = (side.unflatten(2, (-1, 2)).mean(3) for side in (key, value))
+            return scaled(query, key).softmax(-1) @ value
+
+    table = record(Pooled(fused, 3).eval(), x=states(8)).heads()
+    assert table[["self_weight", "distance"]].isna().all(axis=None)
+    assert table["entropy"].notna().all()
+
+
+@pytest.mark.parametrize("options", [{"add_zero_attn": True}, {"add_bias_kv": True}], ids=str)
+def test_keys_that_torch_appends_move_no_token(options: dict[str, bool]) -> None:
+    """They come last, so the queries are not the last keys."""
+    torch.manual_seed(0)
+    module = nn.MultiheadAttention(CHANNELS, HEADS, batch_first=True, **options).eval()
+    seen = record(module, query=states(), key=states(), value=states())
+    assert seen.entries[0].diagonal is None
+
+
+def test_a_part_that_is_compiled_runs_as_it_was_written() -> None:
+    block = Block(by_products, 3).eval()
+    seen = record(nn.Sequential(nn.Identity(), torch.compile(block, backend="eager")), input=states())
+    check(seen, block.expected(states()))

@@ -170,6 +170,36 @@ def test_the_fingerprint_follows_every_kind_of_change() -> None:
     assert fingerprint(loaded.model) not in seen
 
 
+def test_the_fingerprint_follows_what_modules_are_set_to() -> None:
+    """Factors and switches that are no weights, such as an adapter's."""
+    loaded = from_config(BertConfig(**TINY))
+    before = loaded.fingerprint
+    attention = loaded.model.encoder.layer[0].attention.self
+    scaling, attention.scaling = attention.scaling, 1.0
+    changed = loaded.fingerprint
+    attention.adapters = {"first": 2.0}
+    assert len({before, changed, loaded.fingerprint}) == 3
+    del attention.adapters
+    attention.scaling = scaling
+    loaded.model.train().eval()
+    assert loaded.fingerprint == before
+
+
+def test_a_model_without_weights_is_refused() -> None:
+    from attention_analyzer import AttentionAnalyzer
+
+    with torch.device("meta"):
+        analyzer = AttentionAnalyzer(BertModel(BertConfig(**TINY)), cache=False)
+    inputs = {"input_ids": torch.tensor([[3, 4, 5]])}
+    for ask in (
+        lambda: analyzer.fingerprint,
+        lambda: analyzer.record(inputs=inputs),
+        lambda: analyzer.diagnose(inputs=inputs),
+    ):
+        with pytest.raises(ModelError, match=r"lies on torch's meta device"):
+            ask()
+
+
 def test_loading_leaves_the_progress_bar_setting() -> None:
     from transformers.utils import logging
 

@@ -191,6 +191,25 @@ def test_the_folder_of_an_adapter(tmp_path: Path) -> None:
         load(tmp_path / "adapter")
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_an_adapter_that_is_switched_off_is_another_model(tmp_path: Path) -> None:
+    """Its weights are all still there; the cached record must not be taken for the other's."""
+    settings = adapter("lora")
+    import peft
+
+    base = load("demo-decoder")
+    adapted = peft.get_peft_model(base.model, settings).eval()
+    analyzer = AttentionAnalyzer(adapted, base.tokenizer, cache=tmp_path)
+    on, mark = analyzer.record(TEXT).weights(1), analyzer.fingerprint
+    with adapted.disable_adapter():
+        assert analyzer.fingerprint != mark
+        off = analyzer.record(TEXT).weights(1)
+    assert analyzer.fingerprint == mark
+    plain = AttentionAnalyzer("demo-decoder", cache=False).record(TEXT).weights(1)
+    torch.testing.assert_close(off, plain, atol=1e-5, rtol=0)
+    assert not torch.allclose(on, plain, atol=1e-3)
+
+
 class HeadOnTop(nn.Module):
     """Not a wrapper: it computes something that its model does not."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
+from warnings import catch_warnings, filterwarnings
 from weakref import WeakKeyDictionary
 
 import torch
@@ -86,7 +87,12 @@ def capture_forward(
     model = getattr(model, "_orig_mod", model)
     for outside in (model not in _interface_only or _remember(inputs), True):
         capture: Capture[Any] = Capture(
-            model, keep=keep or _kept_on(store), valid=valid, check=check, batch=batch_of(inputs)
+            model,
+            keep=keep or _kept_on(store),
+            valid=valid,
+            check=check,
+            batch=batch_of(inputs),
+            sequences=sequences_of(inputs),
         )
         with (
             named_errors(model, inputs),
@@ -128,10 +134,21 @@ def _remember(inputs: Mapping[str, Any]) -> bool:
     return not all(isinstance(value, plain) for value in inputs.values())
 
 
-def as_written(model: nn.Module) -> AbstractContextManager[None]:
-    """A compiled model runs as it was written: what has been traced asks for no attention function any more."""
-    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
-    return torch.compiler.set_stance("force_eager") if compiled or hasattr(model, "_orig_mod") else nullcontext()
+@contextmanager
+def as_written(model: nn.Module) -> Iterator[None]:
+    """A model that was compiled, or a part of which was, runs as it was written.
+
+    What has been traced asks for no attention function any more.
+    """
+    parts = any("_orig_mod" in module._modules for module in model.modules())
+    whole = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
+    if not (parts or whole or hasattr(model, "_orig_mod")):
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"), catch_warnings():
+        # Hooks see a compiled part and the part as written, one inside the other, and count it once.
+        filterwarnings("ignore", message="Using `torch.compile.module.` when there are global hooks")
+        yield
 
 
 def _kept_on(store: torch.device | None) -> Callable[[CallSite, AttentionWeights], AttentionWeights]:
@@ -174,6 +191,12 @@ def batch_of(inputs: Mapping[str, Any]) -> int | None:
     tensors = [value for value in (inputs.get(name) for name in _MAIN_INPUTS) if isinstance(value, Tensor)]
     tensors += [value for value in inputs.values() if isinstance(value, Tensor) and value.dim() > 1]
     return tensors[0].shape[0] if tensors else None
+
+
+def sequences_of(inputs: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
+    """Shapes, without channels, of the sequences of vectors among a forward's inputs."""
+    numbers = (value for value in inputs.values() if isinstance(value, Tensor) and value.is_floating_point())
+    return tuple(tuple(value.shape[:-1]) for value in numbers if value.dim() > 2)
 
 
 def _unheard(capture: Capture[Any]) -> dict[str, str]:

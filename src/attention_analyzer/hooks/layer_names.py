@@ -34,6 +34,7 @@ class CallSite:
         attention: what calls of one module that are parts of one attention have in common.
         again: whether the attention is that of the call before, applied to other values.
         holder: the class of the module that the attention is a part of; some say there alone what it is (LXMERT).
+        crosses: whether the forward's inputs show that queries and keys are different sequences.
     """
 
     module: nn.Module
@@ -42,10 +43,11 @@ class CallSite:
     attention: Hashable = None
     again: bool = False
     holder: str = ""
+    crosses: bool = False
 
     @property
     def kind(self) -> Kind:
-        if getattr(self.module, "is_cross_attention", False):
+        if self.crosses or getattr(self.module, "is_cross_attention", False):
             return "cross"
         if self.holder == "TransformerDecoderLayer" and self.path.endswith("multihead_attn"):
             return "cross"  # torch's own

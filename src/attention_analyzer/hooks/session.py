@@ -42,6 +42,7 @@ class Capture(Generic[Result]):
         valid: bool ``[batch, query]`` for queries of the main text, to leave padding out of the check.
         check: whether each call's output is rebuilt and compared (see :func:`verify`).
         batch: texts or images in the forward; more rows than that are windows, frames or crops of them.
+        sequences: shapes, without channels, of the sequences that the forward was given as numbers.
         exact: False as soon as a site's weights came from the model itself, not from its queries and keys.
         doors: how many calls were captured in each of the ways of :mod:`.doors`.
         at_interface: how many calls the tap heard, the rest being overheard.
@@ -52,6 +53,7 @@ class Capture(Generic[Result]):
     valid: Tensor | None = None
     check: bool = True
     batch: int | None = None
+    sequences: tuple[tuple[int, ...], ...] = ()
     deviation: float = 0.0
     exact: bool = True
     at_interface: int = 0
@@ -133,7 +135,17 @@ class Capture(Generic[Result]):
         """Where a call was made. Chunks of a module are parts of one attention, and so is one that is applied again."""
         attention = self._places[-1][0].attention if again else chunk or len(self._places)
         holder = type(self.model.get_submodule(name.rpartition(".")[0])).__name__
-        return CallSite(module, name, self._is_causal(module, seen), attention, again, holder)
+        return CallSite(module, name, self._is_causal(module, seen), attention, again, holder, self._is_cross(seen))
+
+    def _is_cross(self, seen: Visibility) -> bool:
+        """Whether queries are as many as one sequence of the inputs has tokens, and keys as many as another has."""
+        return any(
+            len(mine) == len(theirs)
+            and (seen.queries in mine and seen.queries not in theirs)
+            and (seen.keys in theirs and seen.keys not in mine)
+            for mine in self.sequences
+            for theirs in self.sequences
+        )
 
     def _is_causal(self, module: nn.Module, seen: Visibility) -> bool:
         """Whether queries see only what came before; the last one sees everything, so of it the module is asked."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_analyzer.errors import CaptureError, UnsupportedModelError
-from attention_analyzer.hooks.forward import as_written, batch_of
+from attention_analyzer.hooks.forward import as_written, batch_of, sequences_of
 from attention_analyzer.hooks.interface_hook import AttentionCall
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.session import Capture, capturing
@@ -83,7 +83,7 @@ def observe(
 
     with loaded.evaluating() as model:
         model = getattr(model, "_orig_mod", model)
-        capture = Capture(model, keep=keep, valid=valid, batch=batch_of(inputs))
+        capture = Capture(model, keep=keep, valid=valid, batch=batch_of(inputs), sequences=sequences_of(inputs))
         with as_written(model), torch.no_grad(), beside(), capturing(capture):
             outputs = same_draws(model, inputs)
     if capture.at_interface < capture.calls or not capture.calls:

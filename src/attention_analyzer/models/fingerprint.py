@@ -1,8 +1,9 @@
-"""What tells two models apart: a hash of all weights and of the configuration."""
+"""What tells two models apart: a hash of all weights, of the configuration and of what modules are set to."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,14 +17,20 @@ from attention_analyzer.models.tensors import leaves
 
 #: Elements of each tensor that are looked at to see whether a model has changed since it was hashed.
 _SAMPLE = 16
+#: Attributes that say nothing about what a module computes in inference.
+_BOOKKEEPING = frozenset(vars(nn.Module())) | {"gradient_checkpointing", "_is_hf_initialized"}
 #: The last mark and fingerprint of each model.
 _hashed: WeakKeyDictionary[nn.Module, tuple[int, str]] = WeakKeyDictionary()
 
 
 def fingerprint(model: nn.Module) -> str:
-    """32 hexadecimal digits that change with any weight, buffer, dtype or setting of the model (xxHash, 128 bits)."""
+    """32 hexadecimal digits that change with any weight, buffer, dtype or setting of the model (xxHash, 128 bits).
+
+    What its modules are set to counts, too: which adapter is active, a factor of the scores.
+    """
     digest = xxhash.xxh3_128()
     digest.update(json.dumps(_settings(model), sort_keys=True, default=readable).encode())
+    digest.update(repr(list(_switches(model))).encode())
     for name, value in weights_of(model):
         for part, leaf in leaves(name, value):
             if isinstance(leaf, str):
@@ -48,12 +55,12 @@ def cached_fingerprint(model: nn.Module, mark: int | None = None) -> str:
 
 
 def state_mark(model: nn.Module) -> int:
-    """A cheap mark that changes when weights are replaced, stepped by an optimiser or loaded anew.
+    """A cheap mark that changes when weights are replaced, stepped by an optimiser or loaded anew, or a switch is set.
 
     It reads a few elements of each tensor besides torch's own version counters, because assignments through ``.data``
     do not count there. Weights that are kept on disk are not read: nothing trains them.
     """
-    marks: list[tuple[Any, ...]] = []
+    marks: list[tuple[Any, ...]] = list(_switches(model))
     for name, value in model.state_dict(keep_vars=True).items():
         for part, leaf in leaves(name, value):
             marks.append((part, leaf) if isinstance(leaf, str) else _mark(leaf))
@@ -75,6 +82,33 @@ def _settings(model: nn.Module) -> dict[str, Any]:
     for name in ("_name_or_path", "transformers_version", "_attn_implementation_autoset"):
         settings.pop(name, None)
     return {"class": type(model).__name__, "config": settings}
+
+
+def _switches(model: nn.Module) -> Iterator[tuple[str, str, Any]]:
+    """Switches and factors that modules keep as plain attributes: ``(module, name, value)``.
+
+    Whole numbers are left out: sizes show in the weights, and some modules count as they run. What a whole model of
+    the library is set to stands in its configuration.
+    """
+    for path, module in model.named_modules():
+        if hasattr(module, "config") and hasattr(module, "get_input_embeddings"):
+            continue
+        for name, value in vars(module).items():
+            if name not in _BOOKKEEPING and (plain := _plain(value)) is not None:
+                yield path, name, plain
+
+
+def _plain(value: Any) -> Any:
+    """A flag, number or word, or a collection of them, as something that can be hashed; None for anything else."""
+    if type(value) in (bool, float, str):
+        return value
+    if type(value) in (list, tuple, set, dict) and value:
+        if isinstance(value, Mapping):
+            parts = [(str(key), _plain(part)) for key, part in value.items()]
+            return tuple(parts) if all(part is not None for _, part in parts) else None
+        inner = [_plain(part) for part in (sorted(value, key=str) if isinstance(value, set) else value)]
+        return tuple(inner) if all(part is not None for part in inner) else None
+    return None
 
 
 def _bytes(tensor: torch.Tensor) -> Any:

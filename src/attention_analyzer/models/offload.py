@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attention_analyzer.errors import ModelError
+
 
 def input_device(model: nn.Module) -> torch.device:
     """Where inputs belong: where the model's first part runs."""
@@ -38,6 +40,15 @@ def weights_of(model: nn.Module) -> Iterator[tuple[str, Any]]:
         yield name, _fetched(name, elsewhere) if isinstance(value, Tensor) and value.is_meta else value
 
 
+def check_weights(model: nn.Module) -> None:
+    """Raises ModelError if a weight has no numbers: it lies on torch's meta device, and nothing fetches it."""
+    empty = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    elsewhere = _elsewhere(model) if empty else {}
+    for name in empty:
+        if _holder(name, elsewhere) is None:
+            raise _without_numbers(name)
+
+
 def _elsewhere(model: nn.Module) -> dict[str, Mapping[str, Tensor]]:
     """By module path, what accelerate fetches for it."""
     found: dict[str, Mapping[str, Tensor]] = {}
@@ -51,9 +62,24 @@ def _elsewhere(model: nn.Module) -> dict[str, Mapping[str, Tensor]]:
 
 
 def _fetched(name: str, elsewhere: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+    path = _holder(name, elsewhere)
+    if path is None:
+        raise _without_numbers(name)
+    return elsewhere[path][name[len(path) + 1 :] if path else name]
+
+
+def _holder(name: str, elsewhere: Mapping[str, Mapping[str, Tensor]]) -> str | None:
+    """The innermost module around a weight for which accelerate fetches weights."""
     path = name
     while path:
         path = path.rpartition(".")[0]
         if path in elsewhere:
-            return elsewhere[path][name[len(path) + 1 :] if path else name]
-    raise KeyError(name)
+            return path
+    return None
+
+
+def _without_numbers(name: str) -> ModelError:
+    return ModelError(
+        f"{name} lies on torch's meta device, without numbers; load the weights (from_pretrained, or to_empty and "
+        "load_state_dict) before the model is analyzed."
+    )

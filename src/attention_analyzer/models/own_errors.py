@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_analyzer.errors import AttentionAnalyzerError, InputError
+from attention_analyzer.models.offload import check_weights
 
 
 @contextmanager
@@ -18,7 +19,9 @@ def named_errors(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[None]:
 
     Raises:
         InputError: the model failed on its inputs; its own error is the cause.
+        ModelError: the model has no weights.
     """
+    check_weights(model)
     try:
         yield
     except (AttentionAnalyzerError, torch.OutOfMemoryError, NotImplementedError):
