@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -121,7 +122,7 @@ def test_an_unknown_model_is_never_replaced(attn) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
-@pytest.mark.parametrize("which", [[], ["-l", "2"], ["-l", "2", "-h", "5"], ["--view", "arcs", "-l", "2"]])
+@pytest.mark.parametrize("which", [[], ["-l", "2"], ["-l", "2", "-H", "5"], ["--view", "arcs", "-l", "2"]])
 def test_figures(attn, tmp_path: Path, suffix: str, which: list[str]) -> None:
     path = tmp_path / f"figure{suffix}"
     code, out, _ = attn("figure", SENTENCE, *MODEL, *which, "-o", path)
@@ -137,7 +138,7 @@ def test_figures(attn, tmp_path: Path, suffix: str, which: list[str]) -> None:
 
 
 def test_a_view_is_drawn_as_its_state_says(attn, tmp_path: Path) -> None:
-    code, _, err = attn("figure", SENTENCE, *MODEL, "--view", "matrix", "-l", 2, "-h", 5, "--query", 3, "--log",
+    code, _, err = attn("figure", SENTENCE, *MODEL, "--view", "matrix", "-l", 2, "-H", 5, "--query", 3, "--log",
                         "-o", tmp_path / "named.svg")  # fmt: skip
     assert code == 0, err
     state = json.dumps({"view": "matrix", "site": "encoder.self.2", "head": 5, "query": 3, "scale": "log"})
@@ -237,3 +238,31 @@ def test_svg_text_and_missing_fonts_on_the_command_line(attn, tmp_path: Path) ->
     lines = [line for line in said.splitlines() if "font" in line]
     assert len(lines) == 1
     assert lines[0].startswith("attn: No font of this machine has")
+
+
+def test_h_is_help_and_summaries_are_whole(attn) -> None:
+    from attention_analyzer.cli.main import COMMANDS
+
+    code, out, _ = attn("-h")
+    assert code == 0
+    assert out == attn("--help")[1]
+    listed = dict(re.findall(r"^  ([a-z-]+)  +(\S.*)$", out.partition("Commands:")[2], re.MULTILINE))
+    assert listed.keys() == {name for name, _, _ in COMMANDS}
+    assert all(summary.endswith(".") and not summary.endswith("...") for summary in listed.values()), listed
+
+
+@pytest.mark.parametrize(
+    "command", [("figure",), ("scan",), ("what-if",), ("corpus", "examples"), ("corpus", "search"), ("heads", "depth")]
+)
+def test_h_is_help_in_every_command(attn, command: tuple[str, ...]) -> None:
+    code, out, _ = attn(*command, "-h")
+    assert (code, out) == attn(*command, "--help")[:2]
+    assert out.startswith(f"Usage: attn {' '.join(command)} ")
+
+
+def test_h_and_a_number_is_still_the_head(attn, tmp_path: Path) -> None:
+    pictures = [tmp_path / f"{name}.png" for name in ("old", "new", "other")]
+    for path, option in zip(pictures, (("-h", 5), ("-H", 5), ("-H", 4)), strict=True):
+        assert attn("figure", SENTENCE, *MODEL, "-l", 2, *option, "-o", path)[0] == 0
+    old, new, other = (path.read_bytes() for path in pictures)
+    assert old == new != other

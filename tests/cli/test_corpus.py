@@ -38,7 +38,7 @@ def test_a_scan_and_every_question_to_it(corpus, store: Path, tmp_path: Path) ->
     assert first[:4] == ["encoder", "self", "0", "2"]  # the encoder's well-known previous-token head
     code, out, _ = corpus("heads", store, "-o", tmp_path / "heads.csv")
     assert (code, len(pd.read_csv(tmp_path / "heads.csv"))) == (0, 72)
-    code, out, _ = corpus("examples", store, "-l", 0, "-h", 2, "-n", 4)
+    code, out, _ = corpus("examples", store, "-l", 0, "-H", 2, "-n", 4)
     assert code == 0
     assert out.count("bank.conllu, line") + out.count("more.jsonl, line") == 4
     code, out, _ = corpus("query", store, "SELECT count(*) AS n FROM texts", "-o", tmp_path / "n.json")
@@ -46,7 +46,7 @@ def test_a_scan_and_every_question_to_it(corpus, store: Path, tmp_path: Path) ->
     code, out, _ = corpus("search", store, "--from", "pos:DET", "--to", "governor", "-n", 2)
     assert code == 0
     assert out.splitlines()[0].startswith("pos:DET → governor")
-    code, out, _ = corpus("search", store, "--from", "pos:DET", "--to", "governor", "-l", 2, "-h", 8)
+    code, out, _ = corpus("search", store, "--from", "pos:DET", "--to", "governor", "-l", 2, "-H", 8)
     assert code == 0
     assert "bank.conllu, line" in out
 
@@ -57,7 +57,7 @@ def test_mistakes_end_with_code_2_and_one_sentence(corpus, store: Path, tmp_path
         (("heads", tmp_path), "holds no scan"),
         (("search", store, "--from", "any", "--to", "any", "-l", 1), "--layer and --head go together"),
         (("query", store, "SELEKT"), "cannot be answered"),
-        (("examples", store, "-l", 9, "-h", 0), "no head L9H0"),
+        (("examples", store, "-l", 9, "-H", 0), "no head L9H0"),
         (("scan", tmp_path / "gone.txt", "-o", tmp_path / "x", "-m", "demo-encoder"), "no file"),
         (("scan", store.parent / "more.jsonl", "-o", store, "-m", "demo-encoder"), "begun with the model"),
     ):

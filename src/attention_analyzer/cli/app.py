@@ -15,7 +15,7 @@ def app(
     ] = "",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
 ) -> None:
-    """Open the dashboard."""
+    """Start the dashboard."""
     import os
     import subprocess
     import sys

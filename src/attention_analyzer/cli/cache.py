@@ -8,7 +8,10 @@ import typer
 
 
 def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove all kept records.")] = False) -> None:
-    """Show where records are kept and how much they take, or remove them."""
+    """Show or clear the record cache.
+
+    Where records are stored and how much space they take.
+    """
     from attention_analyzer.cache import RecordCache, default_folder
 
     kept = RecordCache(default_folder())

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.options import Device, Encoding, Model, Output, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import (
+    Device,
+    Encoding,
+    FigureFile,
+    Model,
+    Output,
+    Text,
+    Truncate,
+    analyzer_for,
+    read_text,
+)
 
 _SHOWN = ["head", "role", "retrieval", "first", "last", "kept", "low", "cut"]
 
@@ -18,7 +27,7 @@ def cache_advice(
     *,
     model: Model = None,
     output: Output = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw roles and weight kept: PNG, SVG or PDF.")] = None,
+    figure: FigureFile = None,
     first: Annotated[list[int] | None, typer.Option(min=1, help="Keys kept at the start; may be repeated.")] = None,
     last: Annotated[list[int] | None, typer.Option(min=1, help="Keys kept at the end; may be repeated.")] = None,
     share: Annotated[float, typer.Option(help="Weight that a streaming head's cache must keep.")] = 0.95,
@@ -26,7 +35,9 @@ def cache_advice(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Measure how much weight each head keeps if only the first and last keys stay; each line is a (long) text.
+    """Suggest KV-cache eviction per head.
+
+    Measures how much weight each head keeps if only the first and last keys stay. Each line is a (long) text.
 
     The terminal shows one row per head, a file (--output) one row per head and cache.
     """

@@ -32,7 +32,10 @@ def compare(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Compare two models (or two texts): what changed most, in words, as a table, a figure or a page."""
+    """Compare two models or two texts.
+
+    What changed most, in words, as a table, a figure or a page.
+    """
     from attention_analyzer.comparison import compare as compare_two
     from attention_analyzer.comparison import compare_models
     from attention_analyzer.comparison.report import head_name

@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from attention_analyzer.cli.options import Device, Encoding, Model, Output, Truncate, analyzer_for
+from attention_analyzer.cli.options import (
+    Device,
+    Encoding,
+    HeadCommand,
+    Kind,
+    Model,
+    Output,
+    Stack,
+    Truncate,
+    analyzer_for,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from attention_analyzer.corpus import Corpus
 
-corpus = typer.Typer(help="Measure all heads on many texts, and ask what was found.", no_args_is_help=True)
+corpus = typer.Typer(help="Analyze a corpus and query the results.", no_args_is_help=True)
 #: Names of delimiters that a shell would have to be told how to quote.
 _DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|"}
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of a scan.")]
@@ -58,7 +68,10 @@ def scan(
     address: Annotated[str | None, typer.Option(help="A running Ray cluster (auto finds it).")] = None,
     device: Device = "auto",
 ) -> None:
-    """Measure every head on every text. Stopped at any moment, the same command goes on where it was."""
+    """Measure every head on every text.
+
+    The same command resumes after an interruption.
+    """
     from attention_analyzer.text.visible import visible
 
     done = analyzer_for(model, device).scan(
@@ -95,26 +108,32 @@ def heads(
     output: Output = None,
     limit: Limit = 20,
 ) -> None:
-    """Every head's mean of a measure with its 95 % interval over texts, the largest first."""
+    """List heads by the mean of a measure.
+
+    With its 95 % interval over texts, the largest first.
+    """
     from attention_analyzer.corpus import Corpus
 
     table = Corpus.load(store).heads(measure).sort_values("mean", ascending=False, kind="stable")
     _show(table if output else table.drop(columns="measure").head(limit), output, measure)
 
 
-@corpus.command()
+@corpus.command(cls=HeadCommand)
 def examples(
     store: Store,
     *,
     layer: Annotated[int, typer.Option("--layer", "-l", help="Layer, counted from zero.")],
-    head: Annotated[int, typer.Option("--head", "-h", help="Head, counted from zero.")],
+    head: Annotated[int, typer.Option("--head", "-H", help="Head, counted from zero.")],
     by: Annotated[str, typer.Option(help="pairs of tokens, or a metric or pattern.")] = "pairs",
-    stack: Annotated[str | None, typer.Option(help="encoder or decoder.")] = None,
-    kind: Annotated[str | None, typer.Option(help="self or cross.")] = None,
+    stack: Stack = None,
+    kind: Kind = None,
     output: Output = None,
     limit: Limit = 10,
 ) -> None:
-    """Where a head is strongest: token pairs, or the texts where a measure is largest."""
+    """Show where a head is strongest.
+
+    Token pairs, or the texts where a measure is largest.
+    """
     from attention_analyzer.corpus import Corpus
 
     table = Corpus.load(store).examples(layer, head, by, stack=stack, kind=kind)
@@ -137,13 +156,19 @@ def query(
     errors: Errors = "raise",
     output: Output = None,
 ) -> None:
-    """Ask in SQL (DuckDB). A query reads the store's tables and nothing else, unless --unsafe is given."""
+    """Query the results with SQL (DuckDB).
+
+    A query reads the store's tables and nothing else, unless --unsafe is given.
+    """
     _show(_opened(store, errors).sql(sql, timeout=timeout, memory=memory, unsafe=unsafe), output, "")
 
 
 @corpus.command()
 def verify(store: Store) -> None:
-    """Compare every file of a store with what the scan wrote. Ends with code 1 if anything is wrong."""
+    """Check every file of a store for damage.
+
+    Exits with code 1 if anything is wrong.
+    """
     from attention_analyzer.corpus import Corpus
     from attention_analyzer.text.visible import visible
 
@@ -157,7 +182,7 @@ def verify(store: Store) -> None:
     print(f"{store} is whole: {len(opened.manifest.files or ())} files are as the scan wrote them.")
 
 
-@corpus.command()
+@corpus.command(cls=HeadCommand)
 def search(
     store: Store,
     *,
@@ -166,12 +191,15 @@ def search(
     ],
     to: Annotated[str, typer.Option("--to", help="What they look at: the same, or governor or dependent.")],
     layer: Annotated[int | None, typer.Option("--layer", "-l", help="With --head: show the places.")] = None,
-    head: Annotated[int | None, typer.Option("--head", "-h", help="With --layer: show the places.")] = None,
+    head: Annotated[int | None, typer.Option("--head", "-H", help="With --layer: show the places.")] = None,
     errors: Errors = "raise",
     output: Output = None,
     limit: Limit = 10,
 ) -> None:
-    """Where do heads look from X to Y? The heads that do it most; with --layer and --head the places."""
+    """Find heads that attend from X to Y.
+
+    The heads that do it most; with --layer and --head, the places in the texts.
+    """
     from attention_analyzer.errors import InputError
 
     if (layer is None) != (head is None):

@@ -18,7 +18,10 @@ def demo(
     model: Model = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")] = Path("demo-output"),
 ) -> None:
-    """Analyse every head on a sentence: a table here, and figures, a table and a page in demo-output/."""
+    """Run a full analysis on a bundled model.
+
+    The head table is shown here; figures, the table and a page are written to the folder.
+    """
     from attention_analyzer.cli.tables import print_table, write_table
     from attention_analyzer.models.catalog import offline_encoder
     from attention_analyzer.view.figures import head_figure, layer_figure, map_figure, save_figure

@@ -32,7 +32,10 @@ def doctor(
     text: Annotated[str, typer.Argument(metavar="[TEXT|FILE|-]", help="A text to prove it on.")] = TEXT,
     device: Device = "auto",
 ) -> None:
-    """Show what is installed, how a model's attention is captured and why so, and verify it on a text of yours."""
+    """Check the installation, verify a model.
+
+    Shows what is installed, how a model's attention is captured and why, and verifies it on a text of yours.
+    """
     from attention_analyzer.models.catalog import offline_encoder
 
     content = read_text(text)

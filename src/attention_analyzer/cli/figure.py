@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from attention_analyzer.cli.bars import working
-from attention_analyzer.cli.options import Device, Encoding, Head, Layer, Model, TextOrRecord, Truncate, record_of
+from attention_analyzer.cli.options import (
+    Device,
+    Encoding,
+    Head,
+    Kind,
+    Layer,
+    Model,
+    Stack,
+    TextOrRecord,
+    Truncate,
+    record_of,
+)
 
 
 def figure(
@@ -21,8 +32,8 @@ def figure(
     layer: Layer = None,
     head: Head = None,
     metric: Annotated[str, typer.Option(help="What the layer × head map shows.")] = "entropy",
-    stack: Annotated[str | None, typer.Option(help="encoder, decoder, vision … where layers are not unique.")] = None,
-    kind: Annotated[Literal["self", "cross"] | None, typer.Option(help="self or cross.")] = None,
+    stack: Stack = None,
+    kind: Kind = None,
     log: Annotated[bool | None, typer.Option("--log/--linear", help="Scale of the colours.")] = None,
     view: Annotated[
         str | None, typer.Option(help="heads, matrix, arcs, text, products or space; or the state of a page, as JSON.")
@@ -36,7 +47,10 @@ def figure(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Draw a head (--layer and --head), a layer (--layer), a map of all heads by a metric, or a view (--view)."""
+    """Save an attention figure.
+
+    A head (--layer and --head), a layer (--layer), a map of all heads by a metric, or a view (--view).
+    """
     from attention_analyzer.errors import InputError
     from attention_analyzer.view.figures import check_figure_path, head_figure, layer_figure, map_figure, save_figure
 

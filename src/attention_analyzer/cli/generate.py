@@ -18,7 +18,10 @@ def generate(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Let a model write, and show for each written token which tokens were looked at most."""
+    """Generate text and show its attention.
+
+    For each generated token, the tokens that it attended to most.
+    """
     from attention_analyzer.cli.tables import print_table
     from attention_analyzer.view.generation import written_tokens
 

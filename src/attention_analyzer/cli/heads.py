@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.options import Device, Encoding, Model, Output, Truncate, analyzer_for, choice, read_text
+from attention_analyzer.cli.options import (
+    Device,
+    Encoding,
+    FigureFile,
+    Kind,
+    Model,
+    Output,
+    Stack,
+    Truncate,
+    analyzer_for,
+    choice,
+    read_text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-heads = typer.Typer(
-    help="How alike heads are, how much they are needed, how they change with depth.", no_args_is_help=True
-)
+heads = typer.Typer(help="Compare, rank and prune heads.", no_args_is_help=True)
 
 Texts = Annotated[str, typer.Argument(metavar="FILE|TEXT|-", help="Texts, one a line: a file, - or the text itself.")]
-Figure = Annotated[Path | None, typer.Option(help="Draw it: PNG, SVG or PDF.")]
-Stack = Annotated[str | None, typer.Option(help="encoder, decoder …; by default the main text's own attention.")]
-Kind = Annotated[Literal["self", "cross"] | None, typer.Option(help="self or cross.")]
 Method = Annotated[
     Literal["gradient", "ablation"],
     typer.Option(
@@ -38,7 +45,7 @@ def similarity(
     *,
     model: Model = None,
     output: Output = None,
-    figure: Figure = None,
+    figure: FigureFile = None,
     stack: Stack = None,
     kind: Kind = None,
     clusters: Annotated[int | None, typer.Option(min=2, help="How many; by default the best separated.")] = None,
@@ -46,7 +53,10 @@ def similarity(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Which heads look alike, which stand alone, which complete each other (at least three texts)."""
+    """Find clusters of similar heads.
+
+    Also which heads are redundant, outliers or complementary. Needs at least three texts.
+    """
     from attention_analyzer.cli.tables import print_table
 
     _check(output, figure)
@@ -74,7 +84,7 @@ def importance(
     *,
     model: Model = None,
     output: Output = None,
-    figure: Figure = None,
+    figure: FigureFile = None,
     method: Method = "gradient",
     sets: Annotated[
         list[str] | None, typer.Option("--heads", help="Heads to ablate together, such as L4H2-3; repeatable.")
@@ -86,7 +96,7 @@ def importance(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """How much the model needs each head."""
+    """Rank heads by how much the model needs them."""
     from attention_analyzer.cli.tables import print_table
 
     _check(output, figure)
@@ -116,14 +126,17 @@ def pruning(
     *,
     model: Model = None,
     output: Output = None,
-    figure: Figure = None,
+    figure: FigureFile = None,
     method: Method = "gradient",
     mean: Mean = False,
     truncate: Truncate = False,
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """What is left while more and more heads are silent, the least important first (at least four texts)."""
+    """Ablate more and more heads.
+
+    The least important first, compared with random orders. Needs at least four texts.
+    """
     from attention_analyzer.cli.tables import print_table
 
     _check(output, figure)
@@ -143,7 +156,7 @@ def depth(
     *,
     model: Model = None,
     output: Output = None,
-    figure: Figure = None,
+    figure: FigureFile = None,
     metrics: Annotated[
         bool, typer.Option("--metrics", help="Metrics by layer instead of the weight's shares.")
     ] = False,
@@ -151,7 +164,10 @@ def depth(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """How heads change with depth: where the weight goes, or every metric. A .conllu file adds the syntax."""
+    """Show how heads change with depth.
+
+    Where the weight goes, or every metric (--metrics). A .conllu file adds the weight along the syntax.
+    """
     from attention_analyzer.cli.tables import print_table
     from attention_analyzer.linguistics import read_annotated
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import typer
 
+from attention_analyzer.cli.options import HeadCommand
+
 #: What there is: name, module of this room, function.
 COMMANDS = (
     ("demo", "demo", "demo"),
@@ -42,13 +44,14 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, _module, _function in COMMANDS:
     _member = getattr(import_module(f"attention_analyzer.cli.{_module}"), _function)
     if isinstance(_member, typer.Typer):
         app.add_typer(_member, name=_name)
     else:
-        app.command(_name)(_member)
+        app.command(_name, cls=HeadCommand)(_member)
 
 
 def _version(shown: bool) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 def models() -> None:
-    """List the models that can be had on this machine without a network."""
+    """List available models.
+
+    Those that load on this machine without a network.
+    """
     import pandas as pd
 
     from attention_analyzer.cli.tables import print_table

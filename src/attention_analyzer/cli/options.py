@@ -6,9 +6,10 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from attention_analyzer.cli.bars import working
 
@@ -37,7 +38,10 @@ Encoding = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")]
 Truncate = Annotated[bool, typer.Option("--truncate", help="Cut what the model has no positions for.")]
 Layer = Annotated[int | None, typer.Option("--layer", "-l", help="Layer, counted from zero.")]
-Head = Annotated[int | None, typer.Option("--head", "-h", help="Head, counted from zero.")]
+Head = Annotated[int | None, typer.Option("--head", "-H", help="Head, counted from zero.")]
+Stack = Annotated[str | None, typer.Option(help="encoder, decoder …; by default the main text's own attention.")]
+Kind = Annotated[Literal["self", "cross"] | None, typer.Option(help="self or cross.")]
+FigureFile = Annotated[Path | None, typer.Option(help="Also draw the result: PNG, SVG or PDF.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; its suffix says the format.")]
 
 
@@ -126,3 +130,13 @@ def choice(*values: str, **old: str) -> Callable[[str], str]:
         return known[value]
 
     return parse
+
+
+class HeadCommand(TyperCommand):
+    """A command in which ``-h 5`` still means ``--head 5``; ``-h`` alone is help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if any("--head" in parameter.opts for parameter in self.params):
+            followed = [*args[1:], ""]
+            args = ["-H" if one == "-h" and after.isdigit() else one for one, after in zip(args, followed, strict=True)]
+        return super().parse_args(ctx, args)

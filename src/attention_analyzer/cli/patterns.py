@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.options import Device, Encoding, Model, Output, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import (
+    Device,
+    Encoding,
+    FigureFile,
+    Model,
+    Output,
+    Text,
+    Truncate,
+    analyzer_for,
+    read_text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +33,7 @@ def patterns(
     *,
     model: Model = None,
     output: Output = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw all heads with their names: PNG, SVG or PDF.")] = None,
+    figure: FigureFile = None,
     pattern: Annotated[list[str] | None, typer.Option(help="Only this pattern; may be repeated.")] = None,
     untrained: Annotated[
         bool, typer.Option("--untrained", help="A name must also beat the same model with random weights.")
@@ -37,7 +46,9 @@ def patterns(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Name heads by what they do: each line is a text, and three or more of them give labels with intervals.
+    """Label heads (induction, sink, …).
+
+    Each line is a text; three or more of them give labels with intervals.
 
     With fewer texts it says what each head shows in the first of them, which is no proof of what it does.
     A file (--output) gets every head and pattern, the terminal those that were named.

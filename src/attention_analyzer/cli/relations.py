@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.options import Device, Encoding, Model, Output, analyzer_for
+from attention_analyzer.cli.options import Device, Encoding, FigureFile, Model, Output, analyzer_for
 
 if TYPE_CHECKING:
     from attention_analyzer.linguistics import Relations
@@ -32,14 +32,17 @@ def relations(
         bool, typer.Option("--as-written", help="Read the text as written, instead of a space between all words.")
     ] = False,
     fewest: Annotated[int, typer.Option(help="Leave out labels with fewer questions.")] = 20,
-    figure: Annotated[Path | None, typer.Option(help="Draw the table: PNG, SVG or PDF.")] = None,
+    figure: FigureFile = None,
     examples: Annotated[
         str | None, typer.Option(help="Show the sentences behind a cell, such as nsubj:L2H8 (or nsubj: its best head).")
     ] = None,
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Find the heads that know linguistic relations, against baselines that know nothing."""
+    """Find heads that track syntax and coreference.
+
+    Heads are compared with baselines that know no syntax.
+    """
     from attention_analyzer.cli.tables import check_format, print_table, write_table
     from attention_analyzer.linguistics import read_annotated
     from attention_analyzer.plots.relations import relations_figure

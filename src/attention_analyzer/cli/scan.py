@@ -42,7 +42,10 @@ def scan(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Measure every head: one row each, to the terminal or to a CSV, Parquet or JSON file."""
+    """Compute per-head metrics for a text.
+
+    One row per head, to the terminal or to a CSV, Parquet or JSON file.
+    """
     from attention_analyzer.cli.tables import check_format, print_table, write_table
     from attention_analyzer.errors import InputError, SelectionError
 

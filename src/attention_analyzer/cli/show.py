@@ -28,7 +28,10 @@ def show(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Write the interactive viewer of a text as one HTML file."""
+    """Write an interactive HTML viewer.
+
+    One file that opens in any browser, without a network.
+    """
     from attention_analyzer.errors import InputError
 
     if output.suffix.lower() not in {".html", ".htm"}:

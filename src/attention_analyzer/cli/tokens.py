@@ -11,6 +11,7 @@ from attention_analyzer.cli.bars import counting, working
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
+    FigureFile,
     Model,
     Output,
     Text,
@@ -57,12 +58,15 @@ def tokens(
     deletion: Annotated[
         Literal["mask", "hide", "remove"] | None, typer.Option(help="How --compare deletes a token.")
     ] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw it: PNG, SVG or PDF.")] = None,
+    figure: FigureFile = None,
     truncate: Truncate = False,
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Say how important each token is: attention received, or an attribution by name."""
+    """Attribute a prediction to tokens.
+
+    Attention received by default, or any attribution by name; --compare ranks them on this text.
+    """
     from attention_analyzer.cli.tables import check_format
     from attention_analyzer.errors import InputError
     from attention_analyzer.view.figures import check_figure_path, save_figure

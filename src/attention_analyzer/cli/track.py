@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.options import Device
+from attention_analyzer.cli.options import Device, FigureFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,14 +27,17 @@ def track(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the history, which attn track reads again.")
     ] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw the history: PNG, SVG or PDF.")] = None,
+    figure: FigureFile = None,
     revision: Annotated[
         list[str] | None, typer.Option("--revision", "-r", help="A revision on the hub whose name ends in its step.")
     ] = None,
     against: Annotated[Path | None, typer.Option(help="Another recorded history to compare with.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Say when heads took their roles, and warn of collapsed entropy, dead and duplicate heads."""
+    """Report how heads develop in training.
+
+    When heads took their roles, and warnings of collapsed entropy, dead and duplicate heads.
+    """
     from attention_analyzer.errors import InputError
     from attention_analyzer.training.history import History as Recorded
     from attention_analyzer.view.figures import check_figure_path, save_figure

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import working
-from attention_analyzer.cli.options import Device, Encoding, Model, Output, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.options import (
+    Device,
+    Encoding,
+    FigureFile,
+    Model,
+    Output,
+    Text,
+    Truncate,
+    analyzer_for,
+    read_text,
+)
 
 if TYPE_CHECKING:
     from attention_analyzer.interventions import WhatIf
@@ -40,12 +50,14 @@ def what_if(
     position: Annotated[int | None, typer.Option(help="Position where the prediction is read.")] = None,
     model: Model = None,
     output: Output = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw what changed: PNG, SVG or PDF.")] = None,
+    figure: FigureFile = None,
     truncate: Truncate = False,
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Knock out attention edges, ablate heads or patch their patterns, and see what the model says then.
+    """Ablate heads or knock out attention.
+
+    Knocks out attention edges, ablates heads or patches their patterns, and shows the prediction before and after.
 
     Without any change the text's positions and the prediction are shown.
     """
