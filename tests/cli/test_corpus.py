@@ -51,6 +51,13 @@ def test_a_scan_and_every_question_to_it(corpus, store: Path, tmp_path: Path) ->
     assert "bank.conllu, line" in out
 
 
+def test_a_query_for_one_huge_value_ends_with_one_sentence(corpus, store: Path) -> None:
+    for query in ("SELECT length(repeat('x', 4000000000))", "SELECT list_sum(range(1000000000))"):
+        code, _, err = corpus("query", store, query, "--memory", 64)
+        assert code == 2
+        assert "it needs more than 64 MB" in err
+
+
 def test_mistakes_end_with_code_2_and_one_sentence(corpus, store: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("heads", store, "entropie"), "no measure 'entropie'"),

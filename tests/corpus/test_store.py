@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from attention_analyzer.analyzer import AttentionAnalyzer
@@ -102,7 +104,18 @@ def test_no_changed_byte_of_a_manifest_is_believed(store: Path) -> None:
         "PRAGMA enable_profiling",
         "FROM query('FROM read_text(''{secret}'')')",
         "DROP VIEW texts",
+        "FROM read_parquet('{foreign}')",
+        "FROM '{foreign}'",
+        "FROM read_parquet(['{store}/texts/000000.parquet', '{foreign}'])",
+        "FROM read_parquet('{store}/texts/../../foreign.parquet')",
+        "FROM read_parquet('{store}/kept-*.parquet')",
+        "FROM parquet_metadata('{foreign}')",
+        "FROM query_table('{foreign}')",
+        "SELECT getenv('HOME')",
         "SELECT 1; SELECT 2",
+        "SELECT 1 -- ;\n; COPY (SELECT 1) TO '{folder}/out.csv'",
+        "SELECT 1 /* ; */; COPY (SELECT 1) TO '{folder}/out.csv'",
+        "/* SELECT 1 */ COPY (SELECT 1) TO '{folder}/out.csv'",
         "",
         " ; ",
         "-- nothing",
@@ -112,12 +125,31 @@ def test_no_changed_byte_of_a_manifest_is_believed(store: Path) -> None:
 def test_sql_reads_the_stores_tables_and_nothing_else(store: Path, query: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret.csv"
     secret.write_text("hidden,words\n")
+    foreign = tmp_path / "foreign.parquet"
+    pq.write_table(pa.table({"hidden": ["hidden"]}), foreign)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError) as caught:
-        Corpus.load(store).sql(query.format(secret=secret, folder=tmp_path))
+        Corpus.load(store).sql(query.format(secret=secret, folder=tmp_path, foreign=foreign, store=store))
     assert "hidden" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_part_that_is_a_link_is_damage(store: Path, tmp_path: Path) -> None:
+    part = store / "texts/000001.parquet"
+    part.rename(tmp_path / "elsewhere.parquet")
+    part.symlink_to(tmp_path / "elsewhere.parquet")
+    corpus = Corpus.load(store)
+    assert corpus.verify()["reason"].tolist() == ["is a link, and not the file that the scan wrote"]
+    with pytest.raises(FileFormatError, match=r"texts/000001\.parquet is a link"):
+        corpus.sql("FROM texts")
+
+
+def test_an_empty_query_says_so_whatever_the_store_is_like(store: Path) -> None:
+    (store / "texts/000001.parquet").unlink()
+    for query in ("", " ;\n", "-- nothing", "/* nothing */ ;"):
+        with pytest.raises(InputError, match="The query is empty"):
+            Corpus.load(store).sql(query)
 
 
 def test_unsafe_sql_may_read_files(store: Path, tmp_path: Path) -> None:
@@ -180,14 +212,32 @@ def test_a_store_without_hashes_opens_with_a_warning_and_gets_them(small, store:
         old.sql("FROM texts")
 
 
+#: The command, saying when the query has begun.
+QUERY = """
+from attention_analyzer.cli.main import main
+from attention_analyzer.corpus import sql
+
+fetched = sql._Running._fetched
+
+def told(running):
+    print("begun", flush=True)
+    return fetched(running)
+
+sql._Running._fetched = told
+main()
+"""
+
+
 def test_an_interrupt_ends_a_query_at_once(store: Path) -> None:
     query = "SELECT count(*) FROM range(10000000000) a, range(10) b WHERE a.range * b.range % 7 = 3"
     process = subprocess.Popen(
-        [sys.executable, "-m", "attention_analyzer.cli.main", "corpus", "query", store, query],
+        [sys.executable, "-c", QUERY, "corpus", "query", store, query],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(6)  # it has begun the query by then
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(0.3)  # well inside the query
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
     _, said = process.communicate(timeout=30)

@@ -160,7 +160,12 @@ def query(
 
     A query reads the store's tables and nothing else, unless --unsafe is given.
     """
-    _show(_opened(store, errors).sql(sql, timeout=timeout, memory=memory, unsafe=unsafe), output, "")
+    from attention_analyzer.corpus.process_memory import bounded_memory
+
+    opened = _opened(store, errors)
+    with bounded_memory(2 * memory):  # a single value is not of DuckDB's working memory; nor is the answer
+        table = opened.sql(sql, timeout=timeout, memory=memory, unsafe=unsafe)
+    _show(table, output, "")
 
 
 @corpus.command()

@@ -209,7 +209,7 @@ class Corpus:
             FileFormatError: the store is damaged.
             MissingDependencyError: DuckDB is not installed.
         """
-        return answer(query, self._tables(), Limits(timeout, memory, unsafe))
+        return answer(query, self._tables, Limits(timeout, memory, unsafe))
 
     def search(self, from_: str, to: str) -> pd.DataFrame:
         """Where do heads look from X to Y? One row per head, the one that does it most first.
