@@ -83,13 +83,13 @@ def _prepared_texts(loaded: LoadedModel, texts: Sequence[str | Pair | Messages],
     pairs = [text if isinstance(text, tuple) and not is_messages(text) else (text, None) for text in texts]
     targets = [target for _, target in pairs]
     sources: list[str | Pair | Messages] = [source for source, _ in pairs] if two_stacks else list(texts)
-    tokenized = tokenize(tokenizer, sources, max_length=loaded.max_length, truncate=truncate)
+    tokenized = tokenize(tokenizer, sources, max_length=loaded.max_length, truncate=truncate, pad_id=loaded.pad_id)
     inputs: dict[str, Any] = dict(accepted(loaded.model, tokenized.inputs))
     loaded.check_ids(inputs)
     target = None
     if two_stacks:
         rows = [_target_row(loaded, inputs, index, text) for index, text in enumerate(targets)]
-        inputs["decoder_input_ids"] = _stacked(rows, _pad_id(loaded))
+        inputs["decoder_input_ids"] = _stacked(rows, loaded.pad_id)
         inputs["decoder_attention_mask"] = _stacked([torch.ones_like(row) for row in rows], 0)
         inputs = accepted(loaded.model, inputs)
         target = tuple(tokens_of(loaded, row) for row in rows)
@@ -115,7 +115,7 @@ def _prepared_rows(loaded: LoadedModel, texts: Sequence[Text]) -> Prepared:
     if limit is not None and longest > limit:
         raise TooLongError(f"The inputs have {longest} tokens, but the model has positions for {limit}; shorten them.")
     inputs: dict[str, Any] = {
-        name: _stacked([row[name][0] for row in rows], _pad_id(loaded) if name.endswith("input_ids") else 0)
+        name: _stacked([row[name][0] for row in rows], loaded.pad_id if name.endswith("input_ids") else 0)
         for name in names
     }
     inputs["attention_mask"] = _stacked([torch.ones(len(row), dtype=torch.long) for row in source], 0)
@@ -197,7 +197,7 @@ def generated_ids(loaded: LoadedModel, inputs: Mapping[str, Tensor], *, start: i
     Raises:
         InputError: the model cannot use the options or the inputs.
     """
-    settings = {"do_sample": False, "num_beams": 1, "pad_token_id": _pad_id(loaded)} | options
+    settings = {"do_sample": False, "num_beams": 1, "pad_token_id": loaded.pad_id} | options
     loaded.check_ids(inputs)
     with loaded.evaluating() as model, torch.no_grad():
         given = loaded.to_device(dict(inputs))
@@ -248,14 +248,6 @@ def _start_id(loaded: LoadedModel) -> int:
         if number is not None:
             return int(number)
     raise ModelError(f"{loaded.name} names no token that a target starts with (decoder_start_token_id).")
-
-
-def _pad_id(loaded: LoadedModel) -> int:
-    for holder in (loaded.tokenizer, loaded.config):
-        number = getattr(holder, "pad_token_id", None)
-        if number is not None:
-            return int(number)
-    return 0
 
 
 def _stacked(rows: Sequence[Tensor], fill: int) -> Tensor:

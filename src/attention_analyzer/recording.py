@@ -79,7 +79,7 @@ def record_texts(
         CaptureError: the weights do not reproduce the model's own outputs.
     """
     records: list[CapturedAttention] = []
-    for batch in batches(texts, batch_size):
+    for batch in batches(texts, loaded.at_once(batch_size)):
         prepared = prepare(loaded, batch, truncate=truncate)
         forward = run(loaded, prepared, check=check)
         if len(batch) > 1 and not _follow_tokens(prepared, forward):
@@ -243,7 +243,7 @@ def stream_texts(
         InputError, TooLongError: a text cannot be used.
         CaptureError: the weights do not reproduce the model's own outputs.
     """
-    for batch in batches(texts, batch_size):
+    for batch in batches(texts, loaded.at_once(batch_size)):
         prepared = prepare(loaded, batch, truncate=truncate)
         yield _streamed(loaded, prepared, reductions, check)
 

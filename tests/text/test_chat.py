@@ -90,7 +90,7 @@ def test_a_chat_stands_wherever_a_text_may(analyzer: AttentionAnalyzer) -> None:
     assert len(analyzer.heads(CHAT)) == len(record.heads())
     assert analyzer.token_importance(CHAT).tokens == record.tokens.pieces
     assert analyzer.compare(texts=CHAT, other_texts=CHAT[:1]).to_frame().shape[0] == 4
-    assert "after 'animal'" in str(analyzer.what_if(CHAT, silence=(0, 1)))
+    assert "after 'animal'" in str(analyzer.what_if(CHAT, ablate=(0, 1)))
 
 
 def test_an_answer_begins_after_the_template_or_continues_the_last_message(analyzer: AttentionAnalyzer) -> None:

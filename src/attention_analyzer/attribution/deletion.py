@@ -78,7 +78,7 @@ class Deleter:
         found = []
         steps = ProgressCounter(len(kept), progress)
         with self.question.loaded.evaluating() as model, torch.no_grad():
-            for part in kept.split(AT_ONCE):
+            for part in kept.split(self.question.loaded.at_once(AT_ONCE)):
                 inputs, layout = self.variants(part.to(self.question.loaded.device))
                 found.append(self.question.target.measures(model(**inputs), layout).double().cpu())
                 steps.advance(len(part))
@@ -104,6 +104,6 @@ class Deleter:
         valid = torch.arange(order.shape[1], device=kept.device)[None] < sizes[:, None]
         for name in _BY_TOKEN:
             if name in inputs:
-                fill = blank_id(self.question.loaded) if name == "input_ids" else 0
+                fill = self.question.loaded.pad_id if name == "input_ids" else 0
                 inputs[name] = inputs[name].gather(1, order).where(valid, fill)
         return inputs, Layout(valid, kept, compact=True)

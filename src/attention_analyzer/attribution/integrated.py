@@ -56,7 +56,11 @@ class IntegratedGradients(Attribution):
         with question.loaded.evaluating() as model, gradients_needed(model):
             _check_same(question, value, text)
             found, error = Captum(value).attribute(
-                text, nothing, n_steps=self.steps, internal_batch_size=AT_ONCE, return_convergence_delta=True
+                text,
+                nothing,
+                n_steps=self.steps,
+                internal_batch_size=question.loaded.at_once(AT_ONCE),
+                return_convergence_delta=True,
             )
             with torch.no_grad():
                 difference = float(value(text) - value(nothing))

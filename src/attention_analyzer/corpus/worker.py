@@ -157,10 +157,10 @@ def _batches(
         else:
             fitting.append((cut, index))
     batch: list[tuple[int, Row]] = []
-    width = 0
+    width, most = 0, loaded.at_once(MOST_TEXTS)
     # The longest first: what does not fit into memory is met at once.
     for length, index in sorted(fitting, key=lambda each: (-each[0], each[1])):
-        if batch and (len(batch) == MOST_TEXTS or width * (len(batch) + 1) > settings.batch_tokens):
+        if batch and (len(batch) == most or width * (len(batch) + 1) > settings.batch_tokens):
             yield batch
             batch = []
         width = width if batch else length

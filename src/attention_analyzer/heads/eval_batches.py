@@ -114,7 +114,7 @@ def trials_of(
     if labels is not None and len(labels) != len(texts):
         raise InputError(f"{len(texts)} texts were given, but {len(labels)} labels; give one a text.")
     trials: list[Trial] = []
-    for batch in batches(texts, batch_size):
+    for batch in batches(texts, loaded.at_once(batch_size)):
         prepared = prepare(loaded, batch, truncate=truncate)
         first = sum(trial.texts for trial in trials)
         chosen = None if labels is None else labels[first : first + len(batch)]

@@ -66,7 +66,7 @@ class MeanOutputs:
 def mean_outputs(loaded: LoadedModel, texts: Sequence[str | Pair], *, batch_size: int = BATCH) -> MeanOutputs:
     """The heads' mean outputs over all tokens of some texts, special tokens included, padding not."""
     means = MeanOutputs()
-    for batch in batches(texts, batch_size):
+    for batch in batches(texts, loaded.at_once(batch_size)):
         prepared = prepare(loaded, batch)
         order, _ = observe(loaded, prepared.inputs, valid=prepared.valid.to(loaded.device))
         valid = {}

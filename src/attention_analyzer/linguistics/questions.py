@@ -18,7 +18,7 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.inputs import prepare
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import run
+from attention_analyzer.recording import batches, run
 from attention_analyzer.site import Site
 from attention_analyzer.text.annotation import AnnotatedText, words_of_tokens
 from attention_analyzer.weights.base import AttentionWeights
@@ -165,8 +165,7 @@ def _batches(loaded: LoadedModel, sentences: Sequence[AnnotatedText], left_out: 
     fitting = [index for index, length in enumerate(lengths) if limit is None or length <= limit]
     left_out += sorted(set(range(len(sentences))) - set(fitting))
     order = sorted(fitting, key=lambda index: lengths[index])
-    for start in range(0, len(order), BATCH):
-        yield order[start : start + BATCH]
+    yield from batches(order, loaded.at_once(BATCH))
 
 
 def _word_weights(

@@ -103,6 +103,25 @@ class LoadedModel:
                 return min(positions, module.num_embeddings) - offset
         return positions
 
+    @property
+    def pad_id(self) -> int:
+        """What fills up the shorter texts of a batch: the padding that the model looks for, else the tokenizer's."""
+        text = self.config.get_text_config() if hasattr(self.config, "get_text_config") else self.config
+        for holder in (text, self.config, self.tokenizer):
+            number = getattr(holder, "pad_token_id", None)
+            if isinstance(number, int) and number >= 0:
+                return number
+        return 0
+
+    def at_once(self, most: int) -> int:
+        """How many texts may run together, of ``most``.
+
+        A decoder that classifies reads the last token that is no padding; one that knows no padding takes single texts.
+        """
+        text = self.config.get_text_config() if hasattr(self.config, "get_text_config") else self.config
+        reads_last = self.architecture == "decoder" and type(self.model).__name__.endswith("ForSequenceClassification")
+        return 1 if reads_last and getattr(text, "pad_token_id", None) is None else most
+
     def check_ids(self, inputs: Mapping[str, Any]) -> None:
         """Refuse ids that the model has no position or no embedding for, before its forward meets them.
 

@@ -138,7 +138,7 @@ def _chunk(
 ) -> tuple[list[State], list[Problem]]:
     parts: list[list[State]] = [[State() for _ in studies]]
     problems: list[Problem] = []
-    for batch in batches(chunk, batch_size):
+    for batch in batches(chunk, loaded.at_once(batch_size)):
         try:
             parts.append(_batch(loaded, batch, studies, truncate))
         except (InputError, TooLongError):

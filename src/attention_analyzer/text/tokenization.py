@@ -73,6 +73,7 @@ def tokenize(
     max_length: int | None = None,
     truncate: bool = False,
     add_special_tokens: bool = True,
+    pad_id: int | None = None,
 ) -> Tokenized:
     """Tokenize a batch of texts, pairs or chats.
 
@@ -81,6 +82,7 @@ def tokenize(
             tokens itself.
         max_length: how many tokens the model can take; None if there is no limit.
         truncate: cut longer texts to that instead of refusing them.
+        pad_id: what fills up shorter texts, if not the tokenizer's padding.
 
     Raises:
         InputError: a text is empty or not a text, or the tokenizer makes no token of it.
@@ -103,7 +105,7 @@ def tokenize(
     _warn_of_second_start(tokenizer, rows)
     special_ids = special_token_ids(tokenizer)
     tokens = tuple(_tokens(tokenizer, special_ids, row, pair) for row, pair in zip(rows, pairs, strict=True))
-    inputs, runs = _pad(tokenizer, rows)
+    inputs, runs = _pad(tokenizer, rows, pad_id)
     return Tokenized(inputs, tokens, runs)
 
 
@@ -280,9 +282,10 @@ def _legible(text: str) -> str:
     return text.strip() or re.sub(r"[^⏎⇥]", "␣", text.replace("\n", "⏎").replace("\t", "⇥"))
 
 
-def _pad(tokenizer: Any, rows: list[dict[str, Any]]) -> tuple[dict[str, Tensor], tuple[slice, ...]]:
+def _pad(tokenizer: Any, rows: list[dict[str, Any]], pad_id: int | None) -> tuple[dict[str, Tensor], tuple[slice, ...]]:
     length = max(len(row["input_ids"]) for row in rows)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    if pad_id is None:
+        pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in rows[0]]
     fill = {"input_ids": pad_id, "attention_mask": 0, "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0)}
     inputs: dict[str, Tensor] = {}
