@@ -26,6 +26,7 @@ TEXTS = ["The cat sat on the mat.", "A dog ran to the cat.", "The mat was red an
 NAMES = {
     "attention_analyzer": {"compare_several": "compare_models"},
     "attention_analyzer.comparison": {"SeveralModels": "MultiModelComparison"},
+    "attention_analyzer.comparison.multi": {"SeveralModels": "MultiModelComparison"},
     "attention_analyzer.heads": {"Specialisation": "DepthProfile"},
     "attention_analyzer.patterns": {"LabelTable": "HeadLabels"},
     "attention_analyzer.patterns.labels": {"LabelTable": "HeadLabels"},

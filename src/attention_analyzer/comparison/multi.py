@@ -12,6 +12,7 @@ import pandas as pd
 
 from attention_analyzer.comparison.comparison import CHANGES, Comparison, compare, shown_name
 from attention_analyzer.comparison.inputs import loaded_of
+from attention_analyzer.deprecation import renamed_names
 from attention_analyzer.errors import InputError
 from attention_analyzer.metrics.head_table import head_table
 from attention_analyzer.progress import OnProgress, ProgressCounter
@@ -124,3 +125,6 @@ def _names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         name if names.count(name) == 1 else f"{name} #{names[:i].count(name) + 1}" for i, name in enumerate(names)
     )
+
+
+__getattr__ = renamed_names(__name__, {"SeveralModels": "MultiModelComparison", "compare_several": "compare_models"})
