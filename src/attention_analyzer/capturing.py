@@ -183,7 +183,9 @@ class CapturedForwards:
             whole.axes,
             exact=whole.exact,
             deviation=whole.deviation,
-            notes={"forward": number} | ({"steps": whole.steps} if whole.steps > 1 else {}),
+            notes={"forward": number}
+            | ({"steps": whole.steps} if whole.steps > 1 else {})
+            | ({"not_captured": list(whole.not_captured)} if whole.not_captured else {}),
             # Weights that a training has changed since cannot be hashed any more.
             fingerprint=cached_fingerprint(self.loaded.model, now) if whole.mark == now else "",
             names=Patches(self.loaded, whole.inputs).tokens if "pixel_values" in whole.inputs else None,

@@ -34,6 +34,7 @@ class Collected:
         sites, axes, inputs: as of one forward over everything.
         mark: of the model's weights at the (first) forward; see :func:`.fingerprint.state_mark`.
         steps: how many forwards it took.
+        not_captured: paths of modules that attended in a way that cannot be shown.
     """
 
     sites: Sites
@@ -43,6 +44,7 @@ class Collected:
     exact: bool
     mark: int
     steps: int = 1
+    not_captured: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -56,6 +58,7 @@ class _Growing:
     sequences: Sequences
     mark: int
     source: Collected | None
+    not_captured: tuple[str, ...]
 
 
 @dataclass
@@ -128,7 +131,7 @@ class Collector:
             axes = replace(axes, source=axes.source or _source_axis(source, sites))
             self._add(self._whole(_behind(source, sites), axes, forward, mark))
             return
-        self._growing[len(self.slots)] = _Growing(begun, mark, source)
+        self._growing[len(self.slots)] = _Growing(begun, mark, source, forward.not_captured)
         self.slots.append(None)
         if len(self._growing) > _WAITING:
             self._end(next(iter(self._growing)))
@@ -151,7 +154,15 @@ class Collector:
 
     def _whole(self, sites: Sites, axes: Axes, forward: Forward, mark: int) -> Collected:
         capture = forward.capture
-        return Collected(self.wanted(sites), axes, forward.inputs, capture.deviation, capture.exact, mark)
+        return Collected(
+            self.wanted(sites),
+            axes,
+            forward.inputs,
+            capture.deviation,
+            capture.exact,
+            mark,
+            not_captured=forward.not_captured,
+        )
 
     def _add(self, whole: Collected) -> None:
         self._kept += whole.nbytes if self.reduce is None else 0
@@ -182,6 +193,7 @@ class Collector:
             sequences.exact,
             growing.mark,
             sequences.steps,
+            growing.not_captured,
         )
 
     def _read_by(self, decoder: Forward) -> Collected | None:

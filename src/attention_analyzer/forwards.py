@@ -20,14 +20,16 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.errors import AttentionAnalyzerError
+from attention_analyzer.errors import AttentionAnalyzerError, UnsupportedModelError
 from attention_analyzer.given_inputs import valid_tokens
 from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, intercept
 from attention_analyzer.hooks.forward import (
     as_written,
     batch_of,
     has_interface_only,
+    not_shown,
     note_interface_only,
+    nothing_captured,
     sequences_of,
 )
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
@@ -78,6 +80,7 @@ class Forward:
         inputs: its arguments by name.
         capture: what was captured; its ``model`` is the whole model, so that paths are the same for every entry.
         output: what the entry returned.
+        not_captured: paths of modules that attended in a way that cannot be shown.
         closing: ends the capture; ``error_before``: what was being handled when it began.
     """
 
@@ -85,6 +88,7 @@ class Forward:
     inputs: dict[str, Any]
     capture: _QuietCapture
     output: Any = None
+    not_captured: tuple[str, ...] = ()
     closing: ExitStack = field(default_factory=ExitStack)
     error_before: BaseException | None = None
 
@@ -154,7 +158,11 @@ class _Router:
         forward.output = rest[-1] if rest else None
         capture = forward.capture
         if capture.watch is not None:
-            note_interface_only(self.model, capture)
+            missed = not_shown(capture)
+            note_interface_only(self.model, capture, missed)
+            forward.not_captured = tuple(missed)
+            if missed and not capture.calls and capture.problem is None:
+                capture.problem = UnsupportedModelError(nothing_captured(capture))
             _watched.setdefault(self.model, set()).add(id(module))
         if capture.calls or capture.problem:
             self.finished(forward)

@@ -165,3 +165,10 @@ def test_cross_attention_has_tokens_of_its_own_for_keys() -> None:
 def test_causal_is_checked_when_it_is_said() -> None:
     with pytest.raises(InputError, match="not causal"):
         AttentionRecord.from_weights(STACK[:, 0], TOKENS, causal=True)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_a_nested_tensor_is_refused() -> None:
+    nested = torch.nested.nested_tensor([torch.full((2, 2), 0.5), torch.full((2, 2), 0.5)])
+    with pytest.raises(InputError, match="not a nested tensor"):
+        AttentionRecord.from_weights(nested, ["a", "b"])

@@ -12,7 +12,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from torch.nn.modules import module as torch_modules
 
-from attention_analyzer import AttentionAnalyzer, AttentionRecord
+from attention_analyzer import AttentionAnalyzer, AttentionRecord, capture
 from attention_analyzer.errors import InputError, UnsupportedModelError
 from attention_analyzer.hooks.verification import verify_model
 
@@ -391,3 +391,58 @@ def test_a_part_that_is_compiled_runs_as_it_was_written() -> None:
     block = Block(by_products, 3).eval()
     seen = record(nn.Sequential(nn.Identity(), torch.compile(block, backend="eager")), input=states())
     check(seen, block.expected(states()))
+
+
+class Mixed(Block):
+    """Heads are mixed after the softmax, which leaves no weights of one head."""
+
+    def __init__(self, attend: Callable[[Tensor, Tensor, Tensor], Tensor], heads: int) -> None:
+        super().__init__(attend, heads)
+        self.mixing = nn.Parameter(torch.full((3, 3), 1 / 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = heads_first(*self.split(x))
+        weights = torch.einsum("bhij,hg->bgij", scaled(query, key).softmax(-1), self.mixing)
+        return (weights @ value).transpose(1, 2).flatten(2)
+
+
+class Exponential(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = heads_first(*self.split(x))
+        scores = scaled(query, key)
+        weights = (scores - scores.amax(-1, keepdim=True)).exp()
+        return (weights / weights.sum(-1, keepdim=True) @ value).transpose(1, 2).flatten(2)
+
+
+class Whole(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        return by_products(*self.split(x)).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("hidden", [Mixed, Exponential])
+def test_a_layer_that_cannot_be_shown_is_named(hidden: type[Block]) -> None:
+    layer = hidden(fused, 3)
+    module = nn.Sequential(Whole(fused, 3), layer).eval()
+    seen = record(module, input=states())
+    assert [site.module for site in seen.sites] == ["0"]
+    assert seen.notes["not_captured"] == ["1"]
+    with capture(module) as captured, torch.no_grad():
+        module(states())
+    assert captured.records[0].notes["not_captured"] == ["1"]
+    with capture(layer) as captured, torch.no_grad():
+        layer(states())
+    with pytest.raises(UnsupportedModelError, match="softmax"):
+        captured.heads()
+
+
+def test_experts_are_no_layer_that_is_missing() -> None:
+    class Experts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend, self.gate = Whole(fused, 3), nn.Linear(CHANNELS, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x + self.attend(x)
+            return torch.einsum("bte,betd->btd", self.gate(x).softmax(-1), torch.stack([x, -x], 1))
+
+    assert "not_captured" not in record(Experts().eval(), x=states()).notes

@@ -51,6 +51,10 @@ def as_tensor(given: Any, name: str) -> Tensor:
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0][:200]
         raise InputError(f"The {name} are not an array of numbers: {reason}.") from None
+    if tensor.is_nested:
+        raise InputError(
+            f"The {name} must be a plain array, not a nested tensor; give its parts, one by one, as a list."
+        )
     if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided or tensor.device.type == "meta":
         raise InputError(f"The {name} must be a plain array of real numbers, not {tensor.dtype}, {tensor.layout}.")
     return tensor

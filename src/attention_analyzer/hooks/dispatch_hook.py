@@ -63,6 +63,14 @@ _FOLLOWED = {
     aten.native_dropout.default,
     aten.nan_to_num.default,
 }
+#: Operations through which scores stay scores.
+_OF_SCORES = {
+    aten.sub.Tensor,
+    aten.tanh.default,
+    aten.clamp.default,
+}
+#: Parts of a softmax that is written out, or its logarithm.
+_PARTS_OF_SOFTMAX = {aten.exp.default, aten._log_softmax.default}
 #: In the order of the operation.
 _FLEX_ARGUMENTS = (
     "query",
@@ -130,6 +138,10 @@ class AttentionDispatchMode(TorchDispatchMode):
             self._product(args[_PRODUCTS[func] :], result)
         elif func in _FOLLOWED:
             self.tracker.copied(result[0] if isinstance(result, tuple) else result, args)
+        elif func in _OF_SCORES:
+            self.tracker.still_scores(result, args)
+        elif func in _PARTS_OF_SOFTMAX:
+            self.tracker.written_out(args[0], self._path)
         elif func in _FUSED:
             self._fused(_named(func, args, kwargs), result)
         elif func in (LAYER, ATTENTION):

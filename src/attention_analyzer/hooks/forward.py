@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from attention_analyzer.errors import UnsupportedModelError
-from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.session import Capture, capturing, recorded_sites
 from attention_analyzer.models.own_errors import named_errors
@@ -104,11 +103,11 @@ def capture_forward(
         heard = frozenset(id(place.module) for place in capture.places)
         if outside or heard in _interface_only[model]:
             break
-    not_captured = _unheard(capture) if outside else {}
+    not_captured = not_shown(capture) if outside else {}
     if outside:
         note_interface_only(model, capture, not_captured)
     if capture.calls == 0:
-        raise UnsupportedModelError(_nothing_captured(model, not_captured, capture.watch))
+        raise UnsupportedModelError(nothing_captured(capture))
     if keep is None:
         sites = recorded_sites(cast("Capture[AttentionWeights]", capture))
     else:
@@ -123,7 +122,7 @@ def has_interface_only(model: nn.Module) -> bool:
 
 def note_interface_only(model: nn.Module, capture: Capture[Any], not_captured: Mapping[str, str] | None = None) -> None:
     """Remember, after a forward that was watched, that all its attention was at the interface, if it was."""
-    missed = _unheard(capture) if not_captured is None else not_captured
+    missed = not_shown(capture) if not_captured is None else not_captured
     if not missed and capture.at_interface == capture.calls > 0:
         _interface_only.setdefault(model, set()).add(frozenset(id(place.module) for place in capture.places))
 
@@ -199,6 +198,26 @@ def sequences_of(inputs: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(value.shape[:-1]) for value in numbers if value.dim() > 2)
 
 
+def not_shown(capture: Capture[Any]) -> dict[str, str]:
+    """Path and class of the modules that attended, but not in a way that was captured.
+
+    They are called attention, or a softmax of products in them weighed no values that were seen.
+    """
+    assert capture.watch is not None
+    missed = _unheard(capture)
+    captured = {place.path for place in capture.places}
+    kinds = {
+        name: type(capture.watch.ran[key]).__name__
+        for key, name in capture.watch.names.items()
+        if key in capture.watch.ran
+    }
+    return missed | {
+        path: kinds[path]
+        for path in capture.watch.tracker.missed
+        if path in kinds and path not in captured and not any(_within(path, name) for name in missed)
+    }
+
+
 def _unheard(capture: Capture[Any]) -> dict[str, str]:
     """Path and class of the innermost modules that are called attention, ran, and were not heard at, in or above."""
     assert capture.watch is not None
@@ -217,16 +236,16 @@ def _within(inner: str, outer: str) -> bool:
     return inner == outer or inner.startswith(f"{outer}.") or outer == ""
 
 
-def _nothing_captured(model: nn.Module, not_captured: Mapping[str, str], watch: AttentionDispatchMode | None) -> str:
+def nothing_captured(capture: Capture[Any]) -> str:
     """Why there is nothing to show; that there is no attention is said only where nothing could be one."""
-    name = type(model).__name__
-    if not_captured:
-        kinds = ", ".join(sorted(set(not_captured.values())))
+    name, watch = type(capture.model).__name__, capture.watch
+    assert watch is not None
+    if unheard := _unheard(capture):
+        kinds = ", ".join(sorted(set(unheard.values())))
         return (
             f"The attention of {name} ({kinds}) has no weights over keys that could be had; "
             "this architecture is not supported."
         )
-    assert watch is not None
     tracker = watch.tracker
     if tracker.unshown or tracker.unused:
         places = ", ".join(path or "the model itself" for path in list(tracker.unshown or tracker.unused)[:3])

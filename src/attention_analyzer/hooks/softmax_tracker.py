@@ -37,6 +37,8 @@ class SoftmaxTracker:
         weighed: numbers of the softmax results that weighed values.
         where: by number, the path of the module in which each softmax ran.
         unshown: paths where a softmax result weighed values in a form that is not ``[query, key]``.
+        of_products: numbers of the softmaxes whose scores were products of two activations, as those of attention are.
+        by_hand: paths where a part of a softmax of such products ran by itself.
         activations_met: whether any product of two activations ran, without which there is no attention.
     """
 
@@ -44,6 +46,8 @@ class SoftmaxTracker:
     weighed: set[int] = field(default_factory=set)
     where: dict[int, str] = field(default_factory=dict)
     unshown: dict[str, None] = field(default_factory=dict)
+    of_products: set[int] = field(default_factory=set)
+    by_hand: dict[str, None] = field(default_factory=dict)
     activations_met: bool = False
     _followed: dict[int, _Followed] = field(default_factory=dict)
     _scores: dict[int, StorageWeakRef] = field(default_factory=dict)
@@ -59,17 +63,37 @@ class SoftmaxTracker:
         """Paths of the modules in which a softmax ran whose result weighed nothing that was seen."""
         return {path: None for number, path in self.where.items() if number not in self.weighed}
 
+    @property
+    def missed(self) -> dict[str, None]:
+        """Paths of the modules that computed attention, but whose weights were not seen to weigh any values."""
+        unseen = self.of_products - self.weighed
+        return self.by_hand | {path: None for number, path in self.where.items() if number in unseen}
+
     def softmax(self, scores: Tensor, result: Tensor, axis: int, path: str) -> None:
         """A softmax ran. One of a matrix is followed only if it is of products: most are a classifier's or router's."""
-        key = _key(result)
-        if key is None or result.dim() < 2 or (result.dim() == 2 and not _alive(self._scores, _key(scores))):
+        key, are_products = _key(result), _alive(self._scores, _key(scores))
+        if key is None or result.dim() < 2 or (result.dim() == 2 and not are_products):
             return
         number = next(self._numbers)
         self.where[number] = path
+        if are_products:
+            self.of_products.add(number)
         place = axis % result.dim()
         axes = Axes.of(result).last(place)
         ref = StorageWeakRef(result.untyped_storage())
         self._followed[key] = _Followed(ref, axes, number, place == result.dim() - 1)
+
+    def written_out(self, scores: Tensor, path: str) -> None:
+        """A part of a softmax ran (an exponential, a logarithm of one) whose result is not followed."""
+        if scores.dim() > 2 and _alive(self._scores, _key(scores)):
+            self.by_hand[path] = None
+
+    def still_scores(self, result: Any, args: Sequence[Any]) -> None:
+        """An operation ran through which scores stay scores, but weights do not stay weights."""
+        key = _key(result)
+        if key is not None and any(_alive(self._scores, _key(arg)) for arg in args):
+            self._scores[key] = StorageWeakRef(result.untyped_storage())
+            self._tidy()
 
     def copied(self, result: Any, args: Sequence[Any]) -> None:
         """An operation ran through which weights stay weights, scores scores and constants constants."""
@@ -131,7 +155,7 @@ class SoftmaxTracker:
         if not any(_alive(self._constant, _key(operand)) for operand in (left, right)):
             self.activations_met = True
             key = _key(result)
-            if key is not None and result.dim() == 2:
+            if key is not None:
                 self._scores[key] = StorageWeakRef(result.untyped_storage())
         return None
 
