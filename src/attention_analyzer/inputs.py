@@ -18,7 +18,7 @@ from attention_analyzer.models.signatures import forward_parameters
 from attention_analyzer.site import Kind, tower_of
 from attention_analyzer.text.chat import Messages, is_messages
 from attention_analyzer.text.padding import valid_of
-from attention_analyzer.text.tokenization import Pair, special_token_ids, tokenize, tokens_of_ids
+from attention_analyzer.text.tokenization import Pair, check_text, special_token_ids, tokenize, tokens_of_ids
 from attention_analyzer.text.tokens import Tokens
 
 #: What one text may be given as: itself, a pair, the messages of a chat, or a mapping with its ids ``[1, token]``.
@@ -88,11 +88,11 @@ def _prepared_texts(loaded: LoadedModel, texts: Sequence[str | Pair | Messages],
     loaded.check_ids(inputs)
     target = None
     if two_stacks:
-        rows = [_target_row(loaded, inputs, index, text) for index, text in enumerate(targets)]
+        rows = [_target_row(loaded, inputs, index, text, truncate) for index, text in enumerate(targets)]
         inputs["decoder_input_ids"] = _stacked(rows, loaded.pad_id)
         inputs["decoder_attention_mask"] = _stacked([torch.ones_like(row) for row in rows], 0)
         inputs = accepted(loaded.model, inputs)
-        target = tuple(tokens_of(loaded, row) for row in rows)
+        target = tuple(tokens_of(loaded, row, text) for row, text in zip(rows, targets, strict=True))
     return Prepared(loaded.to_device(inputs), tokenized.tokens, target)
 
 
@@ -151,38 +151,73 @@ def takes_mask(model: nn.Module) -> bool:
     )
 
 
-def tokens_of(loaded: LoadedModel, ids: Tensor) -> Tokens:
-    """The tokens of one text's ids ``[token]``: numbered positions without a tokenizer, or for embeddings."""
+def tokens_of(loaded: LoadedModel, ids: Tensor, text: str | None = None) -> Tokens:
+    """The tokens of one text's ids ``[token]``: numbered positions without a tokenizer, or for embeddings.
+
+    Args:
+        text: what was read as these ids; by default what they spell.
+    """
     if ids.dim() > 1:
         return Tokens.positions(len(ids))
     if loaded.tokenizer is None:
         return replace(Tokens.positions(len(ids)), ids=tuple(ids.tolist()))
-    return tokens_of_ids(loaded.tokenizer, ids.tolist())
+    return tokens_of_ids(loaded.tokenizer, ids.tolist(), text)
 
 
-def _target_row(loaded: LoadedModel, inputs: Mapping[str, Tensor], index: int, text: str | None) -> Tensor:
+def _target_row(
+    loaded: LoadedModel, inputs: Mapping[str, Tensor], index: int, text: str | None, truncate: bool
+) -> Tensor:
     """What the decoder reads: the start token, then the given target or what the model writes itself."""
+    limit = loaded.max_target_length
     if text is None and loaded.can_generate:
         size = (
             int(inputs["attention_mask"][index].sum()) if "attention_mask" in inputs else inputs["input_ids"].shape[1]
         )
         alone = {name: value[index : index + 1, :size] for name, value in inputs.items()}
-        return written_targets(loaded, alone, max_new_tokens=LONGEST_TARGET)[0][0]
-    start = torch.tensor([_start_id(loaded)])
+        longest = LONGEST_TARGET if limit is None else max(1, min(LONGEST_TARGET, limit - 1))
+        return written_targets(loaded, alone, max_new_tokens=longest)[0][0]
     if text is None:
-        return start
-    encoded = loaded.need_tokenizer()(text_target=text, verbose=False)["input_ids"]
+        return torch.tensor([_start_id(loaded)])
+    row = _shifted(loaded, text)
+    if limit is not None and len(row) > limit:
+        if not truncate:
+            raise TooLongError(
+                f"The target has {len(row)} tokens, but the model's decoder has positions for {limit}; shorten it or "
+                "pass truncate=True."
+            )
+        row = row[:limit]
+    return row
+
+
+def _shifted(loaded: LoadedModel, text: str) -> Tensor:
+    """A given target as the decoder reads it while it is trained: begun by the start token, without the end."""
+    check_text(text)
+    tokenizer = loaded.need_tokenizer()
+    try:
+        encoded = tokenizer(text_target=text, verbose=False)["input_ids"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{type(tokenizer).__name__} cannot read a target ({type(error).__name__}: {error}); set its target "
+            "language, such as tokenizer.tgt_lang."
+        ) from error
+    start = _start_id(loaded)
     shift = getattr(loaded.model, "prepare_decoder_input_ids_from_labels", None)
-    if callable(shift) and encoded and encoded[-1] in special_token_ids(loaded.tokenizer):
+    if callable(shift) and encoded and encoded[-1] in special_token_ids(tokenizer):
         # The library's own shift of labels: it knows where a language code belongs, and drops what ends the target.
-        return shift(labels=torch.tensor([encoded], device=loaded.device))[0].cpu()
-    ends = loaded.tokenizer.eos_token_id
-    return torch.cat([start, torch.tensor([number for number in encoded if number != ends], dtype=torch.long)])
+        try:
+            return shift(labels=torch.tensor([encoded], device=loaded.device))[0].cpu()
+        except ValueError as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ModelError(f"{loaded.name} cannot shift a target: {reason}; set it in model.config.") from error
+    kept = [number for number in encoded if number != tokenizer.eos_token_id]
+    return torch.tensor([start, *kept], dtype=torch.long)
 
 
 def written_targets(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options: Any) -> list[Tensor]:
     """What an encoder–decoder writes, each ``[1, token]``, without the token that ends it: no row follows that."""
     ends = _end_ids(loaded, options)
+    if getattr(getattr(loaded.model, "generation_config", None), "decoder_start_token_id", None) is None:
+        options = {"decoder_start_token_id": _start_id(loaded)} | options
     written = generated_ids(loaded, inputs, start=1, **options)
     return [ids[:, :-1] if ids.shape[1] > 1 and int(ids[0, -1]) in ends else ids for ids in written]
 

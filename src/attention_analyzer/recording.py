@@ -191,6 +191,12 @@ def generate(
     prompt_tokens = tokenized.tokens[0]
     records = []
     if loaded.architecture == "encoder-decoder":
+        longest = loaded.max_target_length
+        if longest is not None and 1 + max_new_tokens > longest:
+            raise TooLongError(
+                f"{max_new_tokens} tokens were asked for after the first, but the model's decoder has positions for "
+                f"{longest}; lower max_new_tokens."
+            )
         for ids in written_targets(loaded, inputs, **options):
             target = tokens_of_ids(tokenizer, ids[0].tolist())
             prepared = Prepared(loaded.to_device(inputs | {"decoder_input_ids": ids}), (prompt_tokens,), (target,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,15 @@ from attention_analyzer.errors import InputError, ModelError, TooLongError
 from attention_analyzer.models.fingerprint import cached_fingerprint
 from attention_analyzer.models.offload import input_device, on_several_devices
 
+#: Other names of limits, which count only where a table of positions is as long.
+_LIMITS = (
+    "n_positions", "n_ctx", "max_source_positions", "max_encoder_position_embeddings", "max_sequence_length",
+    "max_seq_length", "seq_length",
+)  # fmt: skip
+_TARGET_LIMITS = ("max_decoder_position_embeddings", "n_positions", "n_ctx")
+_POSITIONS = re.compile(r"pos|^wpe$")
+#: Rows of a table of positions that no token of a text has.
+_OFFSET = 2
 Architecture = Literal["encoder", "decoder", "encoder-decoder"]
 
 
@@ -91,17 +101,45 @@ class LoadedModel:
     @property
     def max_length(self) -> int | None:
         """How many tokens the model has positions for; None where positions are relative and unbounded."""
-        config = self.config.get_text_config() if hasattr(self.config, "get_text_config") else self.config
+        encoder: Any = getattr(self.config, "encoder", None)  # of two models that were put together
+        config = encoder if hasattr(encoder, "get_text_config") else self.config
+        config = config.get_text_config() if hasattr(config, "get_text_config") else config
         named = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
         positions = next((number for number in named if isinstance(number, int) and number > 0), None)
         if positions is None:
-            return None
+            return self._limit_of_table(config, _LIMITS)
         for name, module in self.model.named_modules():
             # RoBERTa and its kin number positions from just after the padding index.
             if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
                 offset = 0 if module.padding_idx is None else module.padding_idx + 1
                 return min(positions, module.num_embeddings) - offset
         return positions
+
+    @property
+    def max_target_length(self) -> int | None:
+        """How many tokens the decoder of an encoder–decoder has positions for; None where they are unbounded."""
+        limit = getattr(self.config, "max_target_positions", None)
+        if isinstance(limit, int):
+            return limit
+        decoder = getattr(self.config, "decoder", None)
+        config = decoder if hasattr(decoder, "get_text_config") else self.config
+        limit = getattr(config, "max_position_embeddings", None)
+        if isinstance(limit, int):
+            return limit
+        return self._limit_of_table(config, _TARGET_LIMITS) or self.max_length
+
+    def _limit_of_table(self, config: Any, names: tuple[str, ...]) -> int | None:
+        """A limit by one of these names, if a table of positions is as long; models name other things so, too."""
+        sizes = {
+            module.num_embeddings
+            for name, module in self.model.named_modules()
+            if isinstance(module, nn.Embedding) and _POSITIONS.search(name.rpartition(".")[2])
+        }
+        for number in (getattr(config, name, None) for name in names):
+            # Some tables have a few rows more, for an offset.
+            if isinstance(number, int) and any(0 <= size - number <= _OFFSET for size in sizes):
+                return number
+        return None
 
     @property
     def pad_id(self) -> int:
@@ -132,29 +170,24 @@ class LoadedModel:
             TooLongError: there are more tokens than positions.
             InputError: an id lies outside the embedding.
         """
-        target_limit = getattr(self.config, "max_target_positions", None)
-        limits = {
-            "input_ids": self.max_length,
-            "decoder_input_ids": target_limit if isinstance(target_limit, int) else self.max_length,
-        }
-        find = getattr(self.model, "get_input_embeddings", None)
-        try:
-            table = find() if callable(find) else None
-        except (NotImplementedError, AttributeError):
-            table = None
-        for name, limit in limits.items():
+        for name in ("input_ids", "decoder_input_ids"):
             ids = inputs.get(name)
             if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point() or not ids.numel():
                 continue
+            limit = self.max_length if name == "input_ids" else self.max_target_length
             if limit is not None and ids.shape[1] > limit:
                 raise TooLongError(
                     f"{name} has {ids.shape[1]} tokens, but the model has positions for {limit}; shorten the text or "
                     "tokenize it with truncation."
                 )
-            size = table.num_embeddings if type(table) is nn.Embedding else None
-            if size is not None and name == "input_ids" and int(ids.max()) >= size:
+            table = _embedding(self.model if name == "input_ids" else _decoder(self.model))
+            # An embedding with parts of its own (such as rows for added tokens) takes other ids, too.
+            plain = isinstance(table, nn.Embedding) and len(list(table.parameters())) == 1
+            size = table.num_embeddings if plain else None
+            if size is not None and int(ids.max()) >= size:
+                part = "embedding" if name == "input_ids" else "decoder's embedding"
                 raise InputError(
-                    f"The token id {int(ids.max())} lies outside the model's embedding, which has {size} rows; use the "
+                    f"The token id {int(ids.max())} lies outside the model's {part}, which has {size} rows; use the "
                     "model's own tokenizer, or resize the embedding with model.resize_token_embeddings(len(tokenizer))."
                 )
 
@@ -207,6 +240,23 @@ class LoadedModel:
         ):
             if isinstance(size, int) and not 0 <= value < size:
                 raise InputError(f"There is no {label} {value}: {self.name} has {size}, numbered from 0 to {size - 1}.")
+
+
+def _embedding(part: Any) -> Any:
+    """The table of token embeddings, where a model says which it is."""
+    find = getattr(part, "get_input_embeddings", None)
+    try:
+        return find() if callable(find) else None
+    except (NotImplementedError, AttributeError):
+        return None
+
+
+def _decoder(model: nn.Module) -> Any:
+    find = getattr(model, "get_decoder", None)
+    try:
+        return find() if callable(find) else None
+    except (NotImplementedError, AttributeError):
+        return None
 
 
 class _NoConfig:

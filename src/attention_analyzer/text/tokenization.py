@@ -315,7 +315,7 @@ def tokens_of_ids(tokenizer: Any, ids: Sequence[int], text: str | None = None) -
         "input_ids": numbers,
         "special_tokens_mask": [int(number in special_ids) for number in numbers],
         "sequence_ids": None,
-        "of_text": False,
+        "of_text": text is not None,
     }
     offsets = _offsets(tokenizer, shown, numbers, special_ids)
     if offsets is not None:
