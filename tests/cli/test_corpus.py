@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -51,6 +52,16 @@ def test_a_scan_and_every_question_to_it(corpus, store: Path, tmp_path: Path) ->
     assert "bank.conllu, line" in out
 
 
+def test_what_is_left_out_of_an_answer_is_told(corpus, store: Path) -> None:
+    (store / "texts/000000.parquet").write_bytes(b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        code, _, err = corpus("search", store, "--from", "any", "--to", "any", "--errors", "skip")
+    assert code == 0
+    assert err.startswith("attn: Left out of the answer, because damaged: texts/000000.parquet has 0 bytes")
+    assert err.count("\n") == 1
+
+
 def test_a_query_for_one_huge_value_ends_with_one_sentence(corpus, store: Path) -> None:
     for query in ("SELECT length(repeat('x', 4000000000))", "SELECT list_sum(range(1000000000))"):
         code, _, err = corpus("query", store, query, "--memory", 64)
@@ -67,6 +78,12 @@ def test_mistakes_end_with_code_2_and_one_sentence(corpus, store: Path, tmp_path
         (("examples", store, "-l", 9, "-H", 0), "no head L9H0"),
         (("scan", tmp_path / "gone.txt", "-o", tmp_path / "x", "-m", "demo-encoder"), "no file"),
         (("scan", store.parent / "more.jsonl", "-o", store, "-m", "demo-encoder"), "begun with the model"),
+        (
+            ("scan", store.parent / "more.jsonl", "-o", tmp_path / "y", "-m", "demo-encoder", "--errors", "raise"),
+            "Row 1 cannot be used: ",
+        ),
+        (("scan", "x.txt", "-o", tmp_path / "y", "-m", "demo-encoder", "--errors", "no"), "--errors is raise or skip"),
+        (("query", store, "FROM texts", "--errors", "no"), "--errors is raise or skip"),
     ):
         code, _, err = corpus(*arguments)
         assert code == 2, arguments

@@ -1,6 +1,7 @@
 """Run every attack in a process of its own, and write the counts to docs/reliability.md.
 
-``python -m tests.reliability`` makes 1,000 attempts of each attack; ``--count 100 --only record`` fewer, of some.
+``python -m tests.reliability`` makes 1,000 attempts of each attack; ``--count 100 --only record`` fewer, of some: their
+rows of the page are replaced, and the others stay.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,8 +22,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 _INTRODUCTION = """# Reliability
 
 What is stored comes back as it was, or is refused in one sentence; a full disk leaves what was there. The table counts
-how often that was tried and how it ended. `make reliability` makes all attempts again and writes this page;
-`make test` makes some dozens of each.
+how often that was tried and how it ended. `make reliability` makes all attempts again and writes this page
+(`RELIABILITY_ARGS="--only scan"` some of them and their rows); `make test` makes some dozens of each.
 
 - **Refused**: an error of the package, one sentence, nothing harmed.
 - **Worked**: the right result all the same.
@@ -33,13 +34,13 @@ how often that was tried and how it ended. `make reliability` makes all attempts
 """
 
 
-def page(outcomes: Sequence[tuple[str, Outcome]]) -> str:
-    """The page of the docs."""
-    rows = [
-        f"| {name} | {found.tried:,} | {found.refused:,} | {found.worked:,} | {found.wrong:,} | {found.crashed:,} |\n"
-        for name, found in outcomes
-    ]
-    return _INTRODUCTION + "".join(rows)
+def page(outcomes: Mapping[str, Outcome], before: str) -> str:
+    """The page of the docs; attacks that were not tried keep the rows that they had before."""
+    rows = {line.split("|")[1].strip(): f"{line}\n" for line in before.splitlines() if line.startswith("| ")}
+    for name, found in outcomes.items():
+        counts = (found.tried, found.refused, found.worked, found.wrong, found.crashed)
+        rows[name] = f"| {name} | {' | '.join(f'{count:,}' for count in counts)} |\n"
+    return _INTRODUCTION + "".join(rows[attack.name] for attack in ATTACKS if attack.name in rows)
 
 
 def outcome_of(attack: Attack, count: int) -> Outcome:
@@ -54,7 +55,7 @@ def outcome_of(attack: Attack, count: int) -> Outcome:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("--count", type=int, default=1000, help="attempts of each attack")
-    parser.add_argument("--only", default="", help="attacks whose name contains this; the page is not written")
+    parser.add_argument("--only", default="", help="attacks whose name contains this; letters' case does not matter")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.run:
@@ -62,14 +63,13 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(asdict(attack.run(chosen.count, Path(folder)))))
         return 0
-    outcomes = []
+    outcomes = {}
     for attack in ATTACKS:
-        if chosen.only in attack.name:
-            outcomes.append((attack.name, outcome_of(attack, chosen.count)))
-            print(f"{attack.name}: {outcomes[-1][1]}", flush=True)
-    if not chosen.only:
-        PAGE.write_text(page(outcomes), encoding="utf-8")
-    return 0 if all(found.is_good for _, found in outcomes) else 1
+        if chosen.only.casefold() in attack.name.casefold():
+            outcomes[attack.name] = outcome_of(attack, chosen.count)
+            print(f"{attack.name}: {outcomes[attack.name]}", flush=True)
+    PAGE.write_text(page(outcomes, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0 if all(found.is_good for found in outcomes.values()) else 1
 
 
 if __name__ == "__main__":

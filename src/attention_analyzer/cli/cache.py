@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from attention_analyzer.cli.console import say
+
 
 def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove all kept records.")] = False) -> None:
     """Show or clear the record cache.
@@ -16,6 +18,6 @@ def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove all kept r
 
     kept = RecordCache(default_folder())
     if clear:
-        print(f"{kept.clear()} records removed from {kept.folder}")
+        say(f"{kept.clear()} records removed from {kept.folder}")
     else:
-        print(f"{kept.folder}: {kept.size() / 1e6:.1f} MB of at most {kept.limit / 1e6:.0f} MB")
+        say(f"{kept.folder}: {kept.size() / 1e6:.1f} MB of at most {kept.limit / 1e6:.0f} MB")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
@@ -61,13 +62,13 @@ def cache_advice(
         )
     if output is not None:
         write_table(found.table, output)
-        print(f"{len(found.table)} rows written to {output}")
+        say(f"{len(found.table)} rows written to {output}")
     else:
         heads = found.heads
         names = [f"L{layer}H{head}" for layer, head in zip(heads["layer"], heads["head"], strict=True)]
         print_table(heads.assign(head=names)[_SHOWN], title=f"{analyzer.name}: {len(texts)} texts")
         counts = heads["role"].value_counts()
-        print(", ".join(f"{counts.get(role, 0)} {role}" for role in ("streaming", "retrieval", "full")) + " heads.")
+        say(", ".join(f"{counts.get(role, 0)} {role}" for role in ("streaming", "retrieval", "full")) + " heads.")
     if figure is not None:
         save_figure(found.plot(), figure)
-        print(f"Drawn in {figure}")
+        say(f"Drawn in {figure}")

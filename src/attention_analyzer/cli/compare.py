@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from attention_analyzer.cli.bars import counting
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import Device, Encoding, Text, Truncate, analyzer_for, read_text
 
 _SHOWN = ["head", "divergence", "low", "high", "entropy_change", "distance_change", "first_weight_change", "matched"]
@@ -64,7 +65,7 @@ def compare(
             truncate=truncate,
             progress=progress,
         )
-    print(found.report())
+    say(found.report())
     _write(output, found.heads, found.plot, found.to_html)
     if output is None:
         names = [head_name(row) for row in found.heads.itertuples()]
@@ -106,7 +107,7 @@ def _write(output: Path | None, table: object, plot: object, page: object) -> No
         page(output)
     else:
         write_table(table, output)
-    print(f"Written to {output}")
+    say(f"Written to {output}")
 
 
 def _print(table: object) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from attention_analyzer.corpus import Corpus
+    from attention_analyzer.errors import OnError
 
 corpus = typer.Typer(help="Analyze a corpus and query the results.", no_args_is_help=True)
 #: Names of delimiters that a shell would have to be told how to quote.
 _DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|"}
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of a scan.")]
 Errors = Annotated[str, typer.Option(help="raise, or skip: what to do about damaged files of the store.")]
+ScanErrors = Annotated[str, typer.Option(help="skip rows that cannot be used, or raise at the first.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows to show.")]
 
 
@@ -66,14 +68,13 @@ def scan(
     engine: Annotated[Literal["local", "ray"], typer.Option(help="local or ray.")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Ray workers, one model each.")] = None,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster (auto finds it).")] = None,
+    errors: ScanErrors = "skip",
     device: Device = "auto",
 ) -> None:
     """Measure every head on every text.
 
     The same command resumes after an interruption.
     """
-    from attention_analyzer.text.visible import visible
-
     done = analyzer_for(model, device).scan(
         [Path(each) for each in inputs],
         store,
@@ -89,15 +90,16 @@ def scan(
         engine=engine,
         workers=workers,
         address=address,
+        errors=_on_error(errors),
     )
     told = done.manifest
-    print(f"{told.texts:,} texts, {told.tokens:,} tokens in {store}")
+    say(f"{told.texts:,} texts, {told.tokens:,} tokens in {store}")
     if told.problems:
-        print(f"{told.problems:,} rows were left out:")
+        say(f"{told.problems:,} rows were left out:")
         for row in done.problems().head(10).itertuples():
-            print(visible(f"  {row.place}: {row.reason}"))
+            say(f"  {row.place}: {row.reason}")
         if told.problems > 10:
-            print(f"  … more of them in attn corpus query {store} 'FROM problems'")
+            say(f"  … more of them in attn corpus query {store} 'FROM problems'")
 
 
 @corpus.command()
@@ -175,16 +177,15 @@ def verify(store: Store) -> None:
     Exits with code 1 if anything is wrong.
     """
     from attention_analyzer.corpus import Corpus
-    from attention_analyzer.text.visible import visible
 
     opened = Corpus.load(store)
     damage = opened.verify()
     for row in damage.itertuples():
-        print(visible(f"{row.file} {row.reason}"))
+        say(f"{row.file} {row.reason}")
     if len(damage):
-        print(f"{len(damage)} files of {store} are not as the scan wrote them.")
+        say(f"{len(damage)} files of {store} are not as the scan wrote them.")
         raise typer.Exit(1)
-    print(f"{store} is whole: {len(opened.manifest.files or ())} files are as the scan wrote them.")
+    say(f"{store} is whole: {len(opened.manifest.files or ())} files are as the scan wrote them.")
 
 
 @corpus.command(cls=HeadCommand)
@@ -222,16 +223,18 @@ def search(
 
 
 def _opened(store: Path, errors: str) -> Corpus:
-    """The store; what is left out of its answers is said on standard error."""
-    import warnings
-
+    """The store; what is left out of its answers is said as a warning."""
     from attention_analyzer.corpus import Corpus
+
+    return Corpus.load(store, errors=_on_error(errors))
+
+
+def _on_error(given: str) -> OnError:
     from attention_analyzer.errors import InputError
 
-    if errors not in ("raise", "skip"):
-        raise InputError(f"--errors is raise or skip, not {errors!r}.")
-    warnings.showwarning = lambda message, *_, **__: print(f"attn: {message}", file=sys.stderr)
-    return Corpus.load(store, errors="skip" if errors == "skip" else "raise")
+    if given not in ("raise", "skip"):
+        raise InputError(f"--errors is raise or skip, not {given!r}.")
+    return "skip" if given == "skip" else "raise"
 
 
 def _show(table: pd.DataFrame, output: Path | None, title: str) -> None:
@@ -242,7 +245,7 @@ def _show(table: pd.DataFrame, output: Path | None, title: str) -> None:
         print_table(table, title=title)
     else:
         write_table(table, output)
-        print(f"{len(table)} rows written to {output}")
+        say(f"{len(table)} rows written to {output}")
 
 
 def _shortened(table: pd.DataFrame, most: int = 80) -> pd.DataFrame:

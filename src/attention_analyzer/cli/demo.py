@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from attention_analyzer.cli.bars import working
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import Model, analyzer_for
 
 SENTENCE = "The quick brown fox jumps over the lazy dog."
@@ -42,4 +43,4 @@ def demo(
         save_figure(head_figure(record, layer, head, **site), output / f"L{layer}H{head}.png")
         save_figure(layer_figure(record, layer, **site), output / f"layer-{layer}.png")
         save_figure(map_figure(record, "entropy"), output / "entropy.png")
-    print(f"\nIn {output}/: all numbers (heads.csv), the most focused head (L{layer}H{head}.png), its layer and a map.")
+    say(f"\nIn {output}/: all numbers (heads.csv), the most focused head (L{layer}H{head}.png), its layer and a map.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attention_analyzer.cli.bars import working
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import Device, analyzer_for, read_text
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def doctor(
     proof = found.verification
     _print("How its attention is captured", dict(found.lines()))
     _print(f"VerificationReport on {found.name} ({found.kind}, {found.size})", dict(findings(proof)))
-    print(verdict(proof))
+    say(verdict(proof))
     if not proof.holds:
         raise typer.Exit(1)
 
@@ -120,7 +121,7 @@ def _backends() -> dict[str, str]:
 
 def _print(title: str, lines: Mapping[str, Any]) -> None:
     width = max(map(len, lines))
-    print(title)
+    say(title)
     for name, value in lines.items():
-        print(f"  {name:<{width}}  {value}")
-    print()
+        say(f"  {name:<{width}}  {value}")
+    say()

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from attention_analyzer.cli.bars import working
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
@@ -73,7 +74,7 @@ def figure(
         else:
             drawn = head_figure(record, layer, head, stack=stack, kind=kind, log=log)
         save_figure(drawn, output, svg_text=svg_text)
-    print(f"Written to {output}")
+    say(f"Written to {output}")
 
 
 def _state(view: str, log: bool | None, query: int | None, key: int | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from attention_analyzer.cli.bars import working
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import Device, Encoding, Model, Text, analyzer_for, read_text
 
 
@@ -28,7 +29,7 @@ def generate(
     analyzer = analyzer_for(model, device)
     with working("Writing"):
         record = analyzer.generate(read_text(prompt, encoding), max_new_tokens=tokens)
-    print(f"{record.notes['written'].strip()}\n")
+    say(f"{record.notes['written'].strip()}\n")
     print_table(written_tokens(record), title="What each written token looked at most (mean over all heads)", digits=2)
     if save is not None:
-        print(f"\nRecord saved to {record.save(save)}")
+        say(f"\nRecord saved to {record.save(save)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from attention_analyzer.cli.bars import counting
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
@@ -70,12 +71,12 @@ def similarity(
         columns = ["name", "cluster", "stable", "nearest", "distance", "low", "high"]
         print_table(found.table[columns], title=f"{analyzer.name}: {found.place}-attention, {found.texts} texts")
     agreed = f"silhouette {found.clusters.silhouette:.2f}, agreement over drawn texts {found.clusters.stability:.2f}"
-    print(f"Clusters: {found.clusters.labels.max() + 1} ({agreed})")
-    print(f"Redundant: {'; '.join(' '.join(group) for group in found.groups) or 'none'}")
-    print(f"Specialised: {' '.join(found.specialised) or 'none'}")
+    say(f"Clusters: {found.clusters.labels.max() + 1} ({agreed})")
+    say(f"Redundant: {'; '.join(' '.join(group) for group in found.groups) or 'none'}")
+    say(f"Specialised: {' '.join(found.specialised) or 'none'}")
     best = found.complementary.head(5)
     pairs = [f"{row.first}+{row.second} {row.together:.0%}" for row in best.itertuples()]
-    print(f"Complementary: {', '.join(pairs) or 'none'}" + (f" … {len(found.complementary)}" if len(pairs) > 4 else ""))
+    say(f"Complementary: {', '.join(pairs) or 'none'}" + (f" … {len(found.complementary)}" if len(pairs) > 4 else ""))
 
 
 @heads.command()
@@ -117,7 +118,7 @@ def importance(
         columns = ["heads", "importance", "low", "high", *(["normalized"] if method == "gradient" else [])]
         table = found.table.sort_values("importance", ascending=False)[columns]
         print_table(table, title=f"{analyzer.name}: {found.meaning}; {found.texts} texts", digits=4)
-    print(f"Untouched model: {found.measure} {found.plain:.4f}")
+    say(f"Untouched model: {found.measure} {found.plain:.4f}")
 
 
 @heads.command()
@@ -204,9 +205,9 @@ def _written(table: pd.DataFrame, found: Any, output: Path | None, figure: Path 
 
     if figure is not None:
         save_figure(found() if callable(found) else found.plot(), figure)
-        print(f"Drawn in {figure}")
+        say(f"Drawn in {figure}")
     if output is None:
         return False
     write_table(table, output)
-    print(f"{len(table)} rows written to {output}")
+    say(f"{len(table)} rows written to {output}")
     return True

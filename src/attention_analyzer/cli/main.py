@@ -5,6 +5,7 @@ Command modules import nothing heavy at their top, so that help answers at once.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -13,6 +14,7 @@ from typing import Any
 
 import typer
 
+from attention_analyzer.cli.console import complain, safe, say, show_warning
 from attention_analyzer.cli.options import HeadCommand
 
 #: What there is: name, module of this room, function.
@@ -58,7 +60,7 @@ def _version(shown: bool) -> None:
     if shown:
         from attention_analyzer import __version__
 
-        print(f"attn {__version__}")
+        say(f"attn {__version__}")
         raise typer.Exit
 
 
@@ -69,15 +71,8 @@ def _root(
     """What every attention head of a transformer does."""
 
 
-_SHOWN_BY_PYTHON = warnings.showwarning
-
-
-def _said(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-    """Warnings of this package are for a person, who needs no line of code beside them."""
-    if category.__module__.startswith("attention_analyzer"):
-        print(f"attn: {message}", file=sys.stderr)
-    else:
-        _SHOWN_BY_PYTHON(message, category, *place, **more)
+#: Base of what Typer raises for a command line that it cannot read.
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
 
 
 def main() -> None:
@@ -87,14 +82,20 @@ def main() -> None:
     # Warnings of libraries about themselves are not for a person at a terminal.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.showwarning = _said
+    warnings.showwarning = show_warning
     try:
-        app(prog_name="attn")
+        code = app(prog_name="attn", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except AttentionAnalyzerError as error:
-        print(f"attn: {error}", file=sys.stderr)
+        complain(error)
         sys.exit(2 if isinstance(error, InputError) else 1)
-    except KeyboardInterrupt:
-        print("attn: interrupted", file=sys.stderr)
+    except _USAGE_ERROR as error:
+        shown = io.StringIO()
+        error.show(file=shown)
+        sys.stderr.write(f"{safe(shown.getvalue().rstrip())}\n")
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        complain("interrupted")
         sys.exit(130)
     except BrokenPipeError:
         # The reader (head, less) left; there is nobody to tell.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attention_analyzer.cli.console import say
+
 
 def models() -> None:
     """List available models.
@@ -15,7 +17,7 @@ def models() -> None:
 
     rows = [(model.name, model.source, model.summary, str(model.folder)) for model in available()]
     if not rows:
-        print("No model can be had here without a network; name a hub id or a folder.")
+        say("No model can be had here without a network; name a hub id or a folder.")
         return
     print_table(pd.DataFrame(rows, columns=["name", "source", "model", "folder"]))
-    print("\nBesides these, any local folder of a transformers model and, with a network, any hub id.")
+    say("\nBesides these, any local folder of a transformers model and, with a network, any hub id.")

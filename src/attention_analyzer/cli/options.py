@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from attention_analyzer.cli.bars import working
+from attention_analyzer.cli.console import complain
 
 if TYPE_CHECKING:
     from attention_analyzer.analyzer import AttentionAnalyzer
@@ -116,7 +117,7 @@ def analyzer_for(model: str | None, device: str = "auto") -> AttentionAnalyzer:
             analyzer = AttentionAnalyzer(model, device=device)
     for warning in caught:
         if "offline encoder" in str(warning.message):
-            print(f"attn: {warning.message}", file=sys.stderr)
+            complain(warning.message)
     return analyzer
 
 

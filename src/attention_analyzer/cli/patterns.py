@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
@@ -87,16 +88,16 @@ def patterns(
             table = analyzer.record(content, truncate=truncate).patterns(chosen)
     if output is not None:
         write_table(table, output)
-        print(f"{len(table)} rows written to {output}")
+        say(f"{len(table)} rows written to {output}")
     elif several:
         print_table(_named(table[table["label"]])[_LABELLED], title=f"{analyzer.name}: {len(texts)} texts")
-        print(_summary(found))
+        say(_summary(found))
     else:
         print_table(_named(table[table["shows"]])[_IN_ONE_TEXT], title=f"{analyzer.name}: one text")
-        print(f"One text is no proof of what a head does; a file of {FEWEST_TEXTS} or more lines gives labels.")
+        say(f"One text is no proof of what a head does; a file of {FEWEST_TEXTS} or more lines gives labels.")
     if figure is not None:
         save_figure(found.plot(), figure)
-        print(f"Drawn in {figure}")
+        say(f"Drawn in {figure}")
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import Device, Encoding, FigureFile, Model, Output, analyzer_for
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def relations(
         table = found.table(fewest=fewest)
     if output is not None:
         write_table(table, output)
-        print(f"{len(table)} rows written to {output}")
+        say(f"{len(table)} rows written to {output}")
     elif examples is None:
         for name, part in table.groupby("task", sort=False):
             part = part.assign(
@@ -75,7 +76,7 @@ def relations(
         _print_combination(found)
     if figure is not None:
         save_figure(relations_figure(found[str(table["task"].iloc[0])], fewest=fewest), figure)
-        print(f"Drawn in {figure}")
+        say(f"Drawn in {figure}")
     if examples is not None:
         _print_examples(found, examples)
 
@@ -83,13 +84,13 @@ def relations(
 def _print_combination(found: Relations) -> None:
     best = found.combination
     if best is not None:
-        print(
+        say(
             f"All heads together find {best.uas:.1%} of governors in unseen sentences "
             f"({best.low:.1%} to {best.high:.1%}; without punctuation {best.uas_words:.1%}); "
             f"relative positions alone {best.control:.1%}."
         )
     if found.left_out:
-        print(f"{found.left_out} sentences were left out: the model has no positions for so many tokens.")
+        say(f"{found.left_out} sentences were left out: the model has no positions for so many tokens.")
 
 
 def _print_examples(found: Relations, cell: str) -> None:
@@ -113,6 +114,6 @@ def _print_examples(found: Relations, cell: str) -> None:
     else:
         best = scores.head_table(label).iloc[0]
         place, direction = (int(best["layer"]), int(best["head"])), str(best["direction"])
-    print(f"L{place[0]}H{place[1]} on {label}: *asking word*, [right answer] → what the head looks at most")
+    say(f"L{place[0]}H{place[1]} on {label}: *asking word*, [right answer] → what the head looks at most")
     for example in scores.examples(label, *place, direction=direction, limit=20):
-        print(f"  {example}")
+        say(f"  {example}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import working
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
@@ -61,7 +62,7 @@ def scan(
     table = table.sort_values(column, ascending=not sort.startswith("-"), kind="stable")
     if output is not None:
         write_table(table, output)
-        print(f"{len(table)} heads written to {output}")
+        say(f"{len(table)} heads written to {output}")
         return
     several = table["stack"].nunique() > 1 or table["kind"].nunique() > 1
     names = (["stack", "kind"] if several else []) + ["layer", "head", *_SHOWN]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from attention_analyzer.cli.bars import working
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import Device, Encoding, Model, TextOrRecord, Truncate, record_file, record_of
 
 
@@ -46,6 +47,6 @@ def show(
         second = read or record_of(text, other, device, truncate, encoding)
     with working("Writing the page"):
         record.to_html(output, second, queries_and_keys=queries_and_keys)
-    print(f"Written to {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    say(f"Written to {output} ({output.stat().st_size / 1e6:.1f} MB)")
     if open_it:
         typer.launch(str(output.resolve()))

@@ -46,14 +46,24 @@ def print_table(table: pd.DataFrame, title: str = "", digits: int = 3) -> None:
     import shutil
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from attention_analyzer.text.visible import visible
 
     piped = not Console().is_terminal
     console = Console(width=max(200, shutil.get_terminal_size().columns) if piped else None, highlight=False)
-    shown = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    heading = escape(visible(title)) or None
+    shown = Table(
+        title=heading,
+        title_justify="left",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+    )
     for name in table.columns:
         numeric = table[name].dtype.kind in "fiu"
-        shown.add_column(str(name), justify="right" if numeric else "left", no_wrap=True)
+        shown.add_column(escape(visible(str(name))), justify="right" if numeric else "left", no_wrap=True)
     for row in table.itertuples(index=False):
         shown.add_row(*(_cell(value, digits) for value in row))
     console.print(shown)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from attention_analyzer.cli.bars import counting, working
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
@@ -91,7 +92,7 @@ def tokens(
             found = analyzer.token_importance(content, *(method or ()), **settings)
         _report(found, output)
     if figure is not None:
-        print(f"Drawn in {save_figure(found.plot(), figure)}")
+        say(f"Drawn in {save_figure(found.plot(), figure)}")
 
 
 def _report(found: TokenImportance, output: Path | None) -> None:
@@ -99,13 +100,13 @@ def _report(found: TokenImportance, output: Path | None) -> None:
 
     if output is not None:
         write_table(found.table, output)
-        print(f"{len(found)} {found.unit}s written to {output}")
+        say(f"{len(found)} {found.unit}s written to {output}")
         return
-    print(f"{found.model_name}: {found.title}, for {found.target}")
+    say(f"{found.model_name}: {found.title}, for {found.target}")
     print_table(found.table, digits=4)
     for token, share in found.special_tokens:
-        print(f"{token}: {share:.4f} of the whole")
-    print(found.special_handling)
+        say(f"{token}: {share:.4f} of the whole")
+    say(found.special_handling)
 
 
 def _report_comparison(found: AttributionComparison, output: Path | None) -> None:
@@ -113,14 +114,14 @@ def _report_comparison(found: AttributionComparison, output: Path | None) -> Non
 
     if output is not None:
         write_table(found.table, output)
-        print(f"{len(found.importances)} methods written to {output}")
+        say(f"{len(found.importances)} methods written to {output}")
         return
     print_table(found.tokens)
-    print()
+    say()
     shown = found.table[_SHOWN]
     # Random orders, in the last row, have no number of their own.
     beaten = [f"{count} of 3" for count in shown["beats_random"][:-1]] + ["–"]
     print_table(shown.assign(beats_random=beaten))
-    print(found.summary)
+    say(found.summary)
     for name, reason in found.refused.items():
-        print(f"Without {name}: {reason}")
+        say(f"Without {name}: {reason}")

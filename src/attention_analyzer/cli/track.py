@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import Device, FigureFile
 
 if TYPE_CHECKING:
@@ -58,17 +59,17 @@ def track(
                 progress=progress,
                 device=device,
             )
-    print(recorded.report())
+    say(recorded.report())
     drawn: Callable[[], Figure] = recorded.plot
     if against is not None:
         runs = recorded.compare(Recorded.open(against), (Path(checkpoints).name, against.name))
-        print(runs)
+        say(runs)
         drawn = runs.plot
     if output is not None:
-        print(f"History of {len(recorded.steps)} steps in {output}")
+        say(f"History of {len(recorded.steps)} steps in {output}")
     if figure is not None:
         save_figure(drawn(), figure)
-        print(f"Drawn in {figure}")
+        say(f"Drawn in {figure}")
 
 
 def _recorded(path: str) -> History | None:

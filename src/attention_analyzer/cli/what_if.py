@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import working
+from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
@@ -89,10 +90,10 @@ def what_if(
     _show(found, changed=bool(knock_out or ablate or patch))
     if output is not None:
         write_table(found.positions, output)
-        print(f"{len(found.positions)} positions written to {output}")
+        say(f"{len(found.positions)} positions written to {output}")
     if figure is not None:
         save_figure(found.plot(), figure)
-        print(f"Drawn in {figure}")
+        say(f"Drawn in {figure}")
 
 
 def _show(found: WhatIf, changed: bool) -> None:
@@ -102,10 +103,10 @@ def _show(found: WhatIf, changed: bool) -> None:
         columns = [name for name in ("position", "token", "before") if name in found.positions]
         print_table(found.positions[columns].rename(columns={"before": "prediction"}), title=found.model_name)
         return
-    print(found)
+    say(found)
     if found.log_probability is not None:
         old, new = found.log_probability
-        print(f"Log-probability of the whole text: {old:.3f} before, {new:.3f} after (nats).")
+        say(f"Log-probability of the whole text: {old:.3f} before, {new:.3f} after (nats).")
     print_table(found.table, digits=4)
 
 
