@@ -446,3 +446,16 @@ def test_experts_are_no_layer_that_is_missing() -> None:
             return torch.einsum("bte,betd->btd", self.gate(x).softmax(-1), torch.stack([x, -x], 1))
 
     assert "not_captured" not in record(Experts().eval(), x=states()).notes
+
+
+@pytest.mark.parametrize("attend", [scaled_dot_product_attention, no_heads])
+def test_heads_that_stand_in_the_query_axis_are_refused(attend: Callable[..., Tensor]) -> None:
+    class OneKeyHead(Block):
+        num_heads = 3
+
+        def forward(self, x: Tensor) -> Tensor:
+            query, key, value = self.split(x)
+            return attend(query.transpose(1, 2).flatten(1, 2)[:, None], key[:, None, :, 0], value[:, None, :, 0])
+
+    with pytest.raises(UnsupportedModelError, match="OneKeyHead attends with 21 queries of one head to 7 keys"):
+        AttentionAnalyzer(OneKeyHead(fused, 3).eval(), cache=False).record(inputs={"x": states()})

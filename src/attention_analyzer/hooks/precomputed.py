@@ -42,7 +42,8 @@ def dense_weights(
             f"{name} ({type(module).__name__}) computes its attention in pieces of shape {tuple(weights.shape)}, which "
             "cannot be shown as [head, query, key]; this architecture is not supported."
         )
-    _check_rows(name, weights, valid)
+    check_heads_apart(module, name, *weights.shape[1:])
+    _check_rows(name or type(module).__name__, weights, valid)
     return DenseWeights(weights, _visibility(weights, valid))
 
 
@@ -74,6 +75,16 @@ def heads_come_first(module: nn.Module, name: str, array: Tensor, batch: int | N
             "heads or of windows; give the module an attribute num_heads, so that they can be told apart."
         )
     return first in declared
+
+
+def check_heads_apart(module: nn.Module, name: str, heads: int, queries: int, keys: int) -> None:
+    """Raises UnsupportedModelError if all heads' queries stand in one axis, as code with one key head may have them."""
+    if heads == 1 and any(count > 1 and queries == count * keys for count in head_counts(module)):
+        raise UnsupportedModelError(
+            f"{name or type(module).__name__} attends with {queries} queries of one head to {keys} keys: its heads "
+            "stand in the query axis, where they cannot be told apart; give the array an axis of heads, as in "
+            "[batch, head, query, key]."
+        )
 
 
 def _split_heads(module: nn.Module, name: str, weights: Tensor, batch: int | None) -> Tensor:

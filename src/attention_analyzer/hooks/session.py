@@ -22,7 +22,7 @@ from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, interc
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite, declared_depths, number_layers
 from attention_analyzer.hooks.masks import MaskReader
-from attention_analyzer.hooks.precomputed import dense_weights, heads_come_first
+from attention_analyzer.hooks.precomputed import check_heads_apart, dense_weights, heads_come_first
 from attention_analyzer.hooks.sparse_layers import SPARSE
 from attention_analyzer.hooks.windows import unfold_source, unfold_weights
 from attention_analyzer.site import Site
@@ -91,6 +91,7 @@ class Capture(Generic[Result]):
             mask = call.mask.transpose(0, 1) if isinstance(call.mask, Tensor) and call.mask.dim() == 4 else call.mask
             # [head, query, batch, channel] → [batch, query, head, channel]
             call, output = replace(call, mask=mask, **swapped), output.transpose(0, 2)
+        check_heads_apart(call.module, call.name, call.query.shape[1], call.query.shape[2], call.key.shape[2])
         self._captured(call, output)
 
     def _captured(self, call: AttentionCall, output: Tensor) -> None:
