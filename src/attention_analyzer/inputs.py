@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -23,6 +24,8 @@ from attention_analyzer.text.tokens import Tokens
 
 #: What one text may be given as: itself, a pair, the messages of a chat, or a mapping with its ids ``[1, token]``.
 Text: TypeAlias = str | Pair | Messages | Mapping[str, Any]
+#: Ends of the names of encoder–decoders whose decoder reads the source once more, to classify it or to find an answer.
+_READ_TWICE = ("ForSequenceClassification", "ForQuestionAnswering")
 #: Tokens that an encoder–decoder may write where its target is not given.
 LONGEST_TARGET = 128
 
@@ -80,15 +83,22 @@ def prepare(loaded: LoadedModel, texts: Sequence[Text], *, truncate: bool = Fals
 def _prepared_texts(loaded: LoadedModel, texts: Sequence[str | Pair | Messages], truncate: bool) -> Prepared:
     tokenizer = loaded.need_tokenizer()
     two_stacks = loaded.architecture == "encoder-decoder"
+    reads_again = two_stacks and type(loaded.model).__name__.endswith(_READ_TWICE)
     pairs = [text if isinstance(text, tuple) and not is_messages(text) else (text, None) for text in texts]
     targets = [target for _, target in pairs]
-    sources: list[str | Pair | Messages] = [source for source, _ in pairs] if two_stacks else list(texts)
+    sources: list[str | Pair | Messages] = [source for source, _ in pairs]
+    if reads_again or not two_stacks:
+        sources = list(texts)
     tokenized = tokenize(tokenizer, sources, max_length=loaded.max_length, truncate=truncate, pad_id=loaded.pad_id)
     inputs: dict[str, Any] = dict(accepted(loaded.model, tokenized.inputs))
     loaded.check_ids(inputs)
     target = None
-    if two_stacks:
+    if reads_again:
+        rows = [_shifted_source(loaded, torch.tensor(tokens.ids)) for tokens in tokenized.tokens]
+        targets = [None] * len(rows)
+    elif two_stacks:
         rows = [_target_row(loaded, inputs, index, text, truncate) for index, text in enumerate(targets)]
+    if two_stacks:
         inputs["decoder_input_ids"] = _stacked(rows, loaded.pad_id)
         inputs["decoder_attention_mask"] = _stacked([torch.ones_like(row) for row in rows], 0)
         inputs = accepted(loaded.model, inputs)
@@ -211,6 +221,19 @@ def _shifted(loaded: LoadedModel, text: str) -> Tensor:
             raise ModelError(f"{loaded.name} cannot shift a target: {reason}; set it in model.config.") from error
     kept = [number for number in encoded if number != tokenizer.eos_token_id]
     return torch.tensor([start, *kept], dtype=torch.long)
+
+
+def _shifted_source(loaded: LoadedModel, ids: Tensor) -> Tensor:
+    """The source ``[token]`` as the decoder reads it once more, shifted by the model's own function."""
+    start = _start_id(loaded)
+    own = getattr(loaded.model, "_shift_right", None)
+    if callable(own):
+        return own(ids[None].to(loaded.device))[0].cpu()
+    shift = getattr(sys.modules[type(loaded.model).__module__], "shift_tokens_right", None)
+    if shift is None:
+        return torch.cat([torch.tensor([start]), ids[:-1]])
+    given = (ids[None], loaded.pad_id, start)
+    return shift(*given[: len(inspect.signature(shift).parameters)])[0]
 
 
 def written_targets(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options: Any) -> list[Tensor]:
