@@ -85,7 +85,7 @@ def exported(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[
         raise InputError(f"{target} could not be written: {error.strerror or error}{kept}.") from None
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+def write_bytes(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
     """Replace a file by these bytes.
 
     Raises:

@@ -159,6 +159,9 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_tables(scanner: 
     assert int(lines[0]) == done.texts + 7, "it did not go on where it was"
     assert lines[-2:] == ["90", "ended"]
     same(Corpus.load(killed), Corpus.load(undisturbed))
+    assert sorted(path.relative_to(killed) for path in killed.rglob("*")) == sorted(
+        path.relative_to(undisturbed) for path in undisturbed.rglob("*")
+    )
 
 
 def test_a_disk_that_takes_no_more_is_told_and_what_was_finished_stays(scanner: Scanner, tmp_path: Path) -> None:

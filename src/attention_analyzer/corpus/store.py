@@ -17,7 +17,6 @@ Version 1 is the same without sizes, hashes and checksum.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +32,7 @@ from filelock import FileLock, Timeout
 from attention_analyzer.corpus.manifest import LARGEST, FileEntry, Manifest
 from attention_analyzer.corpus.state_schemas import state_table
 from attention_analyzer.errors import AttentionAnalyzerError, FileFormatError, InputError
+from attention_analyzer.files import UNFINISHED, write_bytes
 
 _MANIFEST = "manifest.json"
 _LOCK = ".lock"
@@ -192,6 +192,8 @@ class Store:
             for path in self.folder.glob(f"{name}-*.parquet"):
                 if path.name not in files:
                     path.unlink(missing_ok=True)
+        for path in self.folder.rglob(f".*{UNFINISHED}"):  # what a killed scan had begun to write
+            path.unlink(missing_ok=True)
         return manifest
 
     @contextmanager
@@ -262,7 +264,7 @@ def _is_leftover(file: str, manifest: Manifest) -> bool:
     """Whether an interrupted scan, or this program, puts such a file beside those that count."""
     path = Path(file)
     number = path.stem.rpartition("-")[2]
-    if file in (_MANIFEST, _LOCK) or (path.name.startswith(".") and path.suffix == ".part"):
+    if file in (_MANIFEST, _LOCK) or (path.name.startswith(".") and path.suffix == UNFINISHED):
         return True
     if path.suffix != ".parquet" or not number.isdecimal() or len(number) > 12:
         return False
@@ -296,17 +298,10 @@ def _written(path: Path, table: pa.Table) -> FileEntry:
 
 def _replaced(path: Path, content: Any) -> None:
     """The file appears whole or not at all, and is on the disk when it does."""
-    beside = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        write_bytes(path, memoryview(content))
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
         _refuse(path.parent, error)
 
 
