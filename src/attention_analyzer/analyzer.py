@@ -160,7 +160,7 @@ class AttentionAnalyzer:
 
     @overload
     def record(
-        self, text: str | Pair, *, truncate: bool = ..., check: bool = ..., batch_size: int = ...
+        self, text: str | Pair | Messages, *, truncate: bool = ..., check: bool = ..., batch_size: int = ...
     ) -> AttentionRecord: ...
     @overload
     def record(
@@ -172,7 +172,7 @@ class AttentionAnalyzer:
     def record(self, *, messages: Messages, truncate: bool = ..., check: bool = ...) -> AttentionRecord: ...
     def record(
         self,
-        text: str | Pair | Sequence[str | Pair] | None = None,
+        text: str | Pair | Messages | Sequence[str | Pair] | None = None,
         *,
         inputs: Mapping[str, Any] | None = None,
         messages: Messages | None = None,
@@ -210,7 +210,8 @@ class AttentionAnalyzer:
             return self._records([one], truncate, check, batch_size)[0]
         if isinstance(text, (bytes, tuple)) or not isinstance(text, Sequence):
             raise InputError(f"A text, a pair of texts or a list of them was expected, not {type(text).__name__}.")
-        return self._records(list(text), truncate, check, batch_size)
+        several: list[Any] = list(text)
+        return self._records(several, truncate, check, batch_size)
 
     def chat(
         self,

@@ -8,7 +8,7 @@ import typer
 
 from attention_analyzer.cli.bars import working
 from attention_analyzer.cli.console import say
-from attention_analyzer.cli.options import Device, Encoding, Model, Text, analyzer_for, read_text
+from attention_analyzer.cli.options import Device, Encoding, Model, Text, analyzer_for, read_text_or_chat
 
 
 def generate(
@@ -28,7 +28,7 @@ def generate(
 
     analyzer = analyzer_for(model, device)
     with working("Writing"):
-        record = analyzer.generate(read_text(prompt, encoding), max_new_tokens=tokens)
+        record = analyzer.generate(read_text_or_chat(prompt, encoding), max_new_tokens=tokens)
     say(f"{record.notes['written'].strip()}\n")
     print_table(written_tokens(record), title="What each written token looked at most (mean over all heads)", digits=2)
     if save is not None:

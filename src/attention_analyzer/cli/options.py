@@ -17,6 +17,7 @@ from attention_analyzer.cli.console import complain
 if TYPE_CHECKING:
     from attention_analyzer.analyzer import AttentionAnalyzer
     from attention_analyzer.record import AttentionRecord
+    from attention_analyzer.text.chat import Messages
 
 _RECORDS = {".attn", ".safetensors"}
 #: A word with such an end is meant as a file.
@@ -25,7 +26,8 @@ Text = Annotated[str, typer.Argument(metavar="TEXT|FILE|-", help="A text, a text
 TextOrRecord = Annotated[
     str,
     typer.Argument(
-        metavar="TEXT|FILE|-", help="A text, a text file, a record (.attn, .safetensors), or - for standard input."
+        metavar="TEXT|FILE|-",
+        help="A text, a text file, a chat (.json), a record (.attn, .safetensors), or - for standard input.",
     ),
 ]
 Model = Annotated[
@@ -81,6 +83,23 @@ def read_text(argument: str, encoding: str | None = None) -> str:
     return argument
 
 
+def read_text_or_chat(argument: str, encoding: str | None = None) -> str | Messages:
+    """The text meant, or the messages of a chat where a JSON file holds them (or an object with ``messages``)."""
+    import json
+
+    from attention_analyzer.text.chat import is_messages
+
+    text = read_text(argument, encoding)
+    if not argument.lower().endswith(".json") or text == argument:
+        return text
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    chat = found.get("messages") if isinstance(found, dict) else found
+    return chat if is_messages(chat) else text
+
+
 def record_file(argument: str, model: str | None, truncate: bool, encoding: str | None) -> AttentionRecord | None:
     """The record in a file, where the argument names one (.attn, .safetensors); None if it does not.
 
@@ -104,7 +123,7 @@ def record_file(argument: str, model: str | None, truncate: bool, encoding: str 
 def record_of(argument: str, model: str | None, device: str, truncate: bool, encoding: str | None) -> AttentionRecord:
     """The record of a text by a model, or the one that was read from a file."""
     read = record_file(argument, model, truncate, encoding)
-    return read or analyzer_for(model, device).record(read_text(argument, encoding), truncate=truncate)
+    return read or analyzer_for(model, device).record(read_text_or_chat(argument, encoding), truncate=truncate)
 
 
 def analyzer_for(model: str | None, device: str = "auto") -> AttentionAnalyzer:
