@@ -477,6 +477,7 @@ class AttentionAnalyzer:
         truncate: bool = False,
         batch_size: int = BATCH,
         seed: int = 0,
+        store: str | os.PathLike[str] | None = None,
         progress: OnProgress | None = None,
     ) -> HeadLabels:
         """Which heads show which pattern, with intervals, controls and correction for testing all of them.
@@ -492,10 +493,11 @@ class AttentionAnalyzer:
             truncate: cut what the model has no positions for, instead of refusing it.
             batch_size: how many texts run together.
             seed: of the random tokens and weights.
+            store: a folder that keeps what was measured; the same call resumes there after an interruption.
             progress: called with the number of steps done and of all.
 
         Raises:
-            InputError: fewer than three texts, or an option cannot be used.
+            InputError: fewer than three texts, an option cannot be used, or the store is of another run.
         """
         from attention_analyzer.patterns.labels import label_heads
 
@@ -510,6 +512,7 @@ class AttentionAnalyzer:
             truncate=truncate,
             batch_size=batch_size,
             seed=seed,
+            store=store,
             progress=progress,
         )
 
@@ -525,6 +528,7 @@ class AttentionAnalyzer:
         share: float = 0.95,
         truncate: bool = False,
         seed: int = 0,
+        store: str | os.PathLike[str] | None = None,
         progress: OnProgress | None = None,
     ) -> CacheAdvice:
         """What each head of a decoder needs of the KV cache: all of it, or the first and last keys.
@@ -536,10 +540,12 @@ class AttentionAnalyzer:
             share: the fraction of the attention weight that a head's cache must retain.
             truncate: cut what the model has no positions for, instead of refusing it.
             seed: of the random tokens that retrieval is measured on.
+            store: a folder that keeps what was measured; the same call resumes there after an interruption.
             progress: called with the number of steps done and of all.
 
         Raises:
-            InputError: fewer than three texts are longer than the smallest cache, or a size is below one.
+            InputError: fewer than three texts are longer than the smallest cache, a size is below one, or
+                the store is of another run.
             UnsupportedModelError: the model is no decoder.
         """
         from attention_analyzer.patterns.cache_advice import cache_advice
@@ -552,6 +558,7 @@ class AttentionAnalyzer:
             share=share,
             truncate=truncate,
             seed=seed,
+            store=store,
             progress=progress,
         )
 
@@ -653,6 +660,7 @@ class AttentionAnalyzer:
         metrics: Sequence[Metric] | None = None,
         truncate: bool = False,
         batch_size: int = BATCH,
+        store: str | os.PathLike[str] | None = None,
         progress: OnProgress | None = None,
     ) -> DepthProfile:
         """Every metric by depth, and where each layer's weight goes.
@@ -664,10 +672,11 @@ class AttentionAnalyzer:
             metrics: all of :data:`attention_analyzer.metrics.METRICS` by default.
             truncate: cut what the model has no positions for, instead of refusing it.
             batch_size: how many texts run together.
+            store: a folder that keeps what was measured; the same call resumes there after an interruption.
             progress: called with the number of texts done and of all.
 
         Raises:
-            InputError: there are no texts, or only some of them are annotated.
+            InputError: there are no texts, only some of them are annotated, or the store is of another run.
         """
         from attention_analyzer.heads import depth_profile
 
@@ -677,6 +686,7 @@ class AttentionAnalyzer:
             metrics=metrics,
             truncate=truncate,
             batch_size=batch_size,
+            store=store,
             progress=progress,
         )
 
@@ -694,6 +704,7 @@ class AttentionAnalyzer:
         seed: int = 0,
         truncate: bool = False,
         batch_size: int = BATCH,
+        store: str | os.PathLike[str] | None = None,
         progress: OnProgress | None = None,
     ) -> Similarity:
         """How similar the heads' attention is: clusters, a map, redundant groups, complementary pairs, outliers.
@@ -707,10 +718,11 @@ class AttentionAnalyzer:
             seed: of the resampling.
             truncate: cut what the model has no positions for, instead of refusing it.
             batch_size: how many texts run together.
+            store: a folder that keeps what was measured; the same call resumes there after an interruption.
             progress: called with the number of texts done and of all.
 
         Raises:
-            InputError: fewer than three texts, or fewer than three heads.
+            InputError: fewer than three texts or heads, or the store is of another run.
             MissingDependencyError: scikit-learn is not installed.
         """
         from attention_analyzer.heads import similarity
@@ -725,6 +737,7 @@ class AttentionAnalyzer:
             seed=seed,
             truncate=truncate,
             batch_size=batch_size,
+            store=store,
             progress=progress,
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from attention_analyzer import AttentionAnalyzer
@@ -171,3 +172,27 @@ def test_the_analyzer_returns_results_in_order() -> None:
         analyzer.study("A text", [Lengths()])
     with pytest.raises(InputError, match="study"):
         analyzer.study(TEXTS, [])
+
+
+@pytest.mark.parametrize("method", ["label_heads", "similarity", "depth_profile", "cache_advice"])
+def test_methods_resume_from_a_store(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "CHUNK", 1)
+    analyzer = AttentionAnalyzer("demo-decoder", cache=False)
+    settings: dict[str, Any] = {"first": [1], "last": [4]} if method == "cache_advice" else {"batch_size": 2}
+    if method == "label_heads":
+        settings |= {"untrained": True, "probes": False, "patterns": [SelfToken()]}
+    ask = getattr(analyzer, method)
+    whole = ask(TEXTS, **settings).to_frame()
+
+    def stop(done: int, total: int) -> None:
+        if done == total - 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(TEXTS, **settings, store=tmp_path, progress=stop)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert kept
+    pd.testing.assert_frame_equal(ask(TEXTS, **settings, store=tmp_path).to_frame(), whole)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    with pytest.raises(InputError, match="other texts, studies or settings"):
+        ask([*TEXTS[:-1], "Another text of more than five tokens."], **settings, store=tmp_path)

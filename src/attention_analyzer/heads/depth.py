@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
@@ -80,6 +81,7 @@ def depth_profile(
     metrics: Sequence[Metric] | None = None,
     truncate: bool = False,
     batch_size: int = BATCH,
+    store: str | os.PathLike[str] | None = None,
     progress: OnProgress | None = None,
 ) -> DepthProfile:
     """Measure every layer on some texts.
@@ -88,10 +90,12 @@ def depth_profile(
         texts: texts; or sentences annotated with dependencies (:func:`.linguistics.read_annotated`), which adds the
             share of weight that goes along the syntax, and what distances alone explain of it.
         metrics: all of :data:`.metrics.METRICS` by default.
+        store: a folder that keeps what was measured; the same call resumes there after an interruption.
         progress: called with how many texts are done and how many there are.
 
     Raises:
-        InputError: there are no texts, or only some of them are annotated.
+        InputError: there are no texts, only some of them are annotated, or the store is of another run.
+        FileFormatError: a file of the store is not as it was written.
     """
     given = [] if isinstance(texts, (str, bytes)) else list(texts)
     annotated = [text for text in given if isinstance(text, AnnotatedText)]
@@ -101,7 +105,9 @@ def depth_profile(
         raise InputError("The annotated sentences hold no dependencies; pass their texts instead.")
     plain: list[str | Pair] = [text.text if isinstance(text, AnnotatedText) else text for text in given]
     study = DepthProfiles(None if metrics is None else tuple(metrics), tuple(annotated))
-    learned = run_studies(loaded, plain, [study], truncate=truncate, batch_size=batch_size, progress=progress)
+    learned = run_studies(
+        loaded, plain, [study], store=store, truncate=truncate, batch_size=batch_size, progress=progress
+    )
     return study.result(loaded, learned.states[0])
 
 

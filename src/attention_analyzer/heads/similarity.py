@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -158,6 +159,7 @@ def similarity(
     seed: int = 0,
     truncate: bool = False,
     batch_size: int = BATCH,
+    store: str | os.PathLike[str] | None = None,
     progress: OnProgress | None = None,
 ) -> Similarity:
     """Compare all heads of one stack and kind of attention with each other.
@@ -173,16 +175,20 @@ def similarity(
         clusters: how many; by default chosen by silhouette.
         redundant: the distance below which heads are redundant.
         seed: of the resampling.
+        store: a folder that keeps what was measured; the same call resumes there after an interruption.
         progress: called with how many texts are done and how many there are.
 
     Raises:
-        InputError: fewer than three texts, or fewer than three heads.
+        InputError: fewer than three texts or heads, or the store is of another run.
+        FileFormatError: a file of the store is not as it was written.
         MissingDependencyError: scikit-learn is not installed.
     """
     if isinstance(texts, str) or len(texts) < FEWEST_TEXTS:
         raise InputError(_TOO_FEW)
     study = HeadSimilarity(stack, kind, clusters, redundant, seed)
-    learned = run_studies(loaded, texts, [study], truncate=truncate, batch_size=batch_size, progress=progress)
+    learned = run_studies(
+        loaded, texts, [study], store=store, truncate=truncate, batch_size=batch_size, progress=progress
+    )
     return study.result(loaded, learned.states[0])
 
 

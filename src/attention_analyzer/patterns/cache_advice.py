@@ -7,6 +7,7 @@ kept is no proof that the output stays the same: that is what :mod:`attention_an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -99,6 +100,7 @@ def cache_advice(
     share: float = SHARE,
     truncate: bool = False,
     seed: int = 0,
+    store: str | os.PathLike[str] | None = None,
     progress: OnProgress | None = None,
 ) -> CacheAdvice:
     """Which heads can do with the first and the last keys, from at least three long texts.
@@ -108,10 +110,13 @@ def cache_advice(
         first, last: sizes to try, all combinations.
         share: the weight that a streaming head's cache must keep.
         seed: of the needles that retrieval is measured on (:mod:`.probes`).
+        store: a folder that keeps what was measured; the same call resumes there after an interruption.
         progress: called with how many steps are done and how many there are: texts, and the needles.
 
     Raises:
-        InputError: fewer than three texts are longer than the smallest cache, or a size is below one.
+        InputError: fewer than three texts are longer than the smallest cache, a size is below one, or the
+            store is of another run.
+        FileFormatError: a file of the store is not as it was written.
         UnsupportedModelError: the model is no decoder.
     """
     study = CacheSizes(tuple(first), tuple(last), share, seed)
@@ -120,7 +125,13 @@ def cache_advice(
         raise InputError(f"A list of at least {FEWEST_TEXTS} texts was expected, not str.")
     steps = ProgressCounter(len(texts) + 1, progress)
     learned = run_studies(
-        loaded, texts, [study], truncate=truncate, batch_size=_BATCH, progress=steps.within(len(texts))
+        loaded,
+        texts,
+        [study],
+        store=store,
+        truncate=truncate,
+        batch_size=_BATCH,
+        progress=steps.within(len(texts)),
     )
     advice = study.result(loaded, learned.states[0])
     steps.advance()

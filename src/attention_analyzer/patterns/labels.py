@@ -7,9 +7,11 @@ weights, the same pattern in another place (:mod:`.frame`) and, where it was ask
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -180,6 +182,7 @@ def label_heads(
     truncate: bool = False,
     batch_size: int = BATCH,
     seed: int = 0,
+    store: str | os.PathLike[str] | None = None,
     progress: OnProgress | None = None,
 ) -> HeadLabels:
     """Name heads by what they do, with intervals, controls and correction for looking at all of them.
@@ -196,13 +199,17 @@ def label_heads(
         untrained: compare with the same architecture with random weights as well.
         truncate: cut what the model has no positions for.
         seed: of the probes and of the untrained weights.
+        store: a folder that keeps what was measured; the same call resumes there after an interruption.
         progress: called with how many steps are done and how many there are: texts, and kinds of probes.
 
     Raises:
-        InputError: fewer than three texts, or records of different models.
+        InputError: fewer than three texts, records of different models, or the store is of another run.
+        FileFormatError: a file of the store is not as it was written.
     """
     study = Patterns(patterns, level, thresholds, probes, seed)
     if not isinstance(source, LoadedModel):
+        if store is not None:
+            raise InputError("A store keeps what a run over texts measured; records are measured already.")
         if untrained:
             raise InputError("An untrained model is made from a model, not from records; pass the model and texts.")
         if texts is not None:
@@ -218,14 +225,23 @@ def label_heads(
 
     steps = ProgressCounter((1 + untrained) * (len(texts) + study.steps(source)), progress)
 
-    def look(model: LoadedModel) -> Evidence:
+    def look(model: LoadedModel, folder: Path | None) -> Evidence:
         learned = run_studies(
-            model, texts, [study], truncate=truncate, batch_size=batch_size, progress=steps.within(len(texts))
+            model,
+            texts,
+            [study],
+            store=folder,
+            truncate=truncate,
+            batch_size=batch_size,
+            progress=steps.within(len(texts)),
         )
         return study.evidence(model, learned.states[0], steps)
 
-    beaten = nearly_largest(look(untrained_model(source, seed))) if untrained else {}
-    return study.table(look(source), beaten, source.name)
+    folder = None if store is None else Path(store)
+    beaten = {}
+    if untrained:
+        beaten = nearly_largest(look(untrained_model(source, seed), None if folder is None else folder / "untrained"))
+    return study.table(look(source, folder), beaten, source.name)
 
 
 def untrained_model(loaded: LoadedModel, seed: int = 0) -> LoadedModel:
