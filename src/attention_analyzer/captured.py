@@ -144,6 +144,8 @@ class CapturedAttention:
     ) -> SiteRecord:
         """One site's entry, by layer (and stack and kind where layers are not unique), or by its name.
 
+        A negative layer counts from the end of its stack.
+
         Raises:
             SelectionError: no site, or more than one, answers.
         """
@@ -151,7 +153,7 @@ class CapturedAttention:
             entry
             for entry in self.entries
             if (name is None or entry.site.name == name)
-            and (layer is None or entry.site.layer == layer)
+            and (layer is None or entry.site.layer == self._from_end(layer, entry.site))
             and (stack is None or entry.site.stack == stack)
             and (kind is None or entry.site.kind == kind)
         ]
@@ -169,6 +171,12 @@ class CapturedAttention:
         available = ", ".join(site.name for site in self.sites)
         problem = "No site" if not found else f"More than one site ({', '.join(e.site.name for e in found)})"
         raise SelectionError(f"{problem} answers to {asked or 'an empty selection'}; this record has: {available}.")
+
+    def _from_end(self, layer: int, site: Site) -> int:
+        if layer >= 0:
+            return layer
+        depth = 1 + max(each.layer for each in self.sites if (each.stack, each.kind) == (site.stack, site.kind))
+        return layer + depth
 
     def weights(
         self,

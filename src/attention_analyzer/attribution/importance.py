@@ -12,7 +12,7 @@ from attention_analyzer.attribution.context import Question, ask
 from attention_analyzer.attribution.method import Attribution, RawAttribution
 from attention_analyzer.attribution.registry import attribution_named
 from attention_analyzer.deprecation import ATTRIBUTION_VALUES, renamed_arguments
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import CaptureError, InputError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.result import Result
 from attention_analyzer.text.tokenization import Pair
@@ -167,6 +167,11 @@ def present(
 ) -> TokenImportance:
     """What a method found, as shares of units."""
     raw = units.sums(found.raw.double())
+    if bool(raw.isnan().any()):
+        raise CaptureError(
+            f"{loaded.name or type(loaded.model).__name__} gives NaN on this text, so no token's importance can be told: "
+            "check its weights and dtype."
+        )
     sizes = raw.abs() if method.signed else raw
     is_special = torch.tensor(units.special)
     whole = float(sizes.sum())

@@ -98,7 +98,7 @@ def _flags(positions: Positions, size: int, axis: str, whole: str) -> Tensor:
         wanted: list[Any] = [
             number
             for part in positions.split(",")
-            for number in ([size - 1] if part.strip() == "last" else numbers(part.strip(), whole))
+            for number in ([size - 1] if part.strip() == "last" else numbers(part.strip(), whole, size))
         ]
     else:
         wanted = list(positions) if isinstance(positions, Sequence) else [positions]

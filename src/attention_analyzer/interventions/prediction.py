@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
+from attention_analyzer.errors import CaptureError, InputError, SelectionError, UnsupportedModelError
 from attention_analyzer.models.loaded import LoadedModel
 
 #: What the outputs are about. "next token": a decoder's; "masked token": an encoder with a language-model head;
@@ -43,7 +43,18 @@ def read_prediction(loaded: LoadedModel, outputs: Any) -> Prediction:
 
     Raises:
         UnsupportedModelError: the outputs hold neither logits nor a last hidden state.
+        CaptureError: the model's outputs are not numbers.
     """
+    prediction = _read(loaded, outputs)
+    if bool(prediction.values.isnan().any()):
+        raise CaptureError(
+            f"{loaded.name or type(loaded.model).__name__} predicts NaN on this text, so no change can be measured: "
+            "check its weights and dtype."
+        )
+    return prediction
+
+
+def _read(loaded: LoadedModel, outputs: Any) -> Prediction:
     logits = getattr(outputs, "logits", getattr(outputs, "prediction_logits", None))
     if logits is None:
         hidden = getattr(outputs, "last_hidden_state", None)

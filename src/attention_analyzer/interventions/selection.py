@@ -6,8 +6,8 @@
     [place.]*                       every head (of a place, or of the model)
 
 A place is a stack (``decoder``), a kind (``cross``) or both (``decoder.cross``). Numbers are single (``5``), listed
-(``5,7``) or runs (``0-3``), counted from zero. Without a place a layer is the main text's, as in
-:meth:`.AttentionRecord.entry`.
+(``5,7``) or runs (``0-3``), counted from zero, or from the end if negative (``-1``). Without a place a layer is the
+main text's, as in :meth:`.AttentionRecord.entry`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ Head = tuple[Site, int]
 _FORM = re.compile(
     r"(?:(?P<place>[a-z]\w*(?:\.(?:self|cross))?)\.)?(?:\*|L(?P<layers>[\d,-]+)(?:H(?P<heads>[\d,-]+))?)", re.ASCII
 )
+
+
+#: Letters of a list of numbers; more than any real one has, and few enough to be read at once.
+_LONGEST = 2_000
 
 
 def head_name(head: Head, sites: Iterable[Site]) -> str:
@@ -49,18 +53,26 @@ def select_heads(selectors: Selector | Iterable[Selector], sites: Sequence[Site]
     return [(site, head) for site in sites for head in range(site.heads) if (site.name, head) in found]
 
 
-def numbers(text: str, whole: str) -> list[int]:
-    """``"1,4-6"`` as 1, 4, 5, 6; ``whole`` is what an error shows.
+def numbers(text: str, whole: str, size: int) -> list[int]:
+    """``"1,4-6"`` as 1, 4, 5, 6; negative numbers count from the end of ``size``, and ``whole`` is what an error shows.
+
+    Nothing is built of a run that leaves the range: its end is returned as it is, for the caller to refuse.
 
     Raises:
         InputError: it has another form.
     """
     result: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part, re.ASCII)
+    for part in text.split(",") if len(text) <= _LONGEST else [""]:
+        match = re.fullmatch(r"(-?\d{1,12})(?:-(-?\d{1,12}))?", part.strip(), re.ASCII)
         if match is None:
-            raise InputError(f"{text!r} in {whole!r} is no list of numbers; write 5, 5,7 or 0-3.")
-        first, last = int(match[1]), int(match[2] or match[1])
+            raise InputError(f"{text[:60]!r} in {whole[:80]!r} is no list of numbers; write 5, -1, 5,7 or 0-3.")
+        given = int(match[1]), int(match[2] or match[1])
+        if 0 <= given[1] < given[0]:
+            raise InputError(f"The run {part} in {whole!r} ends before it begins; write {given[1]}-{given[0]}.")
+        outside = [number for number in given if not -size <= number < size]
+        if outside:
+            return [outside[0]]
+        first, last = (number % size for number in given)
         if last < first:
             raise InputError(f"The run {part} in {whole!r} ends before it begins; write {last}-{first}.")
         result += range(first, last + 1)
@@ -90,11 +102,12 @@ def _selected(selector: Selector, sites: Sequence[Site]) -> list[Head]:
     if match["layers"] is None:
         return [(site, head) for site in placed for head in range(site.heads)]
     result: list[Head] = []
-    for layer in numbers(match["layers"], selector):
+    deepest = max(site.layer for site in placed) + 1
+    for layer in numbers(match["layers"], selector, deepest):
         site = _one_site(layer, placed, sites, match["place"], selector)
-        heads = range(site.heads) if match["heads"] is None else numbers(match["heads"], selector)
+        heads = range(site.heads) if match["heads"] is None else numbers(match["heads"], selector, site.heads)
         for head in heads:
-            if head >= site.heads:
+            if not 0 <= head < site.heads:
                 raise SelectionError(
                     f"There is no head {head} in {site.name} ({selector!r}); its heads are 0 to {site.heads - 1}."
                 )

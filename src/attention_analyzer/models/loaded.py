@@ -221,8 +221,9 @@ class LoadedModel:
         if not training:
             yield self.model
             return
-        self.model.eval()
         try:
+            # Inside: an interrupt between two modules must not leave some of them switched.
+            self.model.eval()
             yield self.model
         finally:
             for module in training:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from threading import RLock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,6 +36,11 @@ from attention_analyzer.models.unwrapping import unwrap
 
 #: What is meant where nothing is named.
 DEFAULT = "bert-base-uncased"
+
+#: Longer than any file system's path and any name on the hub.
+_LONGEST_NAME = 4096
+#: transformers builds models under settings of the whole process (dtype, device), so they are loaded one at a time.
+_loading = RLock()
 
 
 def load_model(
@@ -87,12 +93,40 @@ def load_model(
     name = os.fspath(model)
     if not name.strip():
         raise InputError("The model's name is empty; name a model (attn models lists what can be had here).")
+    if len(name) > _LONGEST_NAME or "\0" in name or not _is_text(name):
+        raise InputError(f"{name[:60]!r} ({len(name):,} characters) is no name of a model or folder.")
     base = base_of(name)
     if base is not None:
         own = {"device": device, "dtype": dtype, "model_class": model_class, "keep_on": keep_on}
         rights = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
         return _load_adapter(name, base, tokenizer, {**own, **rights, **options})
     settings = {"trust_remote_code": trust_remote_code, "revision": revision}
+    with _loading:
+        return _load_named(
+            name,
+            tokenizer,
+            settings=settings,
+            device=device,
+            dtype=dtype,
+            model_class=model_class,
+            allow_pickle=allow_pickle,
+            store=store,
+            options=options,
+        )
+
+
+def _load_named(
+    name: str,
+    tokenizer: Any,
+    *,
+    settings: dict[str, Any],
+    device: str | torch.device,
+    dtype: str | torch.dtype,
+    model_class: str | type | None,
+    allow_pickle: bool,
+    store: torch.device | None,
+    options: dict[str, Any],
+) -> LoadedModel:
     where, settings["local_files_only"] = _locate(name, settings)
     settings = {key: value for key, value in settings.items() if value is not None}
     place = _device(device)
@@ -167,6 +201,24 @@ def _load_default(**options: Any) -> LoadedModel:
         reason = str(error).split(";", maxsplit=1)[0].rstrip(".")
         warnings.warn(f"No model was named and {reason}; the offline encoder {name} is used instead.", stacklevel=3)
         return load(name, **options)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _new_lock() -> None:
+    """A process that was forked while another thread loaded a model must not wait for that thread."""
+    global _loading  # noqa: PLW0603
+    _loading = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
 
 
 def _locate(name: str, settings: dict[str, Any]) -> tuple[str, bool]:
