@@ -169,8 +169,8 @@ def present(
     raw = units.sums(found.raw.double())
     if bool(raw.isnan().any()):
         raise CaptureError(
-            f"{loaded.name or type(loaded.model).__name__} gives NaN on this text, so no token's importance can be told: "
-            "check its weights and dtype."
+            f"{question.loaded.name or type(question.loaded.model).__name__} gives NaN on this text, so the importance of its tokens is "
+            "unknown: check its weights and dtype."
         )
     sizes = raw.abs() if method.signed else raw
     is_special = torch.tensor(units.special)
