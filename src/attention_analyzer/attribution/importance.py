@@ -168,9 +168,9 @@ def present(
     """What a method found, as shares of units."""
     raw = units.sums(found.raw.double())
     if bool(raw.isnan().any()):
+        name = question.loaded.name or type(question.loaded.model).__name__
         raise CaptureError(
-            f"{question.loaded.name or type(question.loaded.model).__name__} gives NaN on this text, so the importance of its tokens is "
-            "unknown: check its weights and dtype."
+            f"{name} gives NaN on this text, so the importance of its tokens is unknown: check its weights and dtype."
         )
     sizes = raw.abs() if method.signed else raw
     is_special = torch.tensor(units.special)
