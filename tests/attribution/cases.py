@@ -66,7 +66,7 @@ def planted() -> AttentionAnalyzer:
     """A classifier that depends on whether "cat" stands in the text, and on nothing else.
 
     Each token is either the signal (channels 0 and 1) or none (2 and 3); each position is either the decoy's (6 and 7)
-    or none (8 and 9), so that all vectors have the same size and normalisation does nothing. Every query looks mostly
+    or none (8 and 9), so that all vectors have the same size and normalization does nothing. Every query looks mostly
     at the decoy's position, whatever stands there. Values carry the signal alone, into channels 4 and 5, where the
     classifier reads it at the first token.
     """
@@ -91,7 +91,7 @@ def planted() -> AttentionAnalyzer:
         for layer in model.bert.encoder.layer:
             attention = layer.attention.self
             for head in (0, 8):
-                attention.query.bias[head] = _PULL * 8**0.5 / 2  # positions are doubled by the first normalisation
+                attention.query.bias[head] = _PULL * 8**0.5 / 2  # positions are doubled by the first normalization
                 attention.key.weight[head, 6] = 1
                 attention.value.weight[head, 0] = attention.value.weight[head + 1, 1] = _SIZE
                 layer.attention.output.dense.weight[4, head] = layer.attention.output.dense.weight[5, head + 1] = 1

@@ -78,7 +78,7 @@ def test_a_sink_makes_rollouts_differ() -> None:
 
 
 @pytest.mark.parametrize("form", ["grouped queries", "sliding window"])
-def test_a_causal_model_that_looks_at_all_alike_has_no_favourite_token(form: str) -> None:
+def test_a_causal_model_that_looks_at_all_alike_has_no_favorite_token(form: str) -> None:
     """The receptive field is what is divided out; without that the first tokens win."""
     asked = question(form)
     with torch.no_grad():

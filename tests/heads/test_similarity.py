@@ -196,8 +196,8 @@ def divergences(points: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def test_clusters_are_found_and_their_stability_told() -> None:
     draws = np.random.default_rng(0)
-    centres = np.repeat([[0.0, 0], [4, 0], [0, 4]], [5, 4, 3], axis=0)
-    apart = np.stack([divergences(centres + draws.normal(scale=0.3, size=(12, 2))) for _ in range(7)])
+    centers = np.repeat([[0.0, 0], [4, 0], [0, 4]], [5, 4, 3], axis=0)
+    apart = np.stack([divergences(centers + draws.normal(scale=0.3, size=(12, 2))) for _ in range(7)])
     found = clusters_of(apart)
     assert found.labels.tolist() == [0] * 5 + [1] * 4 + [2] * 3
     assert found.stability == pytest.approx(1)

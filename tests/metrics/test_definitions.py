@@ -73,7 +73,7 @@ def test_one_key_each() -> None:
 
 
 @pytest.mark.parametrize(("offset", "name"), [(-1, "previous_weight"), (1, "next_weight")])
-def test_neighbours(offset: int, name: str) -> None:
+def test_neighbors(offset: int, name: str) -> None:
     row = table(shifted(offset))
     other = {"previous_weight": "next_weight", "next_weight": "previous_weight"}[name]
     assert row[name] == pytest.approx(1, abs=1e-6)

@@ -45,7 +45,7 @@ class Head:
 
     Attributes:
         names: the patterns that it shows by construction.
-        also: names that are no mistake: what follows from its own (the token before is a neighbour), and where a head
+        also: names that are no mistake: what follows from its own (the token before is a neighbor), and where a head
             rests in texts that do not ask for its own.
     """
 

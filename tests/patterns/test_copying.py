@@ -85,16 +85,16 @@ def reference(analyzer: AttentionAnalyzer, family: str, ids: tuple[int, ...]) ->
                 values = block.self_attn.v_proj(block.input_layernorm(hidden[layer]))[0]
                 per_head = values.view(len(ids), 3, -1).repeat_interleave(2, dim=1)
                 out = block.self_attn.o_proj.weight.view(HEADS * CHANNELS, HEADS, -1)
-                gain, centre, unembedding = model.model.norm.weight, 0, model.lm_head.weight
+                gain, center, unembedding = model.model.norm.weight, 0, model.lm_head.weight
             else:
                 block = model.transformer.h[layer]
                 values = block.attn.c_attn(block.ln_1(hidden[layer]))[0].chunk(3, dim=-1)[2]
                 per_head = values.view(len(ids), HEADS, -1)
                 out = block.attn.c_proj.weight.T.view(HEADS * CHANNELS, HEADS, -1)
-                gain, centre, unembedding = model.transformer.ln_f.weight, 1, model.lm_head.weight
+                gain, center, unembedding = model.transformer.ln_f.weight, 1, model.lm_head.weight
             for head in range(HEADS):
                 written = per_head[:, head] @ out[:, head].T
-                written = (written - centre * written.mean(-1, keepdim=True)) * gain
+                written = (written - center * written.mean(-1, keepdim=True)) * gain
                 inside = slice(1, len(ids))  # without <s>
                 logits = written[inside] @ unembedding[list(ids[inside])].T
                 size = len(ids) - 1

@@ -110,7 +110,7 @@ def test_induction_heads_of_the_demo_decoder_copy_and_retrieve(demo_decoder: Hea
     assert (4, 2) in demo_decoder.of("retrieval")
 
 
-def test_records_of_several_texts_can_be_labelled() -> None:
+def test_records_of_several_texts_can_be_labeled() -> None:
     analyzer = plan.planted()
     found = label_heads(analyzer.record(plan.texts(5)))
     assert (0, 0) in found.of("previous_token")
@@ -130,7 +130,7 @@ def test_thresholds_and_patterns_can_be_chosen() -> None:
     assert set(strict.table["pattern"]) == {"broad"}
 
 
-def test_what_cannot_be_labelled_is_refused() -> None:
+def test_what_cannot_be_labeled_is_refused() -> None:
     analyzer = plan.planted()
     records = analyzer.record(plan.texts(3))
     with pytest.raises(InputError, match=r"at least 3 texts.*2 given"):

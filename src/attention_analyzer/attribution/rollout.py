@@ -88,7 +88,7 @@ class NormalisedRollout(Rollout):
 
 @dataclass(frozen=True)
 class ChefersRollout(Rollout):
-    """``A + I`` without normalisation, as in the code released with Chefer et al. 2021."""
+    """``A + I`` without normalization, as in the code released with Chefer et al. 2021."""
 
     name: ClassVar[str] = "rollout_chefer"
     title: ClassVar[str] = "attention rollout, A + I not normalised"

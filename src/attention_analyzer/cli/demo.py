@@ -28,7 +28,7 @@ def demo(
     from attention_analyzer.view.figures import head_figure, layer_figure, map_figure, save_figure
 
     analyzer = analyzer_for(model or offline_encoder())
-    with working("Analysing every head"):
+    with working("Analyzing every head"):
         record = analyzer.record(text)
         table = record.heads()
     focused = table.sort_values("confidence", ascending=False)

@@ -35,7 +35,7 @@ def figure(
     metric: Annotated[str, typer.Option(help="What the layer × head map shows.")] = "entropy",
     stack: Stack = None,
     kind: Kind = None,
-    log: Annotated[bool | None, typer.Option("--log/--linear", help="Scale of the colours.")] = None,
+    log: Annotated[bool | None, typer.Option("--log/--linear", help="Scale of the colors.")] = None,
     view: Annotated[
         str | None, typer.Option(help="heads, matrix, arcs, text, products or space; or the state of a page, as JSON.")
     ] = None,

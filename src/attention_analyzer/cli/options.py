@@ -79,7 +79,7 @@ def read_text(argument: str, encoding: str | None = None) -> str:
             raise
         return argument  # a zero byte, which no file name has
     if path.suffix in _FILES and " " not in argument:
-        raise InputError(f"There is no file {argument}; to analyse these words themselves, put a space after them.")
+        raise InputError(f"There is no file {argument}; to analyze these words themselves, put a space after them.")
     return argument
 
 

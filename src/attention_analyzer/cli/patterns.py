@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from attention_analyzer.patterns.labels import HeadLabels
 
-_LABELLED = ["head", "pattern", "strength", "low", "high", "chance", "position", "q", "which", "measured_on"]
+_LABELED = ["head", "pattern", "strength", "low", "high", "chance", "position", "q", "which", "measured_on"]
 _IN_ONE_TEXT = ["head", "pattern", "strength", "chance", "position", "corrected", "which"]
 
 
@@ -90,7 +90,7 @@ def patterns(
         write_table(table, output)
         say(f"{len(table)} rows written to {output}")
     elif several:
-        print_table(_named(table[table["label"]])[_LABELLED], title=f"{analyzer.name}: {len(texts)} texts")
+        print_table(_named(table[table["label"]])[_LABELED], title=f"{analyzer.name}: {len(texts)} texts")
         say(_summary(found))
     else:
         print_table(_named(table[table["shows"]])[_IN_ONE_TEXT], title=f"{analyzer.name}: one text")

@@ -105,7 +105,7 @@ def _print_examples(found: Relations, cell: str) -> None:
             break
     else:
         known = ", ".join(label for scores in found.tasks.values() for label in scores.labels)
-        raise SelectionError(f"Nothing is labelled {label!r}; the labels are: {known}.")
+        raise SelectionError(f"Nothing is labeled {label!r}; the labels are: {known}.")
     if at:
         layer, _, head = at.partition("H")
         if not (layer.isdecimal() and head.isdecimal()):

@@ -45,7 +45,7 @@ class Chunk:
 
     Attributes:
         number: of the chunk; ``first``: number of its first row; ``stop``: of the first row after it.
-        texts: row numbers and rows that can be analysed.
+        texts: row numbers and rows that can be analyzed.
         problems: the others.
         digest: of all rows up to ``stop``, from the first of the input.
         share: how much of the input has been read, if known.

@@ -48,7 +48,7 @@ class Manifest:
         sites: stack, kind, layer, heads and module of every site; ``linked``: those of them, by their place, whose
             links are kept.
         chunks, rows, digest: how far the scan has come in its input.
-        texts, tokens, batches, proved, deviation: what was analysed and how it was proved.
+        texts, tokens, batches, proved, deviation: what was analyzed and how it was proved.
         problems: rows that were left out; the table holds the first of them.
         finished: whether the input had ended.
         files: every file that counts, with its size and hash; None in a store of an earlier version.

@@ -12,7 +12,7 @@ class Progress:
     """Where a scan stands.
 
     Attributes:
-        texts, tokens, problems: analysed so far, with what a store had before; rows left out.
+        texts, tokens, problems: analyzed so far, with what a store had before; rows left out.
         share: how much of the input is done, in [0, 1]; None where nobody can know.
         seconds: since this run began; ``texts_now`` and ``tokens_now``: what it has done.
         rows_before: which share of what is done was done before this run.

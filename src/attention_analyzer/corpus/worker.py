@@ -56,7 +56,7 @@ class ChunkResult:
         linked: places of the sites whose links are in ``tokens``.
         texts, tokens: tables for the store; None where they are not kept.
         problems: rows that were left out.
-        text_count, token_count: what was analysed.
+        text_count, token_count: what was analyzed.
         batches, proved: forwards, and how many of them had their outputs rebuilt from the weights.
         deviation: the largest deviation met there, relative.
     """

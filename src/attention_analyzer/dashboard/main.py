@@ -23,7 +23,7 @@ def main() -> None:
 
 def _icon() -> Image.Image:
     """A causal pattern in a browser's tab; drawn, because named icons come from a network."""
-    size, colours = 8, np.array([[230, 238, 248], [33, 102, 172]], np.uint8)
+    size, colors = 8, np.array([[230, 238, 248], [33, 102, 172]], np.uint8)
     rows, columns = np.indices((size, size))
     seen = (columns == rows) | (columns == 0) | ((columns < rows) & ((rows - columns) % 3 == 1))
-    return Image.fromarray(colours[seen.astype(int)].repeat(4, 0).repeat(4, 1))
+    return Image.fromarray(colors[seen.astype(int)].repeat(4, 0).repeat(4, 1))

@@ -14,9 +14,9 @@ _PACE = 250
 
 
 def animated_map(history: History, measure: str, step: int) -> Any:
-    """Layers × heads, coloured by a measure; a button plays all recorded steps, beginning with the chosen one.
+    """Layers × heads, colored by a measure; a button plays all recorded steps, beginning with the chosen one.
 
-    The colours mean the same at every step, so that what grows is seen to grow.
+    The colors mean the same at every step, so that what grows is seen to grow.
     """
     import plotly.graph_objects as go
 

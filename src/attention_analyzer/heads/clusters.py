@@ -92,8 +92,8 @@ def map_of(distances: Floats) -> tuple[Floats, float]:
 def _embedded(distances: Floats) -> Floats:
     """Points ``[head, axis]`` with these distances, the widest axes first; they exist, see :mod:`.distance`."""
     squared = distances**2
-    centred = squared - squared.mean(0) - squared.mean(1)[:, None] + squared.mean()
-    values, vectors = np.linalg.eigh(-centred / 2)
+    centered = squared - squared.mean(0) - squared.mean(1)[:, None] + squared.mean()
+    values, vectors = np.linalg.eigh(-centered / 2)
     places = vectors[:, ::-1] * np.sqrt(values[::-1].clip(min=0))
     # Signs are arbitrary; the same heads give the same points.
     return places * np.where(places[np.abs(places).argmax(0), range(len(places))] < 0, -1, 1)

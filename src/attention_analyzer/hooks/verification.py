@@ -164,7 +164,7 @@ def some_rows(good: Tensor, weights: AttentionWeights) -> list[int]:
 
 
 def rows_of(weights: AttentionWeights, text: int, rows: list[int]) -> Tensor:
-    """``[head, row, key]`` of the given rows in ascending order; neighbours are computed together."""
+    """``[head, row, key]`` of the given rows in ascending order; neighbors are computed together."""
     starts = [row for before, row in zip([-2, *rows], rows, strict=False) if row != before + 1]
     stops = [row + 1 for row, after in zip(rows, [*rows[1:], -2], strict=True) if after != row + 1]
     heads = slice(0, weights.heads)

@@ -29,7 +29,7 @@ Positions = int | str | Sequence[int]
 class KnockOut:
     """These queries may not look at these keys, in these heads.
 
-    The row renormalises over the keys that are left, just as if the mask had hidden the others: an attention sink
+    The row renormalizes over the keys that are left, just as if the mask had hidden the others: an attention sink
     keeps its score and takes part in that. A query with no key left gets the zero vector from the head.
 
     Attributes:

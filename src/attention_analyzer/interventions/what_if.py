@@ -50,7 +50,7 @@ def what_if(
         text: a text or a pair; for an encoder–decoder a source, or source and target.
         inputs: instead of text, inputs of the forward for one text, image or sound.
         knock_out: edges such as ``"L2H5:7>3"`` (query 7 may not look at key 3): hidden before the softmax, so that
-            the row renormalises over the keys that are left. With none left the head gives that query nothing.
+            the row renormalizes over the keys that are left. With none left the head gives that query nothing.
         ablate: heads whose output is replaced for every query: by zero, or by the head's mean output.
         patch: heads that use another pattern on their own values: ``"uniform"`` (the same weight on all keys that a
             query sees), ``"first"`` (all weight on the first of them), a text of the same length in tokens or a

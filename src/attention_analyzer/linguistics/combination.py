@@ -29,7 +29,7 @@ _DECAY = 1e-4
 
 @dataclass(frozen=True)
 class Combination:
-    """Unlabelled attachment score (share of governors found, roots aside), always on unseen sentences.
+    """Unlabeled attachment score (share of governors found, roots aside), always on unseen sentences.
 
     Attributes:
         uas, low, high: of all heads together, with its 95 % interval; ``uas_words``: without punctuation.

@@ -95,7 +95,7 @@ def ask(
         InputError: there is no sentence, or no self-attention over the text.
     """
     if not sentences:
-        raise InputError("There is no annotated sentence to analyse; the file is empty or everything was left out.")
+        raise InputError("There is no annotated sentence to analyze; the file is empty or everything was left out.")
     asked: list[list[int]] = [[] for _ in sentences]
     for number, question in enumerate(questions):
         asked[question.sentence].append(number)

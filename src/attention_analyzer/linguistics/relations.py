@@ -38,7 +38,7 @@ class Relations(Result):
     Attributes:
         tasks: scores by task name.
         combination: how well all heads together find governors; None without dependencies or with too few.
-        sentences: how many were analysed; ``left_out``: how many the model has no positions for.
+        sentences: how many were analyzed; ``left_out``: how many the model has no positions for.
     """
 
     tasks: dict[str, Scores]

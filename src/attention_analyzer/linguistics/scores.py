@@ -138,7 +138,7 @@ class Scores(Result):
         none, and ``p_holm``, ``p_bh`` are corrected for the number of rows. ``better_heads`` counts the heads that beat
         the baseline after Holm's correction for the number of heads (5 %).
         """
-        rows = [self._row(label, groups) for label, groups in self._labelled(fewest)]
+        rows = [self._row(label, groups) for label, groups in self._labeled(fewest)]
         table = pd.DataFrame([row for row in rows if row])
         if len(table):
             table["p_holm"] = holm(table["p"].to_numpy(dtype=float))
@@ -206,7 +206,7 @@ class Scores(Result):
             line=sentence.line,
         )
 
-    def _labelled(self, fewest: int) -> Iterator[tuple[str, dict[str, Indices]]]:
+    def _labeled(self, fewest: int) -> Iterator[tuple[str, dict[str, Indices]]]:
         for label in self.labels:
             groups = {where: each for (name, where), each in self.groups.items() if name == label}
             groups = {where: each for where, each in groups.items() if len(each) >= fewest}
@@ -264,7 +264,7 @@ class Scores(Result):
         found = {where: each for (name, where), each in self.groups.items() if name == label}
         if not found:
             known = ", ".join(self.labels) or "none"
-            raise SelectionError(f"Nothing is labelled {label!r} in the {self.task}; the labels are: {known}.")
+            raise SelectionError(f"Nothing is labeled {label!r} in the {self.task}; the labels are: {known}.")
         if direction is not None and direction not in found:
             raise SelectionError(f"{label!r} has no direction {direction!r}; it has {', '.join(found)}.")
         return found if direction is None else {direction: found[direction]}

@@ -55,7 +55,7 @@ def cached_fingerprint(model: nn.Module, mark: int | None = None) -> str:
 
 
 def state_mark(model: nn.Module) -> int:
-    """A cheap mark that changes when weights are replaced, stepped by an optimiser or loaded anew, or a switch is set.
+    """A cheap mark that changes when weights are replaced, stepped by an optimizer or loaded anew, or a switch is set.
 
     It reads a few elements of each tensor besides torch's own version counters, because assignments through ``.data``
     do not count there. Weights that are kept on disk are not read: nothing trains them.

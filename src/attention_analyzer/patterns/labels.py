@@ -1,6 +1,6 @@
 """Which heads may bear a pattern's name: strengths over several texts, against controls, over all heads at once.
 
-A head is labelled when its strength, corrected for the strongest of its controls, is credibly above the pattern's
+A head is labeled when its strength, corrected for the strongest of its controls, is credibly above the pattern's
 threshold, at a level that is kept over all heads × patterns (Benjamini & Hochberg). The controls are evenly spread
 weights, the same pattern in another place (:mod:`.frame`) and, where it was asked for, the same architecture untrained.
 """
@@ -213,9 +213,9 @@ def label_heads(
         if untrained:
             raise InputError("An untrained model is made from a model, not from records; pass the model and texts.")
         if texts is not None:
-            raise InputError("Either a model with texts or records are labelled; records and texts were given.")
+            raise InputError("Either a model with texts or records are labeled; records and texts were given.")
         if len({record.sites for record in source}) > 1:
-            raise InputError("The records are of different models; heads are labelled for one model at a time.")
+            raise InputError("The records are of different models; heads are labeled for one model at a time.")
         evidence = Evidence()
         for record in source:
             evidence.add(measured(record, patterns), TEXTS)

@@ -15,7 +15,7 @@ class LocalWindow(Pattern):
     """
 
     name = "local_window"
-    title = "looks at its close neighbours"
+    title = "looks at its close neighbors"
     threshold = 0.75
     needs = (WindowWeight(WIDTH), WindowWeight(2 * WIDTH + 1))
 

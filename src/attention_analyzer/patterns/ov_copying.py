@@ -77,7 +77,7 @@ def measure_copying(
 ) -> list[Measured]:
     """How strongly every head copies what it reads, ``[1, text, head]`` per site, on random tokens that differ.
 
-    Values are the model's own, with all that earlier layers put into the stream; normalisations after the projection,
+    Values are the model's own, with all that earlier layers put into the stream; normalizations after the projection,
     but the last before the logits, are left out.
 
     Raises:
@@ -170,7 +170,7 @@ def _strengths(call: Written, after: nn.Module | None, unembedding: Tensor, prep
 
 
 def _normed(written: Tensor, after: nn.Module | None, dtype: torch.dtype) -> Tensor:
-    """Through the last normalisation, without its shift: what it makes of a vector, less what of its opposite."""
+    """Through the last normalization, without its shift: what it makes of a vector, less what of its opposite."""
     if after is None:
         return written
     # A head writes little compared with the stream; brought to its size, a norm's ε plays no part.

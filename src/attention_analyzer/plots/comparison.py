@@ -120,7 +120,7 @@ def _bars(axes: Axes, comparison: Comparison) -> None:
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     said = ["lines: 95 % over texts"] if most["low"].notna().all() else []
-    said += ["grey: no match beyond chance"] if not most["matched"].all() else []
+    said += ["gray: no match beyond chance"] if not most["matched"].all() else []
     explained = f"\n{'; '.join(said)}" if said else ""
     axes.set_xlabel(f"Jensen–Shannon divergence (nats){explained}", fontsize=8, color=FAINT)
     finish(axes, "what differs most")

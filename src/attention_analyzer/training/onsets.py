@@ -139,7 +139,7 @@ def onset_of(
 
 
 def _scatter(values: Floats) -> Floats:
-    """Twice the standard deviation of what a curve does between its neighbours, robustly; ``[head]``."""
+    """Twice the standard deviation of what a curve does between its neighbors, robustly; ``[head]``."""
     if len(values) < 3:
         return np.zeros(values.shape[1])
     bends = values[1:-1] - (values[:-2] + values[2:]) / 2

@@ -234,7 +234,7 @@ class WeightedColumnSum(Reduction):
 class MatchWeight(Reduction):
     """Weight on the keys that bear the query's own label; NaN where the query sees no such key.
 
-    With token ids as labels this is the weight on the same token elsewhere; with each key labelled by the token before
+    With token ids as labels this is the weight on the same token elsewhere; with each key labeled by the token before
     it, the weight on what followed the same token.
 
     Attributes:

@@ -200,7 +200,7 @@ def _says(candidate: Visibility, seen: Tensor) -> bool:
 
 @lru_cache(maxsize=16)
 def _band(lower: int | None, upper: int | None, rows: int, keys: int, device: torch.device) -> Tensor:
-    """Cells of a tile inside a band; kept, because neighbouring blocks of a pass ask for the very same tile."""
+    """Cells of a tile inside a band; kept, because neighboring blocks of a pass ask for the very same tile."""
     offset = torch.arange(keys, device=device) - torch.arange(rows, device=device).unsqueeze(-1)
     inside = torch.ones_like(offset, dtype=torch.bool)
     if lower is not None:
