@@ -208,3 +208,10 @@ def test_the_command(attn, tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "heads.csv")
     assert len(table) == 5 * 6 * 2
     assert np.isfinite(table["strength"]).all()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_texts_too_short_for_a_pattern_leave_its_second_threshold_out() -> None:
+    texts = ["The cat sat.", "A dog ran home.", "Birds sing."]
+    labels = AttentionAnalyzer("demo-decoder", cache=False).label_heads(texts, untrained=True, batch_size=2)
+    assert len(labels.table) > 0

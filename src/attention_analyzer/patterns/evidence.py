@@ -101,8 +101,9 @@ def state_of(batch: Sequence[Measured]) -> State:
 
 
 def nearly_largest(evidence: Evidence) -> dict[tuple[str, str], float]:
-    """Per pattern and kind of text, the mean strength that :data:`BEATEN` of all heads stay below."""
+    """Mean strength that :data:`BEATEN` of all heads stay below, per pattern and kind of text; NaN if none is known."""
     means: dict[tuple[str, str], list[Floats]] = {}
     for (_, name, source), part in evidence.parts.items():
         means.setdefault((name, source), []).append(mean_over_texts(np.concatenate(part.strength)))
-    return {key: float(np.nanquantile(np.concatenate(parts), BEATEN)) for key, parts in means.items()}
+    known = {key: (whole := np.concatenate(parts))[~np.isnan(whole)] for key, parts in means.items()}
+    return {key: float(np.quantile(values, BEATEN)) if len(values) else np.nan for key, values in known.items()}
