@@ -51,7 +51,7 @@ def test_a_tile_is_the_callers_own(record: AttentionRecord) -> None:
     ("arguments", "says"),
     [
         ({"layer": 6}, r"No site answers to layer=6"),
-        ({"layer": -1}, r"No site answers to layer=-1"),
+        ({"layer": -7}, r"No site answers to layer=-7"),
         ({"layer": 0, "head": 12}, r"no head 12.*0 to 11"),
         ({"layer": 0, "stack": "decoder"}, r"stack='decoder'"),
         ({"layer": 0, "head": 1, "queries": 12}, r"no query 12"),
@@ -65,6 +65,11 @@ def test_what_does_not_exist_is_named(record: AttentionRecord, arguments: dict, 
 
 def test_received_is_the_column_sum(record: AttentionRecord) -> None:
     torch.testing.assert_close(record.received(2), record.weights(2).sum(1))
+
+
+def test_a_negative_layer_counts_from_the_end(record: AttentionRecord) -> None:
+    assert torch.equal(record.weights(-1), record.weights(5))
+    assert torch.equal(record.weights(-6), record.weights(0))
 
 
 # From elsewhere
