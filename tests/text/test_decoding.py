@@ -58,7 +58,8 @@ def test_any_text_in_utf8_is_itself(text: str) -> None:
     assert decode(text.encode("utf-16"), "here") == text
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\ufeff\0"), min_size=1))
+# Unicode keeps U+FFFE free of characters: in little-endian order its bytes are the big-endian mark.
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\ufeff\ufffe\0"), min_size=1))
 def test_utf16_without_a_mark_is_never_taken_for_another_text(text: str) -> None:
     """It is read as what it is, or as UTF-8 where its bytes happen to be that, never as the other byte order."""
     if encoding_of(text.encode("utf-16-le")) != "utf-8":
