@@ -196,7 +196,11 @@ def gpu_table(found: Results) -> str:
     )
     if measured is None:
         rows = [[f"{tokens:,}"] + [NOTHING] * 7 for tokens in GPU_LENGTHS]
-        return f"{about} No GPU was at hand, so the columns are empty.\n\n{table(header, rows)}"
+        checked = (
+            "No GPU was at hand, so the columns are empty: the kernels equal the plain pass in Triton's interpreter "
+            "and compile for compute capabilities 8.0 and 9.0 (`tests/kernels`)."
+        )
+        return f"{about} {checked}\n\n{table(header, rows)}"
     rows = []
     for tokens, cell in measured["lengths"].items():
         plain, toolkit = cell["plain"]["seconds"], cell["toolkit"]["seconds"]

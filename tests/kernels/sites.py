@@ -154,14 +154,20 @@ def sites(draw: st.DrawFn, largest: int = 17, half: bool = False) -> SiteCase:
 
 
 def long_case(
-    queries: int, *, seed: int = 0, keys: int | None = None, dtype: torch.dtype = torch.float32, **visibility: int
+    queries: int,
+    *,
+    seed: int = 0,
+    keys: int | None = None,
+    channels: int = 24,
+    dtype: torch.dtype = torch.float32,
+    **visibility: int,
 ) -> SiteCase:
     """A text longer than a tile, its heads in groups."""
     numbers = torch.Generator().manual_seed(seed)
     keys = queries if keys is None else keys
     source = ScoreSource(
-        query=(torch.randn(1, 4, queries, 24, generator=numbers) * 2).to(dtype),
-        key=torch.randn(1, 2, keys, 24, generator=numbers).to(dtype),
+        query=(torch.randn(1, 4, queries, channels, generator=numbers) * 2).to(dtype),
+        key=torch.randn(1, 2, keys, channels, generator=numbers).to(dtype),
         scaling=0.3,
         visibility=Visibility(queries, keys, **visibility),
     )

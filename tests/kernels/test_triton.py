@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import CaptureError, InputError
 from attention_analyzer.metrics import METRICS
 from attention_analyzer.metrics.head_table import evaluate
+from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.gather import as_statistics
 from attention_analyzer.weights.gpu import launch
 from attention_analyzer.weights.lazy import QueryKeyWeights
-from attention_analyzer.weights.reductions import Axes, Entropy, GroupWeight, LargestWeight, Reduction, Statistics
+from attention_analyzer.weights.reductions import (
+    Axes,
+    Entropy,
+    GroupWeight,
+    LargestWeight,
+    ReceivedWeight,
+    Reduction,
+    Statistics,
+    StrongestKey,
+    WeightedColumnSum,
+)
 from tests.kernels.sites import SiteCase, long_case, sites
 from tests.kernels.test_row_pass import ALL, METRIC_NEEDS, assert_same, plain
 from tests.reference import metrics as slow_metrics
@@ -38,6 +51,10 @@ class ByTriton(QueryKeyWeights):
         wanted = dict.fromkeys([*reductions, LargestWeight()])
         assert launch.problem(self.source, wanted) is None
         return as_statistics(launch.gpu_gather(self.source, wanted, axes), axes)
+
+
+class Blocked(QueryKeyWeights):
+    gather = AttentionWeights.gather
 
 
 def kernel(case: SiteCase, reductions: tuple[Reduction, ...] = ALL) -> Statistics:
@@ -79,9 +96,46 @@ def test_rows_and_columns_cross_every_tile(case: SiteCase) -> None:
     assert_same(kernel(case), plain(case))
 
 
-def test_more_groups_than_it_takes_are_left_to_the_plain_pass_with_a_reason() -> None:
+def with_nan(case: SiteCase) -> SiteCase:
+    query = case.source.query.clone()
+    query[0, 2, 5, 1] = torch.nan
+    return replace(case, source=replace(case.source, query=query))
+
+
+def test_a_weight_that_is_not_finite_is_never_a_number() -> None:
+    with pytest.raises(CaptureError, match="NaN or infinite"):
+        kernel(with_nan(long_case(40, upper=0)), (Entropy(),))
+
+
+@pytest.mark.parametrize("band", [{}, {"upper": 0}, {"lower": -50, "upper": 20}], ids=["all", "causal", "window"])
+def test_the_strongest_key_is_that_of_the_plain_pass(band: dict) -> None:
+    case, wanted = long_case(150, **band), StrongestKey()
+    assert torch.equal(kernel(case, (wanted,))[wanted], plain(case, (wanted,))[wanted])
+
+
+def test_column_sums_with_factors_equal_the_plain_pass() -> None:
+    case = long_case(100, upper=0)
+    numbers = torch.Generator().manual_seed(3)
+    frame = {**case.frame, "factors": {"some": torch.rand(1, 100, generator=numbers), "none": torch.zeros(1, 100)}}
+    wanted = (WeightedColumnSum("some"), WeightedColumnSum("none"), ReceivedWeight())
+    expected = Blocked(case.source).reduce(wanted, **frame)
+    assert_same(ByTriton(case.source).reduce(wanted, **frame), expected)
+    assert float(expected[wanted[0]].max()) > 0.1
+
+
+@pytest.mark.parametrize("count", [15, 16, 63, 64, 130])
+def test_any_number_of_groups(count: int) -> None:
+    case = long_case(40, upper=0)
+    groups = {str(number): torch.arange(40)[None] % (number + 2) == 0 for number in range(count)}
+    frame = {**case.frame, "groups": groups}
+    wanted = tuple(GroupWeight(name) for name in groups)
+    assert_same(ByTriton(case.source).reduce(wanted, **frame), Blocked(case.source).reduce(wanted, **frame))
+
+
+def test_what_the_kernel_does_not_take_is_left_to_the_plain_pass_with_a_reason() -> None:
     case = long_case(4)
-    assert "groups" in str(launch.problem(case.source, [GroupWeight(str(number)) for number in range(40)]))
     assert launch.why_not(case.source, [Entropy()]) == "The GPU kernel is for CUDA; this site is on cpu."
+    assert "scales them by -0.5" in str(launch.problem(replace(case.source, scaling=-0.5), [Entropy()]))
+    assert "float64" in str(launch.problem(replace(case.source, query=case.source.query.double()), [Entropy()]))
     with pytest.raises(InputError, match="No key group is named 'absent'"):
         kernel(case, (GroupWeight("absent"),))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import CaptureError, InputError
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.block import Block
 from attention_analyzer.weights.checks import check_shapes
@@ -73,7 +74,8 @@ class QueryKeyWeights(AttentionWeights):
         if fused.why_not(self.source, wanted) is None:
             return as_statistics(fused.fused_gather(self.source, wanted, axes), axes)
         if launch.why_not(self.source, wanted) is None:
-            return as_statistics(launch.gpu_gather(self.source, wanted, axes), axes)
+            with suppress(CaptureError):  # the plain pass finds out where a weight is not finite
+                return as_statistics(launch.gpu_gather(self.source, wanted, axes), axes)
         return super().gather(reductions, axes)
 
     def why_blocked(self, reductions: Collection[Reduction]) -> str | None:

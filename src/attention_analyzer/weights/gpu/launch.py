@@ -1,19 +1,33 @@
-"""The pass on a GPU: one Triton kernel for rows, one for what keys receive, behind the interface of the plain pass."""
+"""The pass on a GPU: one Triton kernel for rows, one for what keys receive, behind the interface of the plain pass.
+
+Nothing here waits for the device: whether anything is not finite is seen in the results.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attention_analyzer.weights.bias import DenseBias, RelativeBias
 from attention_analyzer.weights.cpu.compiled import VARIABLE
-from attention_analyzer.weights.linear_reductions import AMONG, key_group, numbered_labels, only_existing
+from attention_analyzer.weights.gpu.arguments import (
+    Form,
+    RowResults,
+    Scale,
+    Site,
+    Sizes,
+    basis_of,
+    matches_of,
+    near_of,
+    scale_of,
+    site_of,
+    sizes_of,
+)
+from attention_analyzer.weights.linear_reductions import only_existing
 from attention_analyzer.weights.reductions import (
     Axes,
     Distance,
@@ -27,25 +41,29 @@ from attention_analyzer.weights.reductions import (
     SmallestWeight,
     StrongestKey,
     TotalWeight,
+    WeightedColumnSum,
     WindowWeight,
 )
 from attention_analyzer.weights.scores import ScoreSource
 
-#: Rows of ``results`` in the kernel; the first is the log-sum.
-_ROW_RESULTS: dict[type[Reduction], int] = {
-    Entropy: 1,
-    LargestWeight: 2,
-    SmallestWeight: 3,
-    TotalWeight: 4,
-    StrongestKey: 5,
-    Distance: 6,
+#: Reductions whose results the row kernel writes, and under which name.
+_ROW_RESULTS: dict[type[Reduction], str] = {
+    Entropy: "entropy",
+    LargestWeight: "largest",
+    TotalWeight: "total",
+    SmallestWeight: "smallest",
+    StrongestKey: "strongest",
+    Distance: "distance",
 }
-_KNOWN = {*_ROW_RESULTS, OffsetWeight, WindowWeight, GroupWeight, MatchWeight, ReceivedWeight}
-#: Groups of a key are the bits of one number.
-_MOST_GROUPS = 31
-#: An open side of the band; sums with it stay in 32 bits.
-_OPEN = 1 << 29
+#: Those of them that cost something, so that they are written only when they are asked for.
+_OPTIONAL = {"smallest", "strongest", "distance"}
+_COLUMN_SUMS = (ReceivedWeight, WeightedColumnSum)
+_KNOWN = {*_ROW_RESULTS, OffsetWeight, WindowWeight, GroupWeight, MatchWeight, *_COLUMN_SUMS}
+#: Groups of keys in one run of the row kernel: the columns of the widest basis less that of the places.
+_MOST_GROUPS = 63
 _WIDEST_CHANNELS = 256
+#: The first version of Triton whose kernels take named tuples.
+_OLDEST = (3, 3)
 
 
 @cache
@@ -54,9 +72,11 @@ def triton_problem() -> str | None:
     if os.environ.get(VARIABLE, "").lower() in {"off", "0", "no"}:
         return f"The GPU kernel is turned off by {VARIABLE}."
     try:
-        import triton  # noqa: F401
+        import triton
     except ImportError:
         return "The GPU kernel needs the package triton, which torch brings along for Linux with CUDA."
+    if tuple(int(part) for part in triton.__version__.split(".")[:2]) < _OLDEST:
+        return f"The GPU kernel needs triton 3.3 or newer; this is triton {triton.__version__}: update torch."
     return None
 
 
@@ -73,177 +93,152 @@ def problem(source: ScoreSource, reductions: Collection[Reduction]) -> str | Non
         return f"The GPU kernel works in float32; this model works in {source.query.dtype}."
     if 0 in (source.batch, source.heads, source.queries, source.keys):
         return "The site is empty."
+    if not source.scaling > 0:
+        return f"The GPU kernel compares products before it scales them; this site scales them by {source.scaling}."
     unknown = [type(reduction).__name__ for reduction in reductions if type(reduction) not in _KNOWN]
     if unknown:
         return f"The GPU kernel does not know the reduction {unknown[0]}."
-    if sum(isinstance(reduction, GroupWeight) for reduction in reductions) > _MOST_GROUPS:
-        return f"The GPU kernel gathers at most {_MOST_GROUPS} groups of keys at once."
     if source.query.shape[-1] > _WIDEST_CHANNELS:
         return f"The GPU kernel holds heads of up to {_WIDEST_CHANNELS} channels, not {source.query.shape[-1]}."
-    if (found := triton_problem()) is not None:
-        return found
-    if not all(bool(torch.isfinite(part.sum(dtype=torch.float32))) for part in (source.query, source.key)):
-        return "Queries or keys are not finite; the plain pass finds out where."
-    return None
+    return triton_problem()
 
 
-@dataclass(frozen=True)
-class _Tile:
-    """Rows and keys of one tile and how it is run; fitted to what registers and shared memory hold."""
+def row_form(channels: int, size: int) -> tuple[Form, int]:
+    """How the row kernel cuts heads of so many channels, of numbers of ``size`` bytes; and its warps.
 
-    rows: int
-    cols: int
-    channels: int
-    warps: int
-    stages: int
+    Fitted to what registers and shared memory hold. Products of halves are exact in float32; those of float32 must not
+    be rounded to TF32 first, so they run outside of tensor cores and take twice the room.
+    """
+    width = max(16, _power_of_two(channels))
+    if size > 2 or width > 128:
+        return Form(32, 32, channels, width, "ieee" if size > 2 else "tf32", 2), 8
+    return Form(64, 32, channels, width, "tf32", 4), 4
 
 
-def _tile(channels: int, size: int) -> _Tile:
-    padded = max(16, 1 << (channels - 1).bit_length())
-    if size > 2 or padded > 128:  # float32 products run outside of tensor cores and take twice the room
-        return _Tile(32, 64, padded, 4, 2)
-    return _Tile(64, 64, padded, 4, 3)
+def column_form(channels: int, size: int) -> tuple[Form, int]:
+    """The same of the column kernel."""
+    form, warps = row_form(channels, size)
+    return (form._replace(rows=64, cols=128, stages=3), 4) if form.rows == 64 else (form, warps)
 
 
 def gpu_gather(source: ScoreSource, reductions: Collection[Reduction], axes: Axes) -> dict[Reduction, Tensor]:
-    """Results of all reductions, ``[flat head, query or key]``; :func:`problem` must have said None."""
-    import triton
+    """Results of all reductions, ``[flat head, query or key]``; :func:`problem` must have said None.
 
-    from attention_analyzer.weights.gpu.kernels import column_kernel, row_kernel
-
-    results = {reduction: reduction.start(axes, torch.empty(0, device=source.device)) for reduction in reductions}
-    site = _Site(source)
-    gathered = _Gathered(list(results), axes, source.device)
-    tile = _tile(source.query.shape[-1], source.query.element_size())
-    flat = source.batch * source.heads
-    rows = torch.empty(7, flat, source.queries, device=source.device)
-    row_kernel[triton.cdiv(source.queries, tile.rows), flat](
-        *site.scores, *site.sinks, *gathered.inputs,
-        rows, gathered.groups, gathered.matches, gathered.near,
-        *site.sizes, flat * source.queries, *site.band, axes.diagonal or 0, *site.scale, source.batch,
-        *gathered.counts, *site.flags, source.sinks is not None, site.precision,
-        tile.rows, tile.cols, tile.channels, num_warps=tile.warps, num_stages=tile.stages,
-    )  # fmt: skip
-    for reduction in results:
-        row = _ROW_RESULTS.get(type(reduction))
-        if row is not None and not (isinstance(reduction, Distance) and axes.diagonal is None):
-            results[reduction] = rows[row]
-    gathered.put_into(results)
-    if ReceivedWeight() in results:
-        received = torch.empty(flat, source.keys, device=source.device)
-        column_kernel[triton.cdiv(source.keys, tile.cols), flat](
-            *site.scores, rows, axes.valid.to(torch.uint8).contiguous(), received,
-            *site.sizes, *site.band, *site.scale, *site.flags, site.precision,
-            tile.rows, tile.cols, tile.channels, num_warps=tile.warps, num_stages=tile.stages,
-        )  # fmt: skip
-        results[ReceivedWeight()] = received
+    The largest weights are NaN where queries, keys or sums are not finite: whoever reads them sees it.
+    """
+    wanted = list(dict.fromkeys(reductions))
+    results = {reduction: reduction.start(axes, torch.empty(0, device=source.device)) for reduction in wanted}
+    launch = Launch(source, axes)
+    groups = [reduction for reduction in wanted if isinstance(reduction, GroupWeight)]
+    others = [r for r in wanted if not isinstance(r, (GroupWeight, *_COLUMN_SUMS))]
+    log_sums, found = launch.rows([*others, *groups[:_MOST_GROUPS]])
+    results |= found
+    for start in range(_MOST_GROUPS, len(groups), _MOST_GROUPS):
+        results |= launch.rows(groups[start : start + _MOST_GROUPS])[1]
+    for reduction in wanted:
+        if isinstance(reduction, ReceivedWeight):
+            results[reduction] = launch.columns(log_sums, None)
+        elif isinstance(reduction, WeightedColumnSum):
+            results[reduction] = launch.columns(log_sums, axes.factors[reduction.factors])
+    if LargestWeight() in results:
+        products = sum(part.sum(dtype=torch.float32) for part in (source.query, source.key))
+        results[LargestWeight()] = results[LargestWeight()] + products * 0
     return results
 
 
-class _Site:
-    """A site as the kernels take it. A tensor that a site does not have is stood in for by one that is not read."""
+class Launch:
+    """One site on its device, ready for any number of runs of either kernel."""
 
-    def __init__(self, source: ScoreSource) -> None:
-        seen, device = source.visibility, source.device
-        nothing = torch.zeros(1, dtype=torch.int32, device=device)
-        query, key = (part if part.stride(-1) == 1 else part.contiguous() for part in (source.query, source.key))
-        if device.type == "cpu" and query.dtype == torch.bfloat16:
-            query, key = query.float(), key.float()  # Triton's interpreter multiplies the bit patterns of bfloat16
-        self.scores: list[Any] = [query, *_strides(query), key, *_strides(key)]
-        if isinstance(source.bias, DenseBias):
-            bias = source.bias.values if source.bias.values.stride(-1) == 1 else source.bias.values.contiguous()
-            self.scores += [bias, *_strides(bias)]
-        elif isinstance(source.bias, RelativeBias):
-            # One row further down, the same key is one offset less.
-            diagonals = source.bias.diagonals.contiguous()
-            self.scores += [diagonals.view(-1)[source.bias.origin :], 0, _stride(diagonals, 0), -1]
-        else:
-            self.scores += [nothing, 0, 0, 0]
-        mask = nothing if seen.mask is None else seen.mask.to(device).view(torch.uint8)
-        mask = mask if mask.stride(-1) == 1 else mask.contiguous()
-        self.scores += [mask, *((0, 0, 0) if seen.mask is None else _strides(mask))]
-        key_seen = nothing if seen.key_seen is None else seen.key_seen.expand(source.batch, -1)
-        segments = seen.segments or (nothing[None], nothing[None])
-        self.scores.append(key_seen.to(device=device, dtype=torch.uint8).contiguous())
-        self.scores += [
-            part.expand(source.batch, -1).to(device=device, dtype=torch.int32).contiguous() for part in segments
-        ]
-        sinks = source.sinks
-        if sinks is None:
-            self.sinks: list[Any] = [nothing, 0, 0, 0]
-        else:
-            sinks = sinks[None, :, None] if sinks.dim() == 1 else sinks
-            self.sinks = [sinks, *_strides(sinks)]
-        self.sizes = [source.heads, source.heads // key.shape[1], source.queries, source.keys, query.shape[-1]]
-        self.band = [-_OPEN if seen.lower is None else seen.lower, _OPEN if seen.upper is None else seen.upper]
-        self.scale = [float(source.scaling), float(source.softcap or 1)]
-        self.flags = [
-            source.softcap is not None,
-            source.bias is not None,
-            seen.mask is not None,
-            seen.key_seen is not None,
-            seen.segments is not None,
-        ]
-        # Products of halves are exact in float32; those of float32 must not be rounded to TF32 first.
-        self.precision = "ieee" if query.dtype == torch.float32 else "tf32"
-
-
-class _Gathered:
-    """What is gathered besides the row's own statistics, as the row kernel takes it."""
-
-    def __init__(self, wanted: Sequence[Reduction], axes: Axes, device: torch.device) -> None:
+    def __init__(self, source: ScoreSource, axes: Axes) -> None:
         self.axes = axes
-        self.group_wanted = [r for r in wanted if isinstance(r, GroupWeight)]
-        self.match_wanted = [r for r in wanted if isinstance(r, MatchWeight)]
-        near = wanted if axes.diagonal is not None else ()
-        self.offsets = [r for r in near if isinstance(r, OffsetWeight)]
-        self.near_wanted: list[OffsetWeight | WindowWeight] = [
-            *self.offsets,
-            *(r for r in near if isinstance(r, WindowWeight)),
-        ]
-        sizes = [len(part) for part in (self.near_wanted, self.group_wanted, self.match_wanted)]
-        self.near, self.groups, self.matches = (
-            torch.empty(max(1, size), axes.flat, axes.queries, device=device) for size in sizes
+        self.device = source.device
+        self.site: Site = site_of(source)
+        self.sizes: Sizes = sizes_of(source, axes.diagonal)
+        self.scale: Scale = scale_of(source)
+        self.counts = axes.valid.to(self.device, torch.uint8).contiguous()
+        self.numbers = source.query.shape[-1], self.site.query.pointer.element_size()
+        upper = source.visibility.upper
+        self.aligned = axes.diagonal is not None
+        self.variant: dict[str, Any] = {
+            "all_cells": not source.visibility.is_band,
+            "aligned": self.aligned,
+            "ahead": self.aligned and (upper is None or upper > (axes.diagonal or 0)),
+        }
+
+    def rows(self, wanted: Sequence[Reduction]) -> tuple[Tensor, dict[Reduction, Tensor]]:
+        """The log-sums of all rows, and the results by reduction."""
+        import triton
+
+        from attention_analyzer.weights.gpu.rows import row_kernel
+
+        axes = self.axes
+        groups = [r for r in wanted if isinstance(r, GroupWeight)]
+        matches = [r for r in wanted if isinstance(r, MatchWeight)]
+        offsets = [r for r in wanted if isinstance(r, OffsetWeight)] if self.aligned else []
+        windows = [r for r in wanted if isinstance(r, WindowWeight)] if self.aligned else []
+        near: list[OffsetWeight | WindowWeight] = [*offsets, *windows]
+        own = {_ROW_RESULTS[type(r)]: r for r in wanted if type(r) in _ROW_RESULTS}
+        if not self.aligned:
+            own.pop("distance", None)
+        out = self._results(own, len(groups), len(near), len(matches))
+        columns = max(16, _power_of_two(len(groups) + 1)) if groups or "distance" in own else 0
+        form, warps = row_form(*self.numbers)
+        form = form._replace(**self.variant, basis=columns, near=_columns(near), matches=_columns(matches))
+        basis = basis_of(groups, axes, columns, form.cols, self.site.query.pointer) if columns else None
+        row_kernel[triton.cdiv(axes.queries, form.rows), axes.flat](
+            *(self.site, self.sizes, self.scale, basis),
+            *(near_of(near, self.device), matches_of(matches, axes, self.device), self.counts, out, form),
+            num_warps=warps,
         )
-        self.counts = [number for size in sizes for number in (size, 1 << max(0, size - 1).bit_length())]
-        self.inputs = [*self._members(device), *self._labels(device), *self._reach(device)]
+        results: dict[Reduction, Tensor] = {reduction: getattr(out, name) for name, reduction in own.items()}
+        for asked, values in ((groups, out.groups), (matches, out.matches), (windows, _after(out.near, len(offsets)))):
+            results.update(zip(asked, values if asked else (), strict=True))
+        if offsets:
+            existing = only_existing(axes, [r.offset for r in offsets], out.near[: len(offsets)])
+            results.update(zip(offsets, existing, strict=True))
+        return out.log_sum, results
 
-    def _members(self, device: torch.device) -> list[Any]:
-        bits = torch.zeros(1, self.axes.keys, dtype=torch.int32, device=device)
-        for number, reduction in enumerate(self.group_wanted):
-            bits = bits | (key_group(self.axes, reduction.group).to(device=device, dtype=torch.int32) << number)
-        return [bits.contiguous(), _stride(bits, 0)]
+    def columns(self, log_sums: Tensor, factors: Tensor | None) -> Tensor:
+        """What keys receive, ``[flat head, key]``; ``factors [text or 1, query]`` say how much each query counts."""
+        import triton
 
-    def _labels(self, device: torch.device) -> list[Any]:
-        if not self.match_wanted:
-            return [torch.zeros(1, dtype=torch.int32, device=device)] * 3
-        numbered = [numbered_labels(self.axes, reduction.labels) for reduction in self.match_wanted]
-        queries, keys = (
-            torch.stack(parts).to(device=device, dtype=torch.int32) for parts in zip(*numbered, strict=True)
+        from attention_analyzer.weights.gpu.columns import column_kernel
+
+        axes = self.axes
+        form, warps = column_form(*self.numbers)
+        form = form._replace(all_cells=self.variant["all_cells"])
+        received = torch.empty(axes.flat, axes.keys, device=self.device)
+        if factors is not None:
+            factors = factors.to(self.device, torch.float32).contiguous()
+        each = 0 if factors is None or factors.shape[0] == 1 else axes.queries
+        column_kernel[triton.cdiv(axes.keys, form.cols), axes.flat](
+            *(self.site, self.sizes, self.scale, log_sums, factors, each, received, form), num_warps=warps
         )
-        among = [0 if self.axes.diagonal is None else AMONG[reduction.among] for reduction in self.match_wanted]
-        return [queries.contiguous(), keys.contiguous(), torch.tensor(among, dtype=torch.int32, device=device)]
+        return received
 
-    def _reach(self, device: torch.device) -> list[Any]:
-        reach = [(r.offset, r.offset) if isinstance(r, OffsetWeight) else (-r.width, r.width) for r in self.near_wanted]
-        low, high = zip(*(reach or [(0, 0)]), strict=True)
-        bounds = [torch.tensor(side, dtype=torch.int32, device=device) for side in (low, high)]
-        return [*bounds, min(low), max(high)]
-
-    def put_into(self, results: dict[Reduction, Tensor]) -> None:
-        results.update(zip(self.group_wanted, self.groups, strict=False))
-        results.update(zip(self.match_wanted, self.matches, strict=False))
-        results.update(zip(self.near_wanted, self.near, strict=False))
-        if count := len(self.offsets):
-            existing = only_existing(self.axes, [r.offset for r in self.offsets], self.near[:count])
-            results.update(zip(self.offsets, existing, strict=True))
+    def _results(self, own: Iterable[str], groups: int, near: int, matches: int) -> RowResults:
+        """Room for the results, allocated at once."""
+        single = [name for name in RowResults._fields[:-3] if name not in _OPTIONAL or name in own]
+        room = torch.empty(len(single) + groups + near + matches, self.axes.flat, self.axes.queries, device=self.device)
+        parts: dict[str, Any] = dict.fromkeys(RowResults._fields)
+        parts.update(zip(single, room, strict=False))
+        start = len(single)
+        for name, size in (("groups", groups), ("near", near), ("matches", matches)):
+            if size:
+                parts[name] = room[start : start + size]
+            start += size
+        return RowResults(**parts)
 
 
-def _stride(values: Tensor, axis: int) -> int:
-    """An axis of one is shared."""
-    return values.stride(axis) if values.shape[axis] > 1 else 0
+def _after(values: Tensor | None, start: int) -> Sequence[Tensor]:
+    return () if values is None else tuple(values[start:])
 
 
-def _strides(values: Tensor) -> list[int]:
-    """Of the first three axes: batch, head and row."""
-    return [_stride(values, axis) for axis in range(3)]
+def _columns(wanted: Sequence[Reduction]) -> int:
+    """Columns of the kernel's sums, in steps, so that few variants are compiled; 0 for none."""
+    return 0 if not wanted else max(4, _power_of_two(len(wanted)))
+
+
+def _power_of_two(number: int) -> int:
+    """The next one."""
+    return 1 << max(0, number - 1).bit_length()
