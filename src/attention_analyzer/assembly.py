@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.captured import CapturedAttention, SiteRecord
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, UnsupportedModelError
 from attention_analyzer.given_inputs import SOURCE, TARGET, main_ids, valid_tokens
 from attention_analyzer.inputs import tokens_of
 from attention_analyzer.models.loaded import LoadedModel
@@ -107,6 +107,7 @@ def records_of(
 
     Raises:
         InputError: the sites are of different numbers of texts, images or sounds.
+        UnsupportedModelError: a text attends to its padding, so that it cannot be left out.
     """
     rows = max(weights.batch for _, weights in sites)
     for site, weights in sites:
@@ -237,6 +238,11 @@ def _entry(
         kept = text if text is not None and axis is axes.source else axis.kept(row)
         sides.append((kept, tokens(axis, row, kept)))
     (queries, of_queries), (keys, of_keys) = sides
+    if _sees_beyond(weights, row_here, queries, keys):
+        raise UnsupportedModelError(
+            f"Tokens of text {row} attend to its padding in {site.module or 'the model'}, whose mask does not hide it; "
+            "give the texts one by one without padding, or pass the mask on to that layer."
+        )
     return SiteRecord(site, cut(weights, row_here, queries, keys), of_queries, of_keys)
 
 
@@ -280,6 +286,21 @@ def cut(weights: AttentionWeights, row: int, queries: Tensor, keys: Tensor) -> A
             sinks=sinks,
         )
     )
+
+
+def _sees_beyond(weights: AttentionWeights, row: int, queries: Tensor, keys: Tensor) -> bool:
+    """Whether some of the queries attend to keys that are left out."""
+    if len(keys) == weights.keys or not len(queries):
+        return False
+    if isinstance(weights, DenseWeights):
+        left_out = torch.ones(weights.keys, dtype=torch.bool)
+        left_out[keys] = False
+        rows = _at(weights.tensor[row], 1, queries)
+        return bool(_at(rows, 2, left_out.nonzero()[:, 0]).any())
+    before = weights.visibility.counts(weights.empty().device)
+    after = cut(weights, row, queries, keys).visibility.counts(before.device)
+    before = before[min(row, len(before) - 1)].expand(-1, weights.queries)
+    return bool((_at(before, 1, queries) != after[0]).any())
 
 
 def _at(tensor: Tensor, axis: int, positions: Tensor) -> Tensor:

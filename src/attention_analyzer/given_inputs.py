@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.models.signatures import forward_parameters
+from attention_analyzer.weights.additive import HIDES_AT, read_additive
 
 #: Inputs that hold the tokens of the main text, the first that is there.
 SOURCE = ("input_ids", "inputs_embeds")
@@ -116,10 +117,13 @@ def _ever_seen(mask: Tensor) -> Tensor:
     """bool ``[text, key]`` of a mask ``[text, (head,) query, key]``, boolean, of zeros and ones, or additive."""
     cells = mask if mask.dim() == 4 else mask[:, None]
     if cells.dtype == torch.bool or not cells.is_floating_point() or bool((cells > 0).any()):
-        seen = cells.bool()
-    else:
-        seen = cells > -1e4
-    return seen.any(1).any(1)
+        return cells.bool().any(1).any(1)
+    seen = (cells > HIDES_AT).any(1).any(1)
+    if cells.shape[-2] != cells.shape[-1]:
+        return seen
+    # A text's token whose own row holds low finite numbers alone sees them all. Of padding that does not matter.
+    is_text = torch.where(seen.any(-1, keepdim=True), seen, True)
+    return seen | read_additive(cells, counted=is_text[:, None, :, None]).seen.any(1).any(1)
 
 
 def _rows(tensors: dict[str, Any]) -> list[dict[str, Tensor]]:

@@ -136,7 +136,7 @@ class AttentionRecord(CapturedAttention):
             sinks: one score for each head that takes part in the softmax and is left out: ``[head]``, or one each
                 layer.
             bias: added to the scores (after the softcap): ``[query, key]`` or ``[head or 1, query, key]``, or one each
-                layer. Entries of -1e4 and less, such as -inf, hide the key.
+                layer. Entries of -1e4 and less hide the key beside higher ones; -inf always does.
             mask: True where a query sees a key, in the same shapes.
             stack: "encoder" or "decoder"; told from ``causal`` by default.
 

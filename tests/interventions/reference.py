@@ -48,7 +48,7 @@ def hiding(module: str, head: int, cells: Tensor) -> Asked:
     def alter(call: AttentionCall) -> AttentionCall:
         batch, heads, queries, _ = call.query.shape
         keys = call.key.shape[2]
-        seen, _ = MaskReader().read(replace(call, options=call.options | {"position_bias": None}))
+        seen = MaskReader().read(replace(call, options=call.options | {"position_bias": None})).visibility
         cells_seen = seen.seen(slice(0, queries), slice(0, keys), slice(None), call.query.device)
         mask = torch.zeros(batch, heads, queries, keys)
         if cells_seen is not None:

@@ -14,14 +14,12 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.external.arrays import as_tensor, as_tokens, is_array, layer_arrays, layer_numbers
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.tokens import Tokens
-from attention_analyzer.weights.bias import Bias, as_bias
+from attention_analyzer.weights.additive import AdditiveMask, read_additive, with_low_rows
+from attention_analyzer.weights.bias import as_bias
 from attention_analyzer.weights.checks import check_floats, check_source
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.scores import ScoreSource, working_dtype
 from attention_analyzer.weights.visibility import Visibility, visibility_of
-
-#: An additive bias at or below this hides its cell, as in the masks that models add: -1e4, -1e9, -inf.
-_HIDES_AT = -1e4
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,8 @@ def _source(query: Tensor, key: Tensor, settings: _Settings, causal: bool, name:
     dtype, device = torch.promote_types(query.dtype, key.dtype), query.device
     query, key = (part[None].to(device, dtype, copy=True).contiguous() for part in (query, key))
     working = working_dtype(query)
-    seen, bias = _seen_and_bias(query, key, settings, causal, name)
+    seen, added = _seen_and_added(query, key, settings, causal, name)
+    bias = as_bias(added.extra.clone()) if added is not None and bool(added.extra.any()) else None
     source = ScoreSource(
         query=query,
         key=key,
@@ -134,40 +133,44 @@ def _source(query: Tensor, key: Tensor, settings: _Settings, causal: bool, name:
         sinks=None if settings.sinks is None else settings.sinks.to(device, working),
     )
     check_source(source, name)
-    return source
+    if added is None or added.lowest is None:
+        return source
+    return with_low_rows(source, added.lowest, working)
 
 
-def _seen_and_bias(
+def _seen_and_added(
     query: Tensor, key: Tensor, settings: _Settings, causal: bool, name: str
-) -> tuple[Visibility, Bias | None]:
+) -> tuple[Visibility, AdditiveMask | None]:
     heads, queries, keys = query.shape[1], query.shape[2], key.shape[2]
     shift, window = keys - queries, settings.window
     if window is not None and (not isinstance(window, int) or isinstance(window, bool) or window < 1):
         raise InputError(f"The window of {name} is {window!r}, but a number of keys from 1, or None, was expected.")
     upper = shift if causal else None if window is None else shift + window - 1
     band = Visibility(queries, keys, lower=None if window is None else shift - window + 1, upper=upper)
-    cells, added = None, None
+    if settings.mask is None and settings.bias is None:
+        return band, None
+    cells = band.seen(slice(0, queries), slice(0, keys), slice(0, 1), query.device)
+    own, added = None, None
     if settings.mask is not None:
-        cells = _plane(settings.mask, heads, queries, keys, f"mask of {name}")
-        if cells.dtype not in (torch.bool, torch.uint8) or bool((cells > 1).any()):
+        own = _plane(settings.mask, heads, queries, keys, f"mask of {name}")
+        if own.dtype not in (torch.bool, torch.uint8) or bool((own > 1).any()):
             raise InputError(
                 f"The mask of {name} must hold True or 1 where a query sees a key; a bias is added to scores."
             )
-        cells = cells.bool().to(query.device)
+        own = own.bool().to(query.device)[None]
+        cells = own if cells is None else cells & own
     if settings.bias is not None:
         values = _plane(settings.bias, heads, queries, keys, f"bias of {name}")
         if not values.is_floating_point():
             raise InputError(f"The bias of {name} is {values.dtype}; numbers to add are needed (mask= takes booleans).")
         values = values.to(query.device, working_dtype(query))
-        visible = ~(values <= _HIDES_AT)
-        cells = visible if cells is None else cells & visible
-        values = values.masked_fill(~visible, 0)
-        check_floats(values, f"bias of {name}")
-        added = as_bias(values[None].clone()) if bool(values.any()) else None
-    if cells is None or bool(cells.all()):
+        check_floats(values.masked_fill(values == -torch.inf, 0), f"bias of {name}")
+        takes_all = torch.zeros((), dtype=torch.bool, device=query.device)  # a sink beside low numbers
+        added = read_additive(values[None], among=cells, counted=None if settings.sinks is None else takes_all)
+        own = added.seen if own is None else own & added.seen
+    if own is None or bool(own.all()):
         return band, added
-    inside = band.seen(slice(0, queries), slice(0, keys), slice(0, 1), query.device)
-    return visibility_of(cells[None] if inside is None else cells[None] & inside, queries, keys), added
+    return visibility_of(own if cells is None else cells & own, queries, keys), added
 
 
 def _plane(given: Tensor, heads: int, queries: int, keys: int, name: str) -> Tensor:

@@ -12,18 +12,27 @@ from torch import Tensor
 from attention_analyzer.errors import CaptureError, UnsupportedModelError
 from attention_analyzer.hooks.interface_hook import AttentionCall
 from attention_analyzer.hooks.masks import MaskReader
+from attention_analyzer.weights.additive import with_low_rows
 from attention_analyzer.weights.scores import ScoreSource
 from attention_analyzer.weights.visibility import Visibility
 
 #: How far a rebuilt output may be from the model's own, relative to its largest value, by dtype.
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 _ROWS_CHECKED = 4
 #: Cells of a site whose rows are all computed when some are checked: fewer calls are worth more than fewer products.
 _SMALL_SITE = 1 << 18
 
 
 def score_source(call: AttentionCall, reader: MaskReader) -> ScoreSource:
+    """What is needed to give the call's weights again; see :func:`read_call`."""
+    return read_call(call, reader)[0]
+
+
+def read_call(call: AttentionCall, reader: MaskReader) -> tuple[ScoreSource, Tensor | None]:
     """What is needed to give the call's weights again; queries and keys are the model's own tensors, detached.
+
+    Returns:
+        With it, bool ``[batch or 1, query]``: rows in which every key has a low number; None without one.
 
     Raises:
         UnsupportedModelError: the call has a form that cannot be represented as ``[head, query, key]``.
@@ -45,16 +54,20 @@ def score_source(call: AttentionCall, reader: MaskReader) -> ScoreSource:
         )
     batch = max(query.shape[0], key.shape[0])
     query, key = (tensor.expand(batch, -1, -1, -1) for tensor in (query, key))
-    visibility, bias = reader.read(call)
-    return ScoreSource(
+    sinks = _sinks(call)
+    mask = reader.read(call, has_sinks=sinks is not None)
+    source = ScoreSource(
         query=query,
         key=key,
         scaling=_scaling(call),
-        visibility=visibility,
+        visibility=mask.visibility,
         softcap=call.options.get("softcap"),
-        bias=bias,
-        sinks=_sinks(call),
+        bias=mask.bias,
+        sinks=sinks,
     )
+    if mask.lowest is None:
+        return source, None
+    return with_low_rows(source, mask.lowest, mask.added_in), (mask.lowest != 0).any(1)[..., 0]
 
 
 def _scaling(call: AttentionCall) -> float:
@@ -79,12 +92,15 @@ def _sinks(call: AttentionCall) -> Tensor | None:
     )
 
 
-def verify(call: AttentionCall, source: ScoreSource, output: Tensor, valid: Tensor | None) -> float:
+def verify(
+    call: AttentionCall, source: ScoreSource, output: Tensor, valid: Tensor | None, low: Tensor | None = None
+) -> float:
     """Rebuild some rows of the module's output from weights and values, and compare.
 
     Args:
         output: ``[batch, query, head, channel]``, what the model's own function returned.
         valid: bool ``[batch, query]``; padding queries are not compared.
+        low: rows in which every key has a low number (see :func:`read_call`); some of them are always compared.
 
     Returns:
         The largest deviation, relative to the largest output compared.
@@ -93,7 +109,7 @@ def verify(call: AttentionCall, source: ScoreSource, output: Tensor, valid: Tens
         CaptureError: it exceeds the dtype's :data:`TOLERANCE`; the weights would not be the model's.
     """
     deviations, scales = [], []
-    for text, rows in _sample(source, valid):
+    for text, rows in _sample(source, valid, low):
         weights = _rows_of(source, text, rows)
         values = call.value[min(text, call.value.shape[0] - 1)].detach().to(weights.dtype)
         group = source.heads // values.shape[0]
@@ -126,19 +142,31 @@ def _rows_of(source: ScoreSource, text: int, rows: list[int]) -> Tensor:
     return torch.stack([source.tile(text, every_head, slice(row, row + 1))[:, 0] for row in rows], 1)
 
 
-def _sample(source: ScoreSource, valid: Tensor | None) -> list[tuple[int, list[int]]]:
-    """A few rows of the first and the last text, spread over the text and never padding or blind."""
+def _sample(source: ScoreSource, valid: Tensor | None, low: Tensor | None) -> list[tuple[int, list[int]]]:
+    """A few rows of the first and the last text, spread over the text and never padding.
+
+    Rows that see no key are compared by themselves, because a model may fill them with anything; and so are low ones.
+    """
     counts = source.visibility.counts(source.device).amin(1).expand(source.batch, -1)
-    good = counts > 0
+    kinds = [counts > 0]
+    if bool((~kinds[0]).any()):
+        kinds.append(~kinds[0])
+    if low is not None:
+        kinds.append(low.to(source.device).expand_as(counts))
     if valid is not None and valid.shape == counts.shape:
-        good = good & valid.to(good.device)
+        kinds = [kind & valid.to(kind.device) for kind in kinds]
     chosen = []
-    for text, flags in {0: good[0], source.batch - 1: good[-1]}.items():
-        rows = [row for row, counts_here in enumerate(flags.tolist()) if counts_here]
+    for text in dict.fromkeys((0, source.batch - 1)):
+        rows = sorted({row for kind in kinds for row in _spread(kind[text])})
         if rows:
-            last, count = len(rows) - 1, min(_ROWS_CHECKED, len(rows))
-            chosen.append((text, [rows[last * step // max(count - 1, 1)] for step in range(count)]))
+            chosen.append((text, rows))
     return chosen
+
+
+def _spread(flags: Tensor) -> list[int]:
+    rows = [row for row, flag in enumerate(flags.tolist()) if flag]
+    count = min(_ROWS_CHECKED, len(rows))
+    return [rows[(len(rows) - 1) * step // max(count - 1, 1)] for step in range(count)]
 
 
 def chunk_of(source: ScoreSource) -> tuple[Any, ...] | None:

@@ -15,23 +15,45 @@ from torch import Tensor
 
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.interface_hook import AttentionCall
+from attention_analyzer.weights.additive import read_additive
 from attention_analyzer.weights.bias import Bias, DenseBias, as_bias
+from attention_analyzer.weights.scores import working_dtype
 from attention_analyzer.weights.visibility import Visibility, visibility_of
 
-#: An additive mask at or below this hides its cell: the exponential is zero in every dtype, and the constants that
-#: models use (-1e4, -1e9, the dtype's minimum, -inf) all lie here.
-HIDES_AT = -1e4
+
+@dataclass(frozen=True)
+class ReadMask:
+    """What a call's mask and bias say.
+
+    Attributes:
+        bias: what is added to the scores of visible cells.
+        lowest: of rows that hold nothing but low finite numbers; see :class:`.additive.AdditiveMask`.
+        added_in: the dtype in which the model adds its mask.
+    """
+
+    visibility: Visibility
+    bias: Bias | None
+    lowest: Tensor | None = None
+    added_in: torch.dtype = torch.float32
 
 
 @dataclass
 class MaskReader:
-    """Reads the masks of one forward; a mask that several layers share is read once."""
+    """Reads the masks of one forward; a mask that several layers share is read once.
 
+    Attributes:
+        valid: bool ``[batch, query]`` of the main text; rows of padding are read as nothing hides or shows in them.
+    """
+
+    valid: Tensor | None = None
     _known: dict[tuple[Any, ...], tuple[Tensor, Any]] = field(default_factory=dict)
     _bands: dict[tuple[int, int, int | None], Visibility] = field(default_factory=dict)
 
-    def read(self, call: AttentionCall) -> tuple[Visibility, Bias | None]:
-        """The visibility and bias of a call.
+    def read(self, call: AttentionCall, *, has_sinks: bool = False) -> ReadMask:
+        """The mask and bias of a call.
+
+        Args:
+            has_sinks: whether a sink takes the weight of rows in which every key has a low number.
 
         Raises:
             UnsupportedModelError: the mask has a form that is not understood.
@@ -41,6 +63,7 @@ class MaskReader:
         biases = []
         if bias is not None and (read := self._remember(bias, "bias", lambda: _read_bias(bias.detach()))):
             biases.append(read)
+        lowest, added_in = None, working_dtype(call.query)  # fused functions add in float32, whatever the mask is in
         if "flash" in call.backend:
             visibility = _flash_visibility(call)
         elif call.mask is None:
@@ -54,12 +77,21 @@ class MaskReader:
                 mask = mask.to(call.query.dtype)
             if added and call.backend == "flex_attention" and mask.dim() == 4:
                 mask = mask[:, :1]  # the library's flex attention adds the first head's mask to all
-            visibility, mask_bias = self._remember(
-                mask, (queries, keys), lambda: _read_dense(mask.detach(), queries, keys)
+            counted = self._counted(queries)
+            visibility, mask_bias, lowest = self._remember(
+                mask, (queries, keys, has_sinks), lambda: _read_dense(mask.detach(), queries, keys, counted, has_sinks)
             )
+            if added:
+                added_in = torch.promote_types(mask.dtype, call.query.dtype)
             if mask_bias is not None:
                 biases.append(mask_bias)
-        return visibility, _sum(biases)
+        return ReadMask(visibility, _sum(biases), lowest, added_in)
+
+    def _counted(self, queries: int) -> Tensor | None:
+        """bool ``[batch, 1, query, 1]``: queries that are no padding, where that is known."""
+        if self.valid is None or self.valid.shape[1] != queries:
+            return None
+        return self.valid[:, None, :, None]
 
     def _remember(self, tensor: Tensor, purpose: Any, read: Any) -> Any:
         # Under inference mode nobody counts changes, so contents are compared.
@@ -144,17 +176,23 @@ def _read_bias(values: Tensor) -> Bias | None:
     return as_bias(_four_axes(values)) if bool(values.any()) else None
 
 
-def _read_dense(mask: Tensor, queries: int, keys: int) -> tuple[Visibility, Bias | None]:
+def _read_dense(
+    mask: Tensor, queries: int, keys: int, counted: Tensor | None, has_sinks: bool
+) -> tuple[Visibility, Bias | None, Tensor | None]:
     """Read a boolean (True = sees) or additive mask that broadcasts to ``[batch, head, query, key]``."""
     mask = _four_axes(mask)
     if mask.shape[-1] != 1:
         mask = mask[..., :keys]
     if mask.dtype == torch.bool:
-        return visibility_of(mask, queries, keys), None
-    seen = mask > HIDES_AT
-    extra = mask.masked_fill(~seen, 0)
-    bias = as_bias(extra.expand(-1, -1, queries, keys)) if bool(extra.any()) else None
-    return visibility_of(seen, queries, keys), bias
+        return visibility_of(mask, queries, keys), None, None
+    if has_sinks:
+        counted = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=mask.device)
+    elif counted is not None:
+        fits = mask.shape[0] in (1, len(counted))
+        counted = counted.to(mask.device) if fits else None
+    read = read_additive(mask, counted=counted)
+    bias = as_bias(read.extra.expand(-1, -1, queries, keys)) if bool(read.extra.any()) else None
+    return visibility_of(read.seen, queries, keys), bias, read.lowest
 
 
 def _sum(biases: list[Bias]) -> Bias | None:

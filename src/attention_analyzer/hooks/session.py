@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from attention_analyzer.hooks import doors
-from attention_analyzer.hooks.calls import chunk_of, merge_chunks, score_source, verify
+from attention_analyzer.hooks.calls import chunk_of, merge_chunks, read_call, verify
 from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, intercept
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite, declared_depths, number_layers
@@ -59,10 +59,13 @@ class Capture(Generic[Result]):
     at_interface: int = 0
     doors: dict[str, int] = field(default_factory=dict)
     watch: AttentionDispatchMode | None = None
-    _reader: MaskReader = field(default_factory=MaskReader)
+    _reader: MaskReader = field(init=False)
     _places: list[tuple[CallSite, int]] = field(default_factory=list)
     _results: list[Result] = field(default_factory=list)
     _last: tuple[nn.Module, tuple[Any, ...]] | None = None
+
+    def __post_init__(self) -> None:
+        self._reader = MaskReader(self.valid)
 
     def before(self, call: AttentionCall) -> AttentionCall:
         return call
@@ -96,9 +99,9 @@ class Capture(Generic[Result]):
 
     def _captured(self, call: AttentionCall, output: Tensor) -> None:
         with torch.no_grad():
-            source = score_source(call, self._reader)
+            source, low = read_call(call, self._reader)
             if self.check and not (call.module.training and call.options.get("dropout")):
-                self.deviation = max(self.deviation, verify(call, source, output, self.valid))
+                self.deviation = max(self.deviation, verify(call, source, output, self.valid, low))
             weights = QueryKeyWeights(unfold_source(source, self._rows_of(call.module)))
             again = self._again(call.module, (call.query, call.key, call.mask), operator.is_)
             place = self._place(call.module, call.name, source.visibility, again, chunk_of(weights.source))

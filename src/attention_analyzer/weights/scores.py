@@ -93,8 +93,8 @@ class ScoreSource:
             sinks=None if self.sinks is None else self.sinks.to(device),
         )
 
-    def tile(self, batch: int, heads: slice, rows: slice) -> Tensor:
-        """Finished weights of some rows of one batch row: float32 (or float64) ``[head, row, key]`` over all keys."""
+    def scores(self, batch: int, heads: slice, rows: slice) -> Tensor:
+        """Softcapped scores with their bias, of visible and hidden cells alike: ``[head, row, key]`` over all keys."""
         group = self.heads // self.key.shape[1]
         dtype = working_dtype(self.query)
         if group == 1:
@@ -104,18 +104,23 @@ class ScoreSource:
             keys = self.key[batch, key_heads].to(dtype).repeat_interleave(group, dim=0)
             keys = keys[heads.start - key_heads.start * group :][: heads.stop - heads.start]
         scores = self.query[batch, heads, rows].to(dtype) @ keys.transpose(-1, -2) * self.scaling
-        every_key = slice(0, self.keys)
         if self.softcap is not None:
             scores = torch.tanh(scores / self.softcap) * self.softcap
         if self.bias is not None:
-            scores = scores + self.bias.tile(batch, heads, rows, every_key)
-        hidden = self._hidden(batch, heads, rows, every_key)
+            scores = scores + self.bias.tile(batch, heads, rows, slice(0, self.keys))
+        return scores
+
+    def tile(self, batch: int, heads: slice, rows: slice) -> Tensor:
+        """Finished weights of some rows of one batch row: float32 (or float64) ``[head, row, key]`` over all keys."""
+        scores = self.scores(batch, heads, rows)
+        hidden = self._hidden(batch, heads, rows, slice(0, self.keys))
         if hidden is not None:
             scores = scores.masked_fill(hidden, HIDDEN)
         weights = torch.softmax(scores, dim=-1)
         if self.sinks is not None:
             flat = slice(batch * self.heads + heads.start, batch * self.heads + heads.stop)
-            weights *= torch.sigmoid(scores.logsumexp(-1) - self._sink_scores(flat, rows).to(dtype))[..., None]
+            sinks = self._sink_scores(flat, rows).to(scores.dtype)
+            weights *= torch.sigmoid(scores.logsumexp(-1) - sinks)[..., None]
         return weights if hidden is None else weights.masked_fill(hidden, 0)
 
     def blocks(self) -> Iterator[Block]:
