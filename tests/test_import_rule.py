@@ -40,7 +40,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"run"}),
     frozenset(
-        {"metrics", "patterns", "heads", "attribution", "interventions", "linguistics", "comparison"},
+        {"metrics", "patterns", "heads", "attribution", "interventions", "linguistics", "comparison", "programs"},
     ),
     frozenset({"studies", "training", "corpus", "datasets", "view"}),
     frozenset({"plots"}),

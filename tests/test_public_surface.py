@@ -46,6 +46,7 @@ PUBLIC_PACKAGES = {
     "metrics": {"METRICS", "Metric", "OffsetWeight", "Reduction", "Statistics"},
     "models": {"LoadedModel", "available", "load_model"},
     "patterns": {"PATTERNS", "Pattern", "label_heads"},
+    "programs": {"RULES", "HeadPrograms", "Program", "Programs", "Rule", "Term", "programs"},
     "results": {"Corpus", "Result"},
     "studies": {"STUDIES", "MeasuredBatch", "State", "Study"},
     "training": {"AttentionTracker", "LogSpaced", "Schedule", "track_checkpoints"},

@@ -45,6 +45,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "Similarity": lambda: analyzer().similarity(TEXTS),
     "DepthProfile": lambda: analyzer().depth_profile(TEXTS),
     "HeadLabels": lambda: analyzer().label_heads(TEXTS, probes=False),
+    "HeadPrograms": lambda: analyzer().programs(TEXTS * 2),
     "CacheAdvice": lambda: analyzer().cache_advice(TEXTS, first=(1,), last=(4, 8)),
     "Comparison": lambda: analyzer().compare(EARLY, texts=TEXTS),
     "MultiModelComparison": lambda: compare_models([analyzer(), EARLY], texts=TEXTS),
@@ -81,6 +82,7 @@ def test_every_result_is_here_and_has_a_figure() -> None:
             "interventions",
             "linguistics",
             "comparison",
+            "programs",
             "training",
         ):
             importlib.import_module(module.name)

@@ -21,6 +21,7 @@ ANALYZER: dict[str, tuple[str, str]] = {
     "similarity": ("heads", "similarity"),
     "head_importance": ("heads", "head_importance"),
     "pruning_curve": ("heads", "pruning_curve"),
+    "programs": ("programs.find", "programs"),
     "what_if": ("interventions", "what_if"),
     "compare": ("comparison", "compare"),
     "relations": ("linguistics", "relations"),

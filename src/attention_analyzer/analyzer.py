@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
     from attention_analyzer.patterns.pattern import Pattern
+    from attention_analyzer.programs.result import HeadPrograms
     from attention_analyzer.progress import OnProgress
     from attention_analyzer.run.runner import StudyResults
     from attention_analyzer.run.study import Study
@@ -517,6 +518,48 @@ class AttentionAnalyzer:
         )
 
     patterns = renamed(label_heads, "patterns")
+
+    def programs(
+        self,
+        texts: Sequence[str | Pair],
+        *,
+        untrained: bool = False,
+        truncate: bool = False,
+        batch_size: int = BATCH,
+        seed: int = 0,
+        store: str | os.PathLike[str] | None = None,
+        progress: OnProgress | None = None,
+    ) -> HeadPrograms:
+        """What every head does, in a sentence, and how much of its weight the sentence explains.
+
+        >>> analyzer.programs(texts).sentence(0, 2)
+        'looks at the token before (97%); 3% unexplained'
+
+        Args:
+            texts: at least six, better a hundred: every second one is fitted on, the others are scored on.
+            untrained: also fit programs to the same architecture with random weights, as a control.
+            truncate: cut what the model has no positions for.
+            batch_size: how many texts run together.
+            seed: of the controls.
+            store: a folder that keeps what was measured; the same call resumes there after an interruption.
+            progress: called with how many texts are done and how many there are.
+
+        Raises:
+            InputError: fewer than six texts, or the store is of another run.
+            UnsupportedModelError: heads of one layer see different keys.
+        """
+        from attention_analyzer.programs.find import programs
+
+        return programs(
+            self.loaded,
+            texts,
+            untrained=untrained,
+            truncate=truncate,
+            batch_size=batch_size,
+            seed=seed,
+            store=store,
+            progress=progress,
+        )
 
     def cache_advice(
         self,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from attention_analyzer.matrices import AttentionMatrices
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
+    from attention_analyzer.programs.result import HeadPrograms
     from attention_analyzer.result import Result
     from attention_analyzer.run.runner import StudyResults
     from attention_analyzer.training.history import History
@@ -37,6 +38,7 @@ __all__ = [
     "Diagnosis",
     "HeadImportance",
     "HeadLabels",
+    "HeadPrograms",
     "History",
     "MultiModelComparison",
     "PruningCurve",
@@ -63,6 +65,7 @@ __getattr__, __dir__ = lazily(
         "HeadImportance": "attention_analyzer.heads",
         "History": "attention_analyzer.training.history",
         "HeadLabels": "attention_analyzer.patterns.labels",
+        "HeadPrograms": "attention_analyzer.programs.result",
         "PruningCurve": "attention_analyzer.heads",
         "Relations": "attention_analyzer.linguistics",
         "Result": "attention_analyzer.result",

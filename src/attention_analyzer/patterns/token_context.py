@@ -37,7 +37,7 @@ def labels_of(queries: Tokens, keys: Tokens, diagonal: int | None) -> dict[str, 
     """Which tokens of a text are alike: a number for each query and each key, by name; -1 for those like none."""
     labels: dict[str, Sides] = {}
     if diagonal is not None and keys.pieces[diagonal:] == queries.pieces:
-        token, sentence = _token_labels(keys), _sentence_labels(keys)
+        token, sentence = _token_labels(keys), sentence_numbers(keys.pieces, keys.is_special, keys.segments)
         labels["token"] = (token[diagonal:], token)
         labels["token_before"] = (token[diagonal:], [-1, *token[:-1]])
         if max(sentence) > 0:  # in a text of one sentence everything is inside it
@@ -120,11 +120,11 @@ def _token_labels(tokens: Tokens) -> list[int]:
     return [-1 if special else label for label, special in zip(labels, tokens.is_special, strict=True)]
 
 
-def _sentence_labels(tokens: Tokens) -> list[int]:
-    """The number of the sentence, -1 for special tokens. A line or a segment ends one too."""
+def sentence_numbers(pieces: Sequence[str], is_special: Sequence[bool], segments: Sequence[int]) -> list[int]:
+    """The number of each token's sentence, -1 for special tokens. A line or a segment ends one too."""
     labels: list[int] = []
-    number, ended, segment = 0, False, tokens.segments[0]
-    for piece, special, of in zip(tokens.pieces, tokens.is_special, tokens.segments, strict=True):
+    number, ended, segment = 0, False, segments[0] if segments else 0
+    for piece, special, of in zip(pieces, is_special, segments, strict=True):
         shown = piece.strip()
         closes = not shown or all(character in ".!?…。！？\"'”’)»" for character in shown)
         if of != segment or (ended and not closes):

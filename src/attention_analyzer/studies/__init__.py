@@ -6,6 +6,7 @@ from attention_analyzer.heads.depth import DepthProfiles
 from attention_analyzer.heads.similarity import HeadSimilarity
 from attention_analyzer.patterns.cache_advice import CacheSizes
 from attention_analyzer.patterns.labels import Patterns
+from attention_analyzer.programs.study import Programs
 from attention_analyzer.run.state import State
 from attention_analyzer.run.study import MeasuredBatch, Study
 from attention_analyzer.text.padding import valid_of
@@ -16,6 +17,7 @@ STUDIES: dict[str, type[Study[Any]]] = {
     "similarity": HeadSimilarity,
     "depth": DepthProfiles,
     "cache sizes": CacheSizes,
+    "programs": Programs,
 }
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "HeadSimilarity",
     "MeasuredBatch",
     "Patterns",
+    "Programs",
     "State",
     "Study",
     "valid_of",
