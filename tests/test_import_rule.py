@@ -16,7 +16,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 
 #: From the ground up. A room may use its own floor and every floor below it.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"deprecation", "errors", "fields", "files", "lazy", "progress", "result", "site", "stats"}),
+    frozenset({"arguments", "deprecation", "errors", "fields", "files", "lazy", "progress", "result", "site", "stats"}),
     frozenset({"text", "weights"}),
     frozenset({"hooks", "models"}),
     frozenset(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 from torch import nn
 
+from attention_analyzer.arguments import explain_arguments
 from attention_analyzer.cache import RecordCache, default_folder
 from attention_analyzer.captured import CapturedAttention, Origin
 from attention_analyzer.deprecation import ATTRIBUTION_VALUES, renamed, renamed_arguments
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from attention_analyzer.text.readers.row import Unit as TextUnit
 
 
+@explain_arguments
 class AttentionAnalyzer:
     """Extracts, measures and explains the attention of one model.
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from attention_analyzer.arguments import explain_arguments
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.deprecation import renamed_arguments
 from attention_analyzer.errors import InputError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from attention_analyzer.view.widget import AttentionWidget
 
 
+@explain_arguments
 class AttentionRecord(CapturedAttention):
     """The attention of one text: exact weights on demand, metrics, pattern scores, figures, pages, files.
 

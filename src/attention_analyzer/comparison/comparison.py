@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from attention_analyzer.arguments import explain
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.comparison.inputs import entries_in, joined_rows, loaded_of, places_in
 from attention_analyzer.comparison.matching import Matching, match_by_index, match_heads
@@ -94,6 +95,7 @@ class Comparison(Result):
         return " and ".join(self.names)
 
 
+@explain
 def compare(
     first: Any,
     second: Any = None,

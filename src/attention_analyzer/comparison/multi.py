@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from attention_analyzer.arguments import explain
 from attention_analyzer.comparison.comparison import CHANGES, Comparison, compare, shown_name
 from attention_analyzer.comparison.inputs import loaded_of
 from attention_analyzer.deprecation import renamed_names
@@ -65,6 +66,7 @@ class MultiModelComparison(Result):
         return ", ".join(self.names)
 
 
+@explain
 def compare_models(
     models: Sequence[Any],
     *,

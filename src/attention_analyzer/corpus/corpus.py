@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attention_analyzer.arguments import explain_arguments
 from attention_analyzer.corpus.chunks import Problem
 from attention_analyzer.corpus.manifest import Manifest
 from attention_analyzer.corpus.measures import MEASURES
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+@explain_arguments
 @dataclass(frozen=True)
 class Corpus:
     """What a scan has found; of a scan that still runs, what it had at its last commit.

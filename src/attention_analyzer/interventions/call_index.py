@@ -21,6 +21,7 @@ from attention_analyzer.hooks.interface_hook import AttentionCall
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.session import Capture, capturing
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.models.own_errors import named_errors
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 
@@ -84,7 +85,7 @@ def observe(
     with loaded.evaluating() as model:
         model = getattr(model, "_orig_mod", model)
         capture = Capture(model, keep=keep, valid=valid, batch=batch_of(inputs), sequences=sequences_of(inputs))
-        with as_written(model), torch.no_grad(), beside(), capturing(capture):
+        with named_errors(model, inputs), as_written(model), torch.no_grad(), beside(), capturing(capture):
             outputs = same_draws(model, inputs)
     if capture.at_interface < capture.calls or not capture.calls:
         kinds = ", ".join(sorted({type(place.module).__name__ for place in capture.places}))

@@ -58,6 +58,9 @@ class Request:
         edges = (knock_out,) if isinstance(knock_out, (str, KnockOut)) else tuple(knock_out)
         one = isinstance(ablate, str) or (isinstance(ablate, tuple) and all(isinstance(n, int) for n in ablate))
         heads = ((ablate,) if ablate else ()) if one else tuple(ablate)
+        for head in heads:
+            if not isinstance(head, str) and not (isinstance(head, tuple) and len(head) == 2):
+                raise InputError(f"A head is ablated by its name ('L2H5') or as (layer, head), not {head!r}.")
         given = tuple((patch or {}).items())
         return cls(tuple(KnockOut.of(edge) for edge in edges), heads, given, ablation)  # type: ignore[arg-type]
 

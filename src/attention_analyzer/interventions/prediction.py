@@ -118,7 +118,7 @@ def label_number(loaded: LoadedModel, prediction: Prediction, target: str | int)
     if isinstance(target, int):
         if not 0 <= target < size:
             raise SelectionError(f"There is no label {target}; they are numbered from 0 to {size - 1}.")
-        return target
+        return int(target)
     if prediction.task in ("class", "token class"):
         names = {label_name(loaded, prediction.task, number): number for number in range(size)}
         if target not in names:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attention_analyzer.arguments import explain
 from attention_analyzer.errors import FileFormatError, InputError, SelectionError
 from attention_analyzer.linguistics.combination import Combination, CombinationProbe
 from attention_analyzer.linguistics.coreference import coreference_questions, nearest_rules
@@ -146,6 +147,7 @@ def relations(
     )
 
 
+@explain
 def read_annotated(path: str | Path, encoding: str | None = None) -> Iterable[AnnotatedText]:
     """Sentences of an annotated file, by its suffix.
 

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import nn
 
+from attention_analyzer.arguments import explain
 from attention_analyzer.errors import (
     AttentionAnalyzerError,
     InputError,
@@ -43,6 +44,7 @@ _LONGEST_NAME = 4096
 _loading = RLock()
 
 
+@explain
 def load_model(
     model: Any = None,
     tokenizer: Any = None,
@@ -181,7 +183,17 @@ def from_config(
     Args:
         config: a transformers configuration.
         seed: of the weights; the caller's random state is left as it was.
+
+    Raises:
+        InputError: this is no configuration.
     """
+    from transformers import PreTrainedConfig
+
+    if not isinstance(config, PreTrainedConfig):
+        raise InputError(
+            f"A model is built from a transformers configuration such as LlamaConfig(…), not from a "
+            f"{type(config).__name__}; give a name, a folder or a model to AttentionAnalyzer(…) instead."
+        )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         chosen = _class_for(config, model_class)

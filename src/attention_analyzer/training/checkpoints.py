@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from attention_analyzer.arguments import explain
 from attention_analyzer.errors import InputError
 from attention_analyzer.metrics import METRICS, Metric
 from attention_analyzer.models.catalog import BUNDLED
@@ -25,6 +26,7 @@ from attention_analyzer.training.snapshot_store import MomentStore
 _LAST_NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
 
+@explain
 def track_checkpoints(
     checkpoints: str | Path,
     store: str | Path | None = None,

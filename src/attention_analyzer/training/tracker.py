@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from attention_analyzer.arguments import explain_arguments
 from attention_analyzer.errors import InputError, UnsupportedModelError
 from attention_analyzer.metrics import METRICS, Metric
 from attention_analyzer.models.loaded import LoadedModel
@@ -26,6 +27,7 @@ from attention_analyzer.training.snapshot_store import MomentStore
 from attention_analyzer.training.state_guard import bare, is_recording_process, untouched
 
 
+@explain_arguments
 class AttentionTracker(TrainerCallback):  # type: ignore[misc]
     """Records every head's metrics and pattern strengths on fixed texts while a model is trained.
 
