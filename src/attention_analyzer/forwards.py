@@ -34,6 +34,7 @@ from attention_analyzer.hooks.forward import (
 )
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite
+from attention_analyzer.hooks.parts import Origin
 from attention_analyzer.hooks.session import Capture
 from attention_analyzer.weights.base import AttentionWeights
 
@@ -55,13 +56,17 @@ class _QuietCapture(Capture[AttentionWeights | None]):
             super().after(call, output)
         return output
 
-    def on_call(self, call: AttentionCall, output: Tensor) -> None:
+    def on_call(self, call: AttentionCall, output: Tensor, origin: Origin | None) -> None:
         with self._noting():
-            super().on_call(call, output)
+            super().on_call(call, output, origin)
 
-    def on_weights(self, module: nn.Module, name: str, weights: Tensor) -> None:
+    def on_weights(self, module: nn.Module, name: str, weights: Tensor, origin: Origin | None) -> None:
         with self._noting():
-            super().on_weights(module, name, weights)
+            super().on_weights(module, name, weights, origin)
+
+    def finish(self) -> None:
+        with self._noting():
+            super().finish()
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -228,4 +233,4 @@ def _named(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
 def _already_running(watch: AttentionDispatchMode, module: nn.Module) -> None:
     """The entry was called before the watch was there."""
     watch.ran[id(module)] = module
-    watch.running.append(module)
+    watch.enter(module)

@@ -60,7 +60,7 @@ def read_call(call: AttentionCall, reader: MaskReader) -> tuple[ScoreSource, Ten
         query=query,
         key=key,
         scaling=_scaling(call),
-        visibility=mask.visibility,
+        visibility=mask.visibility.for_texts(batch),
         softcap=call.options.get("softcap"),
         bias=mask.bias,
         sinks=sinks,

@@ -29,9 +29,11 @@ from torch.nn.modules.module import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.hooks.dependence import Dependence
 from attention_analyzer.hooks.flex import FLEX, as_one_operation, flex_weights
 from attention_analyzer.hooks.fused_layers import ATTENTION, LAYER, fused_call
 from attention_analyzer.hooks.interface_hook import AttentionCall
+from attention_analyzer.hooks.parts import Origin
 from attention_analyzer.hooks.precomputed import HEAD_COUNTS, head_counts
 from attention_analyzer.hooks.softmax_tracker import SoftmaxTracker
 from attention_analyzer.hooks.sparse_layers import SPARSE, Run, sparse_weights
@@ -88,12 +90,16 @@ _FLEX_ARGUMENTS = (
 class DispatchHook(Protocol):
     """What is told about attention outside the interface."""
 
-    def on_weights(self, module: nn.Module, name: str, weights: Tensor) -> None:
-        """Weights ``[.., query, key]`` that multiplied values inside a module."""
+    def on_weights(self, module: nn.Module, name: str, weights: Tensor, origin: Origin | None) -> None:
+        """Weights ``[.., query, key]`` that multiplied values inside a module; no origin where they are whole."""
         ...
 
-    def on_call(self, call: AttentionCall, output: Tensor) -> None:
+    def on_call(self, call: AttentionCall, output: Tensor, origin: Origin | None) -> None:
         """A direct call of torch's fused attention, with its output ``[batch, query, head, channel]``."""
+        ...
+
+    def finish(self) -> None:
+        """No further call will follow."""
         ...
 
 
@@ -103,7 +109,7 @@ class AttentionDispatchMode(TorchDispatchMode):
 
     Attributes:
         tracker: what became of softmax results.
-        running: the modules that run now, outermost first, of whichever model.
+        running: the modules that run now, outermost first, of whichever model; ``runs``: the number of each run.
         ran: every module of the model that has run.
         flexible: modules that called flex attention.
         paused: above zero where operations are the toolkit's own.
@@ -113,9 +119,13 @@ class AttentionDispatchMode(TorchDispatchMode):
     listener: DispatchHook
     tracker: SoftmaxTracker
     running: list[nn.Module] = field(default_factory=list)
+    runs: list[int] = field(default_factory=list)
+    dependence: Dependence = field(default_factory=Dependence)
     ran: dict[int, nn.Module] = field(default_factory=dict)
     flexible: set[int] = field(default_factory=set)
     paused: int = 0
+    _begun: int = 0
+    _calls: int = 0
 
     #: Flex attention is one operation of a higher order, which passes through here as others do.
     supports_higher_order_operators = True
@@ -130,6 +140,8 @@ class AttentionDispatchMode(TorchDispatchMode):
             with self:  # its parts are seen one by one, as they are outside of inference mode
                 return func._op_dk(_COMPOSITE, *args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
+        if not self.paused:
+            self.dependence.follow(args, result)
         if self.paused or not self.running or id(self.running[-1]) not in self.names or self._is_sparse:
             return result
         if func in _SOFTMAX:
@@ -174,13 +186,34 @@ class AttentionDispatchMode(TorchDispatchMode):
         given = {name: value for name, value in given.items() if name != "kwargs"} | dict(given.get("kwargs", {}))
         with self.pause(), torch.no_grad():
             weights = sparse_weights(module, Run(given, output), self.names[id(module)])
-            self.listener.on_weights(module, self.names[id(module)], weights)
+            self.listener.on_weights(module, self.names[id(module)], weights, None)
+
+    def enter(self, module: nn.Module) -> None:
+        """A module begins to run."""
+        self._begun += 1
+        self.running.append(module)
+        self.runs.append(self._begun)
+
+    def leave(self) -> None:
+        """The innermost module has run."""
+        self.running.pop()
+        self.runs.pop()
+
+    def _origin(self, made_of: tuple[Tensor, ...], values: Tensor, output: Tensor) -> Origin:
+        """Of a call that has run: ``made_of`` are its queries and keys, or weights."""
+        self._calls += 1
+        depends_on = self.dependence.of(made_of)
+        self.dependence.mark(output, self._calls)
+        around = self.runs[-2] if len(self.runs) > 1 else 0
+        return Origin(self._calls, self.runs[-1], around, depends_on, values.detach())
 
     def _product(self, operands: Sequence[Any], result: Tensor) -> None:
-        weights = self.tracker.product(operands[0], operands[1], result, self._path)
-        if weights is not None:
+        found = self.tracker.product(operands[0], operands[1], result, self._path)
+        if found is not None:
+            weights, values = found
+            origin = self._origin((weights,), values, result)
             with self.pause():
-                self.listener.on_weights(self.running[-1], self._path, weights.detach().clone())
+                self.listener.on_weights(self.running[-1], self._path, weights.detach().clone(), origin)
 
     def _fused(self, given: Mapping[str, Any], result: Any) -> None:
         if not self._are_heads(given["query"].shape[1]):
@@ -195,8 +228,9 @@ class AttentionDispatchMode(TorchDispatchMode):
             mask=given.get("attn_mask", given.get("attn_bias")),
             options={"scaling": given.get("scale"), "is_causal": given.get("is_causal", False)},
         )
+        origin = self._origin((call.query, call.key), call.value, result[0])
         with self.pause():
-            self.listener.on_call(call, result[0].transpose(1, 2))
+            self.listener.on_call(call, result[0].transpose(1, 2), origin)
 
     def _fused_layer(self, func: Any, given: Mapping[str, Any], result: Any) -> None:
         module, path = self.running[-1], self._path
@@ -206,13 +240,14 @@ class AttentionDispatchMode(TorchDispatchMode):
         ):  # as it is named where the layer runs part by part
             module, path = inner, self.names[id(inner)]
         with self.pause():
-            self.listener.on_call(*fused_call(func, given, result, module, path))
+            self.listener.on_call(*fused_call(func, given, result, module, path), None)
 
     def _flex(self, given: Mapping[str, Any], result: Any) -> None:
         self.flexible.add(id(self.running[-1]))
         with self.pause(), torch.no_grad():
             weights = flex_weights(given, result[0], self._path)
-            self.listener.on_weights(self.running[-1], self._path, weights)
+            origin = self._origin((given["query"], given["key"]), given["value"], result[0])
+            self.listener.on_weights(self.running[-1], self._path, weights, origin)
 
     def _are_heads(self, count: int) -> bool:
         """Whether an axis may be of heads: no configuration says how many there are, or a module says so many."""
@@ -250,14 +285,14 @@ def intercept(model: nn.Module, listener: DispatchHook) -> Iterator[AttentionDis
             watch.ran[id(module)] = module
         elif not module._modules and not module._parameters:
             return  # made on the spot (CodeGen's nn.Softmax): part of what runs around it
-        watch.running.append(module)  # another model's, too: what runs inside it is not this one's
+        watch.enter(module)  # another model's, too: what runs inside it is not this one's
 
     def leave(module: nn.Module, args: Any, *rest: Any) -> None:
         if get_ident() == thread and watch.running and watch.running[-1] is module:
             *kwargs, output = rest  # after an error torch leaves the keyword arguments out
             if kwargs and type(module).__name__ in SPARSE and id(module) in watch.names and not watch.paused:
                 watch.sparse_layer(module, args, kwargs[0], output)
-            watch.running.pop()
+            watch.leave()
             if id(module) in watch.flexible and torch.is_grad_enabled() and getattr(output, "requires_grad", False):
                 raise UnsupportedModelError(
                     f"{watch.names[id(module)] or type(module).__name__} calls flex attention while gradients are "
@@ -271,6 +306,7 @@ def intercept(model: nn.Module, listener: DispatchHook) -> Iterator[AttentionDis
     try:
         with as_one_operation(), watch:
             yield watch
+        listener.finish()
     finally:
         for handle in handles:
             handle.remove()

@@ -22,12 +22,14 @@ from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, interc
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite, declared_depths, number_layers
 from attention_analyzer.hooks.masks import MaskReader
+from attention_analyzer.hooks.parts import Origin, Part, go_together, joined
 from attention_analyzer.hooks.precomputed import check_heads_apart, dense_weights, heads_come_first
 from attention_analyzer.hooks.sparse_layers import SPARSE
 from attention_analyzer.hooks.windows import unfold_source, unfold_weights
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
+from attention_analyzer.weights.scores import ScoreSource
 from attention_analyzer.weights.visibility import Visibility
 
 Result = TypeVar("Result")
@@ -62,6 +64,7 @@ class Capture(Generic[Result]):
     _reader: MaskReader = field(init=False)
     _places: list[tuple[CallSite, int]] = field(default_factory=list)
     _results: list[Result] = field(default_factory=list)
+    _parts: list[Part] = field(default_factory=list)
     _last: tuple[nn.Module, tuple[Any, ...]] | None = None
 
     def __post_init__(self) -> None:
@@ -86,7 +89,7 @@ class Capture(Generic[Result]):
             self._captured(call, output)
         return output
 
-    def on_call(self, call: AttentionCall, output: Tensor) -> None:
+    def on_call(self, call: AttentionCall, output: Tensor, origin: Origin | None) -> None:
         """A call outside of the interface, whose arrays may be ``[head, batch, token, channel]``."""
         self._count(doors.FUSED if call.backend == "sdpa" else doors.LAYER)
         if heads_come_first(call.module, call.name, call.query, self._rows_of(call.module)):
@@ -95,28 +98,71 @@ class Capture(Generic[Result]):
             # [head, query, batch, channel] → [batch, query, head, channel]
             call, output = replace(call, mask=mask, **swapped), output.transpose(0, 2)
         check_heads_apart(call.module, call.name, call.query.shape[1], call.query.shape[2], call.key.shape[2])
-        self._captured(call, output)
+        self._captured(call, output, origin)
 
-    def _captured(self, call: AttentionCall, output: Tensor) -> None:
+    def _captured(self, call: AttentionCall, output: Tensor, origin: Origin | None = None) -> None:
         with torch.no_grad():
             source, low = read_call(call, self._reader)
             if self.check and not (call.module.training and call.options.get("dropout")):
                 self.deviation = max(self.deviation, verify(call, source, output, self.valid, low))
-            weights = QueryKeyWeights(unfold_source(source, self._rows_of(call.module)))
             again = self._again(call.module, (call.query, call.key, call.mask), operator.is_)
-            place = self._place(call.module, call.name, source.visibility, again, chunk_of(weights.source))
-            self._keep(place, weights)
+            self._arrived(call.module, call.name, origin, again, source=source)
 
-    def on_weights(self, module: nn.Module, name: str, weights: Tensor) -> None:
+    def on_weights(self, module: nn.Module, name: str, weights: Tensor, origin: Origin | None) -> None:
         flexible = self.watch is not None and id(module) in self.watch.flexible
         is_sparse = type(module).__name__ in SPARSE
         self._count(doors.SPARSE if is_sparse else doors.FLEX if flexible else doors.SOFTMAX)
         with torch.no_grad():
-            rows = self._rows_of(module)
-            stored = dense_weights(module, name, weights, rows, self.valid)
             self.exact = False
             again = self._again(module, (weights,), torch.equal)
-            self._keep(self._place(module, name, stored.seen, again), unfold_weights(stored, rows))
+            self._arrived(module, name, origin, again, weights=weights)
+
+    def _arrived(
+        self,
+        module: nn.Module,
+        name: str,
+        origin: Origin | None,
+        again: bool,
+        *,
+        source: ScoreSource | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
+        """A call, which waits until it is known whether the next ones are further parts of it."""
+        if origin is None or again:
+            self.finish()
+            self._keep(module, name, again, source, weights)
+            return
+        holder = name.rpartition(".")[0]
+        listed = isinstance(self.model.get_submodule(holder), (nn.ModuleList, nn.ModuleDict))
+        part = Part(module, name, origin, holder if listed else None, source, weights)
+        if self._parts and not go_together(self._parts, part):
+            self.finish()
+        self._parts.append(part)
+
+    def finish(self) -> None:
+        """No further part of what was captured last will follow."""
+        waiting, self._parts = self._parts, []
+        if not waiting:
+            return
+        with torch.no_grad():
+            for part in joined(waiting, self._rows_of(waiting[0].module)):
+                self._keep(part.module, part.name, False, part.source, part.weights)
+
+    def _keep(
+        self, module: nn.Module, name: str, again: bool, source: ScoreSource | None, weights: Tensor | None
+    ) -> None:
+        rows = self._rows_of(module)
+        lazy: AttentionWeights
+        if source is not None:
+            lazy = QueryKeyWeights(unfold_source(source, rows))
+            place = self._place(module, name, source.visibility, again, chunk_of(lazy.source))
+        else:
+            assert weights is not None
+            stored = dense_weights(module, name, weights, rows, self.valid)
+            place = self._place(module, name, stored.seen, again)
+            lazy = unfold_weights(stored, rows)
+        self._places.append((place, lazy.heads))
+        self._results.append(self.keep(place, lazy))
 
     def _count(self, door: str) -> None:
         self.doors[door] = self.doors.get(door, 0) + 1
@@ -160,10 +206,6 @@ class Capture(Generic[Result]):
             config = getattr(self.model, "config", None)
             declared = getattr(config, "is_decoder", False) or type(self.model).__name__.endswith("ForCausalLM")
         return seen.keys > 1 and declared
-
-    def _keep(self, place: CallSite, weights: AttentionWeights) -> None:
-        self._places.append((place, weights.heads))
-        self._results.append(self.keep(place, weights))
 
     @property
     def places(self) -> list[CallSite]:

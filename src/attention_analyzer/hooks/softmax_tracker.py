@@ -56,7 +56,7 @@ class SoftmaxTracker:
     _numbers: Any = field(default_factory=count)
 
     def __post_init__(self) -> None:
-        self._constant = {key: None for parameter in self.parameters if (key := _key(parameter)) is not None}
+        self._constant = {key: None for parameter in self.parameters if (key := storage_key(parameter)) is not None}
 
     @property
     def unused(self) -> dict[str, None]:
@@ -71,7 +71,7 @@ class SoftmaxTracker:
 
     def softmax(self, scores: Tensor, result: Tensor, axis: int, path: str) -> None:
         """A softmax ran. One of a matrix is followed only if it is of products: most are a classifier's or router's."""
-        key, are_products = _key(result), _alive(self._scores, _key(scores))
+        key, are_products = storage_key(result), _alive(self._scores, storage_key(scores))
         if key is None or result.dim() < 2 or (result.dim() == 2 and not are_products):
             return
         number = next(self._numbers)
@@ -85,23 +85,23 @@ class SoftmaxTracker:
 
     def written_out(self, scores: Tensor, path: str) -> None:
         """A part of a softmax ran (an exponential, a logarithm of one) whose result is not followed."""
-        if scores.dim() > 2 and _alive(self._scores, _key(scores)):
+        if scores.dim() > 2 and _alive(self._scores, storage_key(scores)):
             self.by_hand[path] = None
 
     def still_scores(self, result: Any, args: Sequence[Any]) -> None:
         """An operation ran through which scores stay scores, but weights do not stay weights."""
-        key = _key(result)
-        if key is not None and any(_alive(self._scores, _key(arg)) for arg in args):
+        key = storage_key(result)
+        if key is not None and any(_alive(self._scores, storage_key(arg)) for arg in args):
             self._scores[key] = StorageWeakRef(result.untyped_storage())
             self._tidy()
 
     def copied(self, result: Any, args: Sequence[Any]) -> None:
         """An operation ran through which weights stay weights, scores scores and constants constants."""
-        key = _key(result)
+        key = storage_key(result)
         if key is None:
             return
         for arg in args:
-            source = _key(arg)
+            source = storage_key(arg)
             known = self._known(source)
             if known is not None:
                 axes = _whole(known.axes, arg)
@@ -113,22 +113,22 @@ class SoftmaxTracker:
             if source != key and _alive(self._scores, source):
                 self._scores[key] = StorageWeakRef(result.untyped_storage())
         arrays = [arg for arg in args if isinstance(arg, Tensor)]
-        if arrays and all(_alive(self._constant, _key(array)) for array in arrays):  # a cast parameter
+        if arrays and all(_alive(self._constant, storage_key(array)) for array in arrays):  # a cast parameter
             self._constant.setdefault(key, StorageWeakRef(result.untyped_storage()))
         self._tidy()
 
-    def product(self, left: Tensor, right: Tensor, result: Tensor, path: str) -> Tensor | None:
+    def product(self, left: Tensor, right: Tensor, result: Tensor, path: str) -> tuple[Tensor, Tensor] | None:
         """A product of two arrays ``[.., row, inner]`` and ``[.., inner, column]`` ran.
 
         Returns:
-            The weights ``[.., query, key]``, if one of the two is a softmax result that weighs the other's values.
+            The weights ``[.., query, key]`` and the values, if one array is a softmax result that weighs the other.
 
         Raises:
             UnsupportedModelError: values are multiplied with a part of a softmax result.
         """
         for weights, values, rows, inner in ((left, right, -2, -1), (right, left, -1, -2)):
-            known = self._known(_key(weights))
-            if known is None or _alive(self._constant, _key(values)):
+            known = self._known(storage_key(weights))
+            if known is None or _alive(self._constant, storage_key(values)):
                 continue
             axes = _whole(known.axes, weights)
             mine, theirs = (None, None) if axes is None else axes.split_along(weights)
@@ -148,13 +148,14 @@ class SoftmaxTracker:
                 self.unshown[path] = None  # which of them is the query's is not told
                 continue
             self.weighed.add(known.softmax)
-            self._followed.pop(_key(weights) or 0)
+            self._followed.pop(storage_key(weights) or 0)
             found = axes.tensor(weights)
             ordered = [axis for number, axis in enumerate(mine.axes) if number != query]
-            return _heads_together(found.movedim(query, -2), [*ordered[:-1], mine.axes[query], ordered[-1]], rows_of)
-        if not any(_alive(self._constant, _key(operand)) for operand in (left, right)):
+            ordered = [*ordered[:-1], mine.axes[query], ordered[-1]]
+            return _heads_together(found.movedim(query, -2), ordered, rows_of), values
+        if not any(_alive(self._constant, storage_key(operand)) for operand in (left, right)):
             self.activations_met = True
-            key = _key(result)
+            key = storage_key(result)
             if key is not None:
                 self._scores[key] = StorageWeakRef(result.untyped_storage())
         return None
@@ -170,7 +171,7 @@ class SoftmaxTracker:
             self._crowded = _CROWDED + 2 * (len(self._followed) + len(self._scores))
 
 
-def _key(tensor: Any) -> int | None:
+def storage_key(tensor: Any) -> int | None:
     """What names a tensor's storage as long as a weak reference to it is held; None where there is no plain one."""
     if type(tensor) not in (Tensor, nn.Parameter) or tensor.is_nested:
         return None

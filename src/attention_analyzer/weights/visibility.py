@@ -124,6 +124,12 @@ class Visibility:
             ),
         )
 
+    def for_texts(self, count: int) -> Visibility:
+        """The same for so many texts, where one row of hidden keys stands for all."""
+        if self.key_seen is None or self.key_seen.shape[0] == count:
+            return self
+        return replace(self, key_seen=self.key_seen.expand(count, -1).contiguous())
+
     def of_rows(self, order: Tensor) -> Visibility:
         """The visibility of other batch rows, in this order."""
 
