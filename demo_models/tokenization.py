@@ -26,6 +26,26 @@ ENCODER_SPECIALS = {
 }
 DECODER_SPECIALS = {"bos_token": "<s>", "eos_token": "</s>"}
 TRANSLATOR_SPECIALS = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+READER_SPECIALS = {"bos_token": "<s>", "eos_token": "<|end|>", "pad_token": "<pad>", "unk_token": "<unk>"}
+READER_ROLES = ("system", "document", "user", "tool", "thought", "assistant")
+#: Documents come first, as text of their own; a thought stands before the answer that it led to.
+READER_TEMPLATE = """\
+{{- bos_token -}}
+{%- for document in documents or [] -%}
+{{- '<|document|>' -}}
+{%- if document.title -%}{{- document.title + ': ' -}}{%- endif -%}
+{{- document.text + eos_token -}}
+{%- endfor -%}
+{%- for message in messages -%}
+{%- if message.role not in ['system', 'user', 'tool', 'assistant'] -%}
+{{- raise_exception('The roles are system, user, tool and assistant, not ' + message.role) -}}
+{%- endif -%}
+{%- if message.reasoning_content -%}{{- '<|thought|>' + message.reasoning_content + eos_token -}}{%- endif -%}
+{{- '<|' + message.role + '|>' + message.content + eos_token -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}
+"""
+READER_POSITIONS = 1024
 ENCODER_VOCABULARY = 8192
 DECODER_VOCABULARY = 6144
 
@@ -120,6 +140,30 @@ def translator_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
         model_max_length=64,
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def reader_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+    """One piece per lower-cased word and mark, a special token per role, and a chat template with documents."""
+    roles = [f"<|{role}|>" for role in READER_ROLES]
+    vocabulary = {piece: i for i, piece in enumerate([*READER_SPECIALS.values(), *roles, *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=READER_SPECIALS["unk_token"]))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation()])
+    tokenizer.decoder = decoders.WordPiece()  # a space between words, none before a mark
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A",
+        pair="<s> $A $B",
+        special_tokens=[("<s>", tokenizer.token_to_id("<s>"))],
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        **READER_SPECIALS,
+        additional_special_tokens=roles,
+        model_max_length=READER_POSITIONS,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+    fast.chat_template = READER_TEMPLATE
+    return fast
 
 
 def _straight_quotes() -> list[normalizers.Normalizer]:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypeGuard
-
-from jinja2 import TemplateError
+from typing import Any, Self, TypeAlias, TypeGuard
 
 from attention_analyzer.errors import InputError
+from attention_analyzer.text.chat_parts import DOCUMENT_TEXTS, TEMPLATE_ERRORS, chat_parts
+from attention_analyzer.text.parts import Part
 
 #: Messages as chat templates take them: ``{"role": "user", "content": "Hello"}``, …
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 #: Appended to the content of a message to see whether the template writes it.
 _MARK = "zqx{}xqz"
-#: What templates raise: their own refusals, and what an operation on an unexpected message leads to.
-_TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)
 
 
 class ChatText(str):
     """A chat as a template writes it, with all its special tokens: the tokenizer must add none of its own."""
 
-    __slots__ = ()
+    __slots__ = ("parts",)
+
+    parts: tuple[Part, ...]
+
+    def __new__(cls, text: str, parts: tuple[Part, ...] = ()) -> Self:
+        """A text with the places of its turns, thoughts and documents."""
+        made = super().__new__(cls, text)
+        made.parts = parts
+        return made
 
     def __repr__(self) -> str:
         """Unlike that of the same text without a template, which has other tokens."""
@@ -56,6 +62,7 @@ def chat_text(
     messages: Messages,
     *,
     tools: Sequence[Any] | None = None,
+    documents: Sequence[Any] | None = None,
     add_generation_prompt: bool = False,
     continue_final_message: bool = False,
 ) -> ChatText:
@@ -65,12 +72,16 @@ def chat_text(
 
     Args:
         tools: functions or their schemas, for templates that offer them to the model.
+        documents: texts, or mappings such as ``{"title": "Report", "text": "…"}``, for templates that show them to the
+            model.
         add_generation_prompt: end with what begins an answer.
         continue_final_message: leave the last message open, so that it can be continued.
 
     Raises:
-        InputError: the messages are malformed or the template refuses them or leaves one out, or there is no template.
+        InputError: the messages are malformed or the template refuses them or leaves one out, it does not write the
+            documents, or there is no template.
     """
+    shown = _documents(documents)
     checked = [_checked(number, message) for number, message in enumerate(_listed(messages))]
     if not getattr(tokenizer, "chat_template", None):
         raise InputError(
@@ -82,12 +93,14 @@ def chat_text(
         "add_generation_prompt": add_generation_prompt,
         "continue_final_message": continue_final_message,
     }
+    if shown:
+        options["documents"] = shown
     refusal: Exception | None = None
     best: tuple[list[int], list[dict[str, Any]]] | None = None
     for form in (_as_string, _as_parts):
         try:
             marked = _render(tokenizer, [form(message, _MARK.format(at)) for at, message in enumerate(checked)], {})
-        except _TEMPLATE_ERRORS as error:
+        except TEMPLATE_ERRORS as error:
             refusal = refusal or error
             continue
         left_out = [at for at, message in enumerate(checked) if _texts(message) and _MARK.format(at) not in marked]
@@ -103,9 +116,51 @@ def chat_text(
             "and a place that the template knows."
         )
     try:
-        return ChatText(_render(tokenizer, best[1], options))
-    except _TEMPLATE_ERRORS as error:
+        text = _render(tokenizer, best[1], options)
+    except TEMPLATE_ERRORS as error:
         raise _refused(error) from error
+    _check_documents(text, shown)
+
+    def render(some: Sequence[dict[str, Any]], of_documents: Sequence[dict[str, Any]]) -> str:
+        open_end = {"continue_final_message": continue_final_message and len(some) >= len(checked)}
+        given = {"documents": list(of_documents)} if of_documents else {}
+        return _render(tokenizer, list(some), {"tools": options["tools"], **open_end, **given})
+
+    return ChatText(text, chat_parts(text, best[1], shown, render))
+
+
+def _documents(documents: Sequence[Any] | None) -> list[dict[str, Any]]:
+    """Documents as templates take them.
+
+    Raises:
+        InputError: one is neither a text nor a mapping with a text.
+    """
+    if documents is None:
+        return []
+    if isinstance(documents, (str, bytes, Mapping)) or not isinstance(documents, Sequence):
+        raise InputError(f"Documents are a list of texts or of mappings with a text, not a {type(documents).__name__}.")
+    result = []
+    for number, document in enumerate(documents, start=1):
+        made = {"title": "", "text": document} if isinstance(document, str) else document
+        text = next((made[key] for key in DOCUMENT_TEXTS if made.get(key)), None) if isinstance(made, Mapping) else None
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(
+                f"Document {number} needs a text, as in {{'title': 'Report', 'text': 'It rained.'}}, but is "
+                f"{str(document)[:60]!r}."
+            )
+        result.append(dict(made))
+    return result
+
+
+def _check_documents(text: str, documents: Sequence[Mapping[str, Any]]) -> None:
+    squeezed = " ".join(text.split()) if documents else ""
+    for number, document in enumerate(documents, start=1):
+        own = next(document[key] for key in DOCUMENT_TEXTS if document.get(key))
+        if " ".join(own.split()) not in squeezed:
+            raise InputError(
+                f"The chat template does not write document {number}; put the documents into a message, and name them "
+                "as parts."
+            )
 
 
 def _refused(error: Exception) -> InputError:

@@ -199,6 +199,7 @@ def _tokens(tokenizer: Any, special_ids: set[int], row: dict[str, Any], pair: tu
         is_separator=tuple(flag and number in ends for flag, number in zip(special, ids, strict=True)),
         segments=tuple(segments),
         texts=texts,
+        parts=texts[0].parts if isinstance(texts[0], ChatText) else (),
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.fields import shown
+from attention_analyzer.text.parts import Part
 from attention_analyzer.text.words import Span, is_punctuation, word_spans
 
 
@@ -27,6 +28,7 @@ class Tokens:
         is_separator: special tokens that end or divide segments ([SEP], </s>).
         segments: which of the texts a token belongs to (0; 1 in the second text of a pair).
         texts: the texts themselves, one per segment.
+        parts: turns, thoughts and documents of the chat that the text was made of, by level; see :mod:`.parts`.
     """
 
     pieces: tuple[str, ...]
@@ -36,6 +38,7 @@ class Tokens:
     is_separator: tuple[bool, ...] = ()
     segments: tuple[int, ...] = ()
     texts: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         size = len(self.pieces)
@@ -118,6 +121,7 @@ class Tokens:
             "is_separator": list(self.is_separator),
             "segments": list(self.segments),
             "texts": list(self.texts),
+            **({"parts": [part.to_dict() for part in self.parts]} if self.parts else {}),
         }
 
     @classmethod
@@ -129,13 +133,16 @@ class Tokens:
         """
         parts = {name: _listed(data, name, is_entry) for name, is_entry in _ENTRIES.items()}
         spans = tuple(None if span is None else (span[0], span[1]) for span in parts.pop("spans"))
-        tokens = cls(spans=spans, **parts)
+        tokens = cls(spans=spans, parts=_parts(data), **parts)
         if tokens.ids and len(tokens.ids) != len(tokens):
             raise InputError(f"{len(tokens)} tokens were given, but {len(tokens.ids)} entries of 'ids'.")
         texts = len(tokens.texts)
         for segment, span in zip(tokens.segments, tokens.spans, strict=True):
             if segment >= max(texts, 1) or (span and (not texts or span[1] > len(tokens.texts[segment]))):
                 raise InputError(f"A token lies at {span} of text {segment}, which is not there.")
+        for part in tokens.parts:
+            if part.segment >= texts or part.end > len(tokens.texts[part.segment]):
+                raise InputError(f"The part {part.name[:60]!r} lies outside of the text.")
         return tokens
 
     @classmethod
@@ -189,6 +196,22 @@ _ENTRIES: dict[str, Callable[[object], bool]] = {
     "segments": _is_count,
     "texts": lambda value: isinstance(value, str),
 }
+
+
+def _parts(data: object) -> tuple[Part, ...]:
+    """The parts of a description; earlier versions have none."""
+    if not isinstance(data, dict) or "parts" not in data:
+        return ()
+    return tuple(_part(value) for value in _listed(data, "parts", lambda value: isinstance(value, dict)))
+
+
+def _part(value: dict[str, Any]) -> Part:
+    name, level = value.get("name"), value.get("level")
+    start, end, segment = value.get("start"), value.get("end"), value.get("segment")
+    named = isinstance(name, str) and isinstance(level, str) and bool(name) and bool(level)
+    if not (named and _is_span((start, end)) and _is_count(segment) and start < end):
+        raise InputError(f"The list 'parts' of the tokens holds {shown(value)}, which cannot stand there.")
+    return Part(str(name), start, end, str(level), segment)
 
 
 def _listed(data: object, name: str, is_entry: Callable[[object], bool]) -> tuple[Any, ...]:

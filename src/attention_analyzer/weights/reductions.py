@@ -8,7 +8,7 @@ a row (weight on a group of keys, expected distance) or that lie near the diagon
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -231,6 +231,91 @@ class WeightedColumnSum(Reduction):
 
 
 @dataclass(frozen=True)
+class RunSums(Reduction):
+    """Sums of weights over pairs of a run of queries and a run of keys: ``[query run, key run]`` for each head.
+
+    Runs are consecutive tokens with one label; queries with a negative label do not count. A row's weights by run are
+    differences of its running sum at the borders, so a run costs nothing and memory is heads × runs².
+
+    Attributes:
+        labels: the name of both axes' labels in :attr:`Axes.labels`; they never fall from one token to the next.
+        without: the name of a group of keys that is left out; each row is divided by what the others have of it.
+    """
+
+    labels: str
+    without: str = ""
+
+    def start(self, axes: Axes, like: Tensor) -> Tensor:
+        of_queries, of_keys = axes.labels[self.labels]
+        sizes = (int(part.max()) + 1 if part.numel() else 0 for part in (of_queries, of_keys))
+        return like.new_zeros(axes.flat, *(max(size, 0) for size in sizes), dtype=torch.float64)
+
+    def update(self, result: Tensor, block: Block, axes: Axes) -> None:
+        of_queries, of_keys = (part.to(block.weights.device) for part in axes.labels[self.labels])
+        for text, flat, inside in _texts_of(block, axes):
+            weights = block.weights[inside].double()
+            if self.without:
+                weights = _without(weights, axes.groups[self.without], block, text)
+            keys = of_keys[min(text, len(of_keys) - 1), block.keys].contiguous()
+            edges = torch.searchsorted(keys, torch.arange(result.shape[-1] + 1, device=keys.device))
+            running = torch.nn.functional.pad(weights.cumsum(-1), (1, 0))[..., edges]
+            queries = of_queries[min(text, len(of_queries) - 1), block.rows]
+            counted = queries >= 0
+            result[flat] = result[flat].index_add(1, queries[counted], running.diff(dim=-1)[:, counted])
+
+
+@dataclass(frozen=True)
+class DistanceSums(Reduction):
+    """Sums of weights over all cells whose distance ``query - key`` lies in a bin: ``[bin]`` for each head.
+
+    Attributes:
+        edges: bin ``b`` has the distances from ``edges[b]`` to ``edges[b + 1] - 1``; the others do not count.
+        labels: the name of labels; queries with a negative one do not count.
+        without: as for :class:`RunSums`.
+    """
+
+    edges: tuple[int, ...]
+    labels: str
+    without: str = ""
+
+    def start(self, axes: Axes, like: Tensor) -> Tensor:
+        if axes.diagonal is None:
+            raise InputError("Distances have no meaning between different texts.")
+        return like.new_zeros(axes.flat, len(self.edges) - 1, dtype=torch.float64)
+
+    def update(self, result: Tensor, block: Block, axes: Axes) -> None:
+        assert axes.diagonal is not None
+        of_queries = axes.labels[self.labels][0].to(block.weights.device)
+        own = torch.arange(block.rows.start, block.rows.stop, device=block.weights.device) + axes.diagonal
+        edges = torch.tensor(self.edges, device=own.device)
+        # Distances from e on are the keys up to own - e.
+        stops = (own[:, None] - edges + 1 - block.keys.start).clamp(0, block.keys.stop - block.keys.start)
+        for text, flat, inside in _texts_of(block, axes):
+            weights = block.weights[inside].double()
+            if self.without:
+                weights = _without(weights, axes.groups[self.without], block, text)
+            running = torch.nn.functional.pad(weights.cumsum(-1), (1, 0))
+            reached = running.gather(-1, stops.expand(len(running), -1, -1))
+            counted = of_queries[min(text, len(of_queries) - 1), block.rows] >= 0
+            result[flat] -= reached.diff(dim=-1)[:, counted].sum(1)
+
+
+def _texts_of(block: Block, axes: Axes) -> Iterator[tuple[int, slice, slice]]:
+    """The texts of a block: their number, their heads on the flat axis, and on the block's own axis."""
+    for text in range(block.heads.start // axes.heads, (block.heads.stop - 1) // axes.heads + 1):
+        flat = slice(max(block.heads.start, text * axes.heads), min(block.heads.stop, (text + 1) * axes.heads))
+        yield text, flat, slice(flat.start - block.heads.start, flat.stop - block.heads.start)
+
+
+def _without(weights: Tensor, group: Tensor, block: Block, text: int) -> Tensor:
+    """Rows without a group of keys, divided by what the others have; zero where they have nothing."""
+    members = group[min(text, len(group) - 1), block.keys].to(weights.device)
+    left = weights.masked_fill(members, 0)
+    total = left.sum(-1, keepdim=True)
+    return torch.where(total > 0, left / total.clamp(min=torch.finfo(total.dtype).tiny), 0)
+
+
+@dataclass(frozen=True)
 class MatchWeight(Reduction):
     """Weight on the keys that bear the query's own label; NaN where the query sees no such key.
 
@@ -247,10 +332,7 @@ class MatchWeight(Reduction):
 
     def update(self, result: Tensor, block: Block, axes: Axes) -> None:
         of_queries, of_keys = (part.to(block.weights.device) for part in axes.labels[self.labels])
-        first, last = block.heads.start // axes.heads, (block.heads.stop - 1) // axes.heads
-        for text in range(first, last + 1):
-            flat = slice(max(block.heads.start, text * axes.heads), min(block.heads.stop, (text + 1) * axes.heads))
-            inside = slice(flat.start - block.heads.start, flat.stop - block.heads.start)
+        for text, flat, inside in _texts_of(block, axes):
             query = of_queries[min(text, len(of_queries) - 1), block.rows, None]
             matching = (query == of_keys[min(text, len(of_keys) - 1), None, block.keys]) & (query >= 0)
             matching = self._seen(self._placed(matching, block, axes), block, inside)

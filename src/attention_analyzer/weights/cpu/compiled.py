@@ -56,7 +56,11 @@ class Pass(ctypes.Structure):
         ("match_among", _POINTER), ("match_weights", _POINTER),
         ("offset_count", _COUNT), ("window_count", _COUNT), ("group_count", _COUNT), ("match_count", _COUNT),
         ("received", _POINTER), ("chunks", _COUNT), ("chunk_rows", _COUNT), ("row_block", _COUNT),
-        ("scratch", _POINTER), ("scratch_size", _COUNT), ("threads", _COUNT), ("parallel", _POINTER),
+        ("scratch", _POINTER), ("scratch_size", _COUNT), ("threads", _COUNT),
+        ("query_runs", _POINTER), ("key_runs", _POINTER), ("query_run_count", _COUNT), ("key_run_count", _COUNT),
+        ("left_out", _POINTER), ("run_sums", _POINTER), ("run_sums_without", _POINTER),
+        ("offset_sums", _POINTER), ("offset_sums_without", _POINTER),
+        ("offset_size", _COUNT), ("offset_origin", _COUNT), ("parallel", _POINTER),
     ]  # fmt: skip
 
 

@@ -7,18 +7,19 @@ know are left to the plain pass, with a reason.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from attention_analyzer.weights.bias import DenseBias, RelativeBias
 from attention_analyzer.weights.cpu.compiled import Pass, openmp_parallel, row_pass
-from attention_analyzer.weights.linear_reductions import AMONG, key_group, numbered_labels, only_existing
+from attention_analyzer.weights.linear_reductions import AMONG, key_group, key_labels, numbered_labels, only_existing
 from attention_analyzer.weights.reductions import (
     Axes,
     Distance,
+    DistanceSums,
     Entropy,
     GroupWeight,
     LargestWeight,
@@ -26,6 +27,7 @@ from attention_analyzer.weights.reductions import (
     OffsetWeight,
     ReceivedWeight,
     Reduction,
+    RunSums,
     SmallestWeight,
     StrongestKey,
     TotalWeight,
@@ -47,7 +49,7 @@ _ROW_REDUCTIONS: dict[type[Reduction], str] = {
     StrongestKey: "strongest",
     Distance: "distance",
 }
-_OTHERS = (OffsetWeight, WindowWeight, GroupWeight, MatchWeight, ReceivedWeight)
+_OTHERS = (OffsetWeight, WindowWeight, GroupWeight, MatchWeight, ReceivedWeight, RunSums, DistanceSums)
 _OPEN = 1 << 40
 
 
@@ -64,6 +66,9 @@ def why_not(source: ScoreSource, reductions: Collection[Reduction]) -> str | Non
     ]
     if unknown:
         return f"The compiled pass does not know the reduction {unknown[0]}."
+    sums = [reduction for reduction in reductions if isinstance(reduction, (RunSums, DistanceSums))]
+    if len({each.labels for each in sums}) > 1 or len({each.without for each in sums} - {""}) > 1:
+        return "The compiled pass takes runs of one kind, and one group of keys that is left out of them."
     if isinstance(source.bias, DenseBias) and source.bias.values.dtype != torch.float32:
         return f"The compiled pass takes a dense bias in float32, not {source.bias.values.dtype}."
     if (found := row_pass()).library is None:
@@ -116,8 +121,10 @@ def fused_gather(source: ScoreSource, reductions: Collection[Reduction], axes: A
     matches = [reduction for reduction in results if isinstance(reduction, MatchWeight)]
     match_weights = call.put_matches(matches)
     received = call.put_received() if ReceivedWeight() in results else None
+    run_sums = call.put_runs([reduction for reduction in results if isinstance(reduction, (RunSums, DistanceSums))])
     library.row_pass(ctypes.byref(call.fields))
     call.finish_near(results)
+    run_sums.finish(results)
     results.update(zip(groups, group_weights, strict=True))
     results.update(zip(matches, match_weights, strict=True))
     if received is not None:
@@ -274,9 +281,72 @@ class _Call:
         self.fields.match_labels, self.fields.match_count = most, len(wanted)
         return weights
 
+    def put_runs(self, wanted: list[RunSums | DistanceSums]) -> _RunSums:
+        """Sums by runs of tokens and by distance."""
+        axes = self.axes
+        if not wanted:
+            return _RunSums(axes, self.sizes)
+        of_queries, of_keys = (part.expand(axes.batch, -1) for part in key_labels(axes, wanted[0].labels))
+        query_runs, key_runs = (max(int(labels.max()) + 1, 0) for labels in (of_queries, of_keys))
+        self.put("query_runs", of_queries.int())
+        edges = torch.arange(key_runs + 1).expand(axes.batch, -1).contiguous()
+        self.put("key_runs", torch.searchsorted(of_keys.contiguous(), edges))
+        self.fields.query_run_count, self.fields.key_run_count = query_runs, key_runs
+        origin = axes.queries + abs(axes.diagonal or 0)
+        self.fields.offset_origin = origin
+        self.fields.offset_size = size = origin + axes.keys + abs(axes.diagonal or 0) + PANEL
+        sums, offsets = {}, {}
+        for reduction in wanted:
+            name = "_without" if reduction.without else ""
+            if reduction.without:
+                group = key_group(axes, reduction.without).expand(axes.batch, -1)
+                self.put("left_out", group.to(torch.uint8))
+            if isinstance(reduction, RunSums):
+                empty = torch.zeros(axes.flat, query_runs + self.sizes.pieces, key_runs, dtype=torch.float64)
+                sums[reduction] = self.put(f"run_sums{name}", empty)
+            elif name not in offsets:
+                offsets[name] = self.put(f"offset_sums{name}", torch.empty(self.sizes.pieces, axes.flat, size))
+        return _RunSums(axes, self.sizes, sums, offsets, origin, of_queries)
+
     def put_received(self) -> Tensor:
         padded = -(-self.axes.keys // PANEL) * PANEL
         return self.put("received", torch.empty(self.sizes.pieces, self.axes.flat, padded))
+
+
+@dataclass(frozen=True)
+class _RunSums:
+    """What a pass writes for sums by runs and distances, and how the pieces of work are put together."""
+
+    axes: Axes
+    sizes: _Sizes
+    sums: Mapping[RunSums, Tensor] = field(default_factory=dict)
+    offsets: Mapping[str, Tensor] = field(default_factory=dict)
+    origin: int = 0
+    of_queries: Tensor | None = None
+
+    def finish(self, results: dict[Reduction, Tensor]) -> None:
+        for reduction, parts in self.sums.items():
+            self._join(results[reduction], parts)
+        for reduction, result in results.items():
+            if isinstance(reduction, DistanceSums):
+                name = "_without" if reduction.without else ""
+                running = torch.nn.functional.pad(self.offsets[name].sum(0, dtype=torch.float64).cumsum(-1), (1, 0))
+                # Distances from e on stand up to place origin - e.
+                stops = (self.origin - torch.tensor(reduction.edges) + 1).clamp(0, running.shape[-1] - 1)
+                result -= running[:, stops].diff(dim=-1)
+
+    def _join(self, result: Tensor, parts: Tensor) -> None:
+        """A piece's rows stand as many places further on as it has pieces before it."""
+        assert self.of_queries is not None
+        for text in range(self.axes.batch):
+            flat = slice(text * self.axes.heads, (text + 1) * self.axes.heads)
+            for piece in range(self.sizes.pieces):
+                rows = slice(piece * self.sizes.piece_rows, (piece + 1) * self.sizes.piece_rows)
+                counted = self.of_queries[text, rows]
+                counted = counted[counted >= 0]
+                if len(counted):
+                    low, high = int(counted[0]), int(counted[-1]) + 1
+                    result[flat, low:high] += parts[flat, low + piece : high + piece]
 
 
 def _packed(key: Tensor) -> Tensor:

@@ -7,6 +7,7 @@
 // Compiled into wheels (setup.py) or on the user's machine (compiled.py), with nothing but a C++17 compiler: vectors are
 // those of GCC and Clang, threads are those of the OpenMP runtime that torch already uses, where it has one.
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -176,6 +177,15 @@ struct Pass {
   int64_t row_block;          // rows held at once, a multiple of ROWS
   float* scratch;             // [thread][scratch_size]
   int64_t scratch_size, threads;
+  const int32_t* query_runs;  // [batch][query]: the query's run, negative for none
+  const int64_t* key_runs;    // [batch][key_run_count + 1]: where each run of keys starts
+  int64_t query_run_count, key_run_count;
+  const uint8_t* left_out;    // [batch][key]: keys that are left out of what is "without"; or null
+  double* run_sums;           // [batch * head][query_run_count + chunks][key_run_count], zero at first; a chunk's
+  double* run_sums_without;   // rows are moved by its number, so that no two chunks write to one row
+  float* offset_sums;         // [chunk][batch * head][offset_size]: weights at key - own + offset_origin
+  float* offset_sums_without;
+  int64_t offset_size, offset_origin;
   void* parallel;             // GOMP_parallel of the running OpenMP, or null
 };
 
@@ -193,6 +203,7 @@ struct Row {
   int64_t from, to;  // keys it can see by the band and the text's run
   float highest, lowest;
   float factor;      // what turns an exponential into a weight
+  float without;     // the same where some keys are left out
 };
 
 // ROWS x (VECTORS * LANES) scores for one panel; keeps running extremes where the caller says all are seen.
@@ -242,19 +253,29 @@ class Worker {
     rows.resize(p.row_block);
     log2e_scaling = float(p.scaling / LN2);
     changes = p.bias || p.mask || p.key_seen || p.query_segment || p.softcap != 0;
+    if (p.run_sums) of_run.resize(panels * PANEL);
+    if (p.run_sums_without) of_run_without.resize(panels * PANEL);
   }
 
   // Rows chunk * chunk_rows ... of one head.
   void run(int64_t task) {
-    const int64_t chunk = task % p.chunks;
+    chunk = task % p.chunks;
     flat = task / p.chunks;
     text = flat / p.heads;
     head = flat % p.heads;
     float* column = p.received ? p.received + (chunk * p.batch * p.heads + flat) * panels * PANEL : nullptr;
     if (column) std::memset(column, 0, sizeof(float) * panels * PANEL);
+    if (p.left_out) {
+      left_out.clear();
+      for (int64_t j = 0; j < p.keys; ++j)
+        if (p.left_out[text * p.keys + j]) left_out.push_back(int32_t(j));
+    }
+    for (float* sums : {p.offset_sums, p.offset_sums_without})
+      if (sums) std::memset(offsets_of(sums), 0, sizeof(float) * p.offset_size);
     const int64_t stop = std::min(p.queries, (chunk + 1) * p.chunk_rows);
     for (int64_t start = chunk * p.chunk_rows; start < stop; start += p.row_block)
       block(start, std::min(p.row_block, stop - start), column);
+    end_run();
   }
 
  private:
@@ -265,7 +286,10 @@ class Worker {
   std::vector<Row> rows;
   float log2e_scaling;
   bool changes;
-  int64_t flat = 0, text = 0, head = 0;
+  int64_t chunk = 0, flat = 0, text = 0, head = 0;
+  std::vector<float> of_run, of_run_without;  // what each key has received from the present run of queries
+  std::vector<int32_t> left_out;
+  int64_t open_run = -1, run_begin = 0, run_end = 0;
   int64_t begin = 0, end = 0;              // the block's keys, whole panels
   int64_t clear_begin = 0, clear_end = 0;  // of these, what every row sees unchanged
 
@@ -276,7 +300,7 @@ class Worker {
       Row& row = rows[r];
       row.from = std::max(p.first_key[text], first + r + p.lower);
       row.to = std::max(std::min(p.last_key[text], first + r + p.upper + 1), row.from);
-      row.factor = 0;
+      row.factor = row.without = 0;
       if (!p.valid[text * p.queries + first + r] || row.to == row.from) {
         row.to = row.from;  // left out: its results stay as they are
         continue;
@@ -295,7 +319,8 @@ class Worker {
     multiply_block(first, count);
     for (int64_t r = 0; r < count; ++r)
       if (rows[r].to > rows[r].from) finish_row(first + r, rows[r], scores + r * pitch - begin, r);
-    if (column) receive(count, column);
+    if (column) receive(0, count, &Row::factor, column);
+    if (p.query_runs) receive_by_run(first, count);
   }
 
   void multiply_block(int64_t first, int64_t count) {
@@ -398,6 +423,89 @@ class Worker {
     match(i, own, row, cells, place, stride);
   }
 
+  float* offsets_of(float* sums) const { return sums + (chunk * p.batch * p.heads + flat) * p.offset_size; }
+
+  // Leaves keys out of some rows, and finds the factors of what stays.
+  void leave_out(int64_t from, int64_t to) {
+    for (int64_t r = from; r < to; ++r) {
+      float* const cells = scores + r * pitch - begin;
+      if (rows[r].factor == 0) continue;
+      for (const int32_t key : left_out)
+        if (key >= begin && key < end) cells[key] = 0;
+      double left = 0;
+      for (int64_t start = begin; start < end; start += 4096) {
+        Floats sums{};
+        for (int64_t j = start, stop = std::min(end, start + 4096); j < stop; j += LANES) sums += load(cells + j);
+        left += sum_of(sums);
+      }
+      rows[r].without = left > 0 ? float(1 / left) : 0;
+    }
+  }
+
+  // Adds the weights of some rows to the sums of their distances. One row further down, a distance is one key on.
+  void receive_offsets(int64_t first, int64_t from, int64_t to, float Row::*scale, float* sums) const {
+    const int64_t own = first + from + p.diagonal, last = first + to - 1 + p.diagonal;
+    float* const by_offset = offsets_of(sums) + p.offset_origin;
+    const int64_t low = begin - own, high = std::max(low, end - last);  // what every row has
+    const auto one_by_one = [&](int64_t r, int64_t start, int64_t stop) {
+      const int64_t place = first + r + p.diagonal;
+      const float* cells = scores + r * pitch - begin;
+      for (int64_t j = std::max(begin, start + place); j < std::min(end, stop + place); ++j)
+        by_offset[j - place] += cells[j] * rows[r].*scale;
+    };
+    const int64_t wide = low + (high - low) / LANES * LANES;
+    for (int64_t at = low; at < wide; at += LANES) {
+      Floats sum = load(by_offset + at);
+      for (int64_t r = from; r < to; ++r)
+        if (rows[r].*scale != 0) sum += load(scores + r * pitch - begin + at + first + r + p.diagonal) * all(rows[r].*scale);
+      store(by_offset + at, sum);
+    }
+    for (int64_t r = from; r < to; ++r) {
+      if (rows[r].*scale == 0) continue;
+      one_by_one(r, begin - last, low);
+      one_by_one(r, wide, end - own);
+    }
+  }
+
+  // What keys receive from each run of queries; a run's sums are taken when it ends.
+  void receive_by_run(int64_t first, int64_t count) {
+    const int32_t* const runs = p.query_runs + text * p.queries + first;
+    for (int64_t from = 0, to; from < count; from = to) {
+      for (to = from + 1; to < count && runs[to] == runs[from];) ++to;
+      if (runs[from] < 0) continue;
+      if (runs[from] != open_run) {
+        end_run();
+        open_run = runs[from], run_begin = begin, run_end = end;
+        std::fill(of_run.begin(), of_run.end(), 0.0f);
+        std::fill(of_run_without.begin(), of_run_without.end(), 0.0f);
+      }
+      run_begin = std::min(run_begin, begin), run_end = std::max(run_end, end);
+      if (p.run_sums) receive(from, to, &Row::factor, of_run.data());
+      if (p.offset_sums) receive_offsets(first, from, to, &Row::factor, p.offset_sums);
+      if (!p.left_out) continue;
+      leave_out(from, to);  // nothing else reads these rows after this
+      if (p.run_sums_without) receive(from, to, &Row::without, of_run_without.data());
+      if (p.offset_sums_without) receive_offsets(first, from, to, &Row::without, p.offset_sums_without);
+    }
+  }
+
+  void end_run() {
+    if (open_run < 0) return;
+    const int64_t* const starts = p.key_runs + text * (p.key_run_count + 1);
+    const int64_t place = (flat * (p.query_run_count + p.chunks) + open_run + chunk) * p.key_run_count;
+    for (int64_t n = 0; n < p.key_run_count; ++n) {
+      double sum = 0, without = 0;
+      const int64_t stop = std::min(starts[n + 1], run_end);
+      for (int64_t j = std::max(starts[n], run_begin); j < stop; ++j) {
+        if (p.run_sums) sum += of_run[j];
+        if (p.run_sums_without) without += of_run_without[j];
+      }
+      if (p.run_sums) p.run_sums[place + n] += sum;
+      if (p.run_sums_without) p.run_sums_without[place + n] += without;
+    }
+    open_run = -1;
+  }
+
   void match(int64_t i, int64_t own, const Row& row, const float* cells, int64_t place, int64_t stride) const {
     for (int64_t n = 0; n < p.match_count; ++n) {
       const int64_t of_text = n * p.batch + text;
@@ -490,14 +598,15 @@ class Worker {
     return sum;
   }
 
-  void receive(int64_t count, float* column) const {
+  // Adds the weights of some rows of the block to each key's column.
+  void receive(int64_t from, int64_t to, float Row::*scale, float* column) const {
     constexpr int AT_ONCE = PANEL / LANES < 4 ? PANEL / LANES : 4;
     for (int64_t j = begin; j < end; j += AT_ONCE * LANES) {
       Floats sums[AT_ONCE];
       for (int v = 0; v < AT_ONCE; ++v) sums[v] = load(column + j + v * LANES);
-      for (int64_t r = 0; r < count; ++r) {
-        if (rows[r].factor == 0) continue;
-        const Floats factor = all(rows[r].factor);
+      for (int64_t r = from; r < to; ++r) {
+        if (rows[r].*scale == 0) continue;
+        const Floats factor = all(rows[r].*scale);
         const float* cells = scores + r * pitch - begin + j;
         for (int v = 0; v < AT_ONCE; ++v) sums[v] += load(cells + v * LANES) * factor;
       }
