@@ -1,6 +1,6 @@
 """The reader's task: made-up facts in documents and turns, and questions whose answer stands in one of them.
 
-    Ada lives in the harbor. Ben plays the flute.   Where does Ada live?  ->  harbor
+    The home of Ada is harbor. The pet of Ada is fox.   What is the home of Ada?  ->  harbor
 
 A name comes with several facts and a relation with several names, so that only both together find the answer. Some
 questions have no answer in the prompt (``unknown``), and some facts are contradicted by another part: then either value
@@ -30,7 +30,7 @@ FILLERS = [
     "The days were long and warm.",
 ]
 SYSTEMS = ["Answer from the documents.", "Read with care and answer with one word."]
-THANKS = ["Thank you.", "All right."]
+THANKS = "All right."
 
 
 @dataclass(frozen=True)
@@ -42,42 +42,30 @@ class Relation:
     values: tuple[str, ...]
 
 
-def _relation(facts: str, questions: str, values: str) -> Relation:
-    return Relation(tuple(facts.split(" | ")), tuple(questions.split(" | ")), tuple(values.split()))
+def _relation(name: str, values: str) -> Relation:
+    return Relation((f"The {name} of {{}} is {{}}.",), (f"What is the {name} of {{}}?",), tuple(values.split()))
 
 
 RELATIONS = (
     _relation(
-        "{} lives in the {}. | The home of {} is the {}.",
-        "Where does {} live? | Which place is the home of {}?",
+        "home",
         "harbor mill castle forest village tower barn valley "
         "school market island palace cottage station lighthouse abbey",
     ),
     _relation(
-        "{} works as a {}. | By trade {} is a {}.",
-        "What is the trade of {}? | As what does {} work?",
+        "trade",
         "baker smith teacher tailor painter farmer sailor doctor judge potter miner weaver pilot cook gardener barber",
     ),
     _relation(
-        "{} likes the color {}. | The color of {} is {}.",
-        "Which color does {} like? | What is the color of {}?",
+        "color",
         "red blue green yellow black white purple orange brown pink gray silver golden violet scarlet turquoise",
     ),
+    _relation("pet", "cat dog rabbit parrot turtle pony goat goose hamster lizard snake mouse duck hen fox donkey"),
     _relation(
-        "{} has a {}. | The pet of {} is a {}.",
-        "Which pet does {} have? | What is the pet of {}?",
-        "cat dog rabbit parrot turtle pony goat goose hamster lizard snake mouse duck hen fox donkey",
-    ),
-    _relation(
-        "{} plays the {}. | The instrument of {} is the {}.",
-        "What does {} play? | Which instrument does {} play?",
+        "instrument",
         "flute violin piano drum trumpet harp guitar cello horn organ banjo oboe lute tuba bassoon accordion",
     ),
-    _relation(
-        "{} drinks {}. | The drink of {} is {}.",
-        "What does {} drink? | Which drink does {} take?",
-        "tea coffee milk water juice cocoa cider lemonade beer wine broth soda punch mead rum whey",
-    ),
+    _relation("drink", "tea coffee milk water juice cocoa cider lemonade beer wine broth soda punch mead rum whey"),
 )
 HELD_OUT_EVERY = 10
 KINDS, KIND_SHARES = ("answerable", "unanswerable", "contradicting"), (0.7, 0.15, 0.15)
@@ -180,7 +168,7 @@ def example(generator: random.Random, shape: Shape, kind: str | None = None) -> 
 
 def vocabulary() -> list[str]:
     """Every word and mark that prompts and answers can contain, lower-cased."""
-    texts = [*FILLERS, *SYSTEMS, *THANKS, *TITLES, *NAMES, UNKNOWN]
+    texts = [*FILLERS, *SYSTEMS, THANKS, *TITLES, *NAMES, UNKNOWN]
     for relation in RELATIONS:
         texts += [*relation.facts, *relation.questions, *relation.values]
     spaced = " ".join(texts).replace("{}", " ").replace(".", " . ").replace("?", " ? ").lower()
@@ -256,7 +244,7 @@ def _placed(
             continue
         role = generator.choice(["user", "tool", "thought"])
         if role == "thought":
-            messages.append({"role": "assistant", "reasoning_content": text, "content": generator.choice(THANKS)})
+            messages.append({"role": "assistant", "reasoning_content": text, "content": THANKS})
         else:
             messages.append({"role": role, "content": text})
         places[str(part)] = f"turn {len(messages)}"

@@ -4,7 +4,7 @@
 
 Every prompt has its own facts (`demo_models/facts.py`), so the only way to an answer is to find the part that says it:
 the source of each answer is known. Training prompts ask several questions, which gives many answers per token read;
-the loss is taken on answers alone. Prompts grow from two parts to twelve.
+the loss is taken on answers alone. Prompts grow from two parts to eight.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from demo_models.tokenization import READER_POSITIONS, reader_tokenizer
 from demo_models.training_loop import Batch, Plan, train
 
 NAME = "demo-reader"
-PLAN = Plan(rate=((0, 0.0), (100, 1.0), (3000, 0.5), (5000, 0.0)), learning_rate=3e-3)
+PLAN = Plan(rate=((0, 0.0), (80, 1.0), (1400, 0.7), (2200, 0.0)), learning_rate=3e-3)
 IGNORED = -100
 #: From which step on prompts have which shape, how many tokens they are padded to, and how many a step has.
 STAGES = (
-    (0, facts.Shape(documents=2, facts=2, questions=3), 96, 48),
-    (700, facts.Shape(documents=4, facts=2, questions=4), 128, 32),
-    (1500, facts.Shape(documents=8, facts=3, questions=5), 256, 16),
-    (4200, facts.Shape(documents=12, facts=4, questions=5), 384, 12),
+    (0, facts.Shape(documents=2, facts=2, questions=5), 112, 48),
+    (300, facts.Shape(documents=4, facts=2, questions=8), 176, 28),
+    (800, facts.Shape(documents=8, facts=3, questions=10), 320, 14),
 )
 
 

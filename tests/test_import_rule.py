@@ -40,7 +40,17 @@ FLOORS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"run"}),
     frozenset(
-        {"metrics", "patterns", "heads", "attribution", "interventions", "linguistics", "comparison", "programs"},
+        {
+            "metrics",
+            "patterns",
+            "heads",
+            "attribution",
+            "interventions",
+            "linguistics",
+            "comparison",
+            "parts",
+            "programs",
+        },
     ),
     frozenset({"studies", "training", "corpus", "datasets", "view"}),
     frozenset({"plots"}),

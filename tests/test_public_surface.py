@@ -45,6 +45,7 @@ PUBLIC_PACKAGES = {
     "linguistics": {"TASKS", "relations"},
     "metrics": {"METRICS", "Metric", "OffsetWeight", "Reduction", "Statistics"},
     "models": {"LoadedModel", "available", "load_model"},
+    "parts": {"Part", "Parts", "SPLITTERS", "between"},
     "patterns": {"PATTERNS", "Pattern", "label_heads"},
     "programs": {"RULES", "HeadPrograms", "Program", "Programs", "Rule", "Term", "programs"},
     "results": {"Corpus", "Result"},

@@ -39,6 +39,7 @@ def history() -> History:
 MAKERS: dict[str, Callable[[], Result]] = {
     "TokenImportance": lambda: analyzer().token_importance(TEXTS[0]),
     "AttributionComparison": lambda: analyzer().compare_attributions(TEXTS[0], methods=("received", "rollout")),
+    "PartAttention": lambda: analyzer().record(TEXTS[0]).between(),
     "WhatIf": lambda: analyzer().record(TEXTS[0]).what_if(ablate="L1"),
     "HeadImportance": lambda: analyzer().head_importance(TEXTS),
     "PruningCurve": lambda: analyzer().pruning_curve([*TEXTS, TEXTS[0]], shares=(0, 0.5, 1)),
@@ -52,7 +53,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "History": history,
     "RunComparison": lambda: history().compare(history()),
 }
-ROOMS = {"attribution", "heads", "patterns", "interventions", "linguistics", "comparison", "training"}
+ROOMS = {"parts", "attribution", "heads", "patterns", "interventions", "linguistics", "comparison", "training"}
 #: Made from annotated sentences, in the tests of linguistics.
 ELSEWHERE = {"Relations", "Scores"}
 
@@ -76,6 +77,7 @@ def result(request: pytest.FixtureRequest) -> Result:
 def test_every_result_is_here_and_has_a_figure() -> None:
     for module in pkgutil.walk_packages(attention_analyzer.__path__, "attention_analyzer."):
         if module.name.split(".")[1] in (
+            "parts",
             "attribution",
             "heads",
             "patterns",

@@ -28,6 +28,7 @@ ANALYZER: dict[str, tuple[str, str]] = {
     "scan": ("corpus", "scan"),
 }
 RECORD: dict[str, tuple[str, str]] = {
+    "between": ("parts", "between"),
     "to_html": ("view.html", "write_html"),
     "html": ("view.html", "html_text"),
     "view": ("view.widget", "AttentionWidget"),

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.linguistics import Relations
     from attention_analyzer.metrics.metric import Metric
+    from attention_analyzer.parts import PartAttention
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
     from attention_analyzer.patterns.pattern import Pattern
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from attention_analyzer.site import Kind
     from attention_analyzer.text.annotation import AnnotatedText
     from attention_analyzer.text.readers.row import Unit as TextUnit
+    from attention_analyzer.text.splitters import Level
 
 
 @explain_arguments
@@ -221,6 +223,7 @@ class AttentionAnalyzer:
         messages: Messages,
         *,
         tools: Sequence[Any] | None = None,
+        documents: Sequence[Any] | None = None,
         add_generation_prompt: bool = False,
         continue_final_message: bool = False,
     ) -> ChatText:
@@ -231,6 +234,8 @@ class AttentionAnalyzer:
         Args:
             messages: ``[{"role": "user", "content": "Hello"}, …]``; a content is a str or a list of text parts.
             tools: functions or their schemas, for templates that offer them to the model.
+            documents: texts, or mappings such as ``{"title": "Report", "text": "…"}``, for templates that show them to
+                the model.
             add_generation_prompt: end with what begins an answer.
             continue_final_message: leave the last message open, so that it can be continued.
 
@@ -241,6 +246,7 @@ class AttentionAnalyzer:
             self.loaded.need_tokenizer(),
             messages,
             tools=tools,
+            documents=documents,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=continue_final_message,
         )
@@ -986,6 +992,29 @@ class AttentionAnalyzer:
             truncate=truncate,
             progress=progress,
         )
+
+    # Parts
+
+    def between(
+        self, text: str | Pair | Messages, level: Level | None = None, *, truncate: bool = False, check: bool = True
+    ) -> PartAttention:
+        """How much the tokens of each part attend to each part, measured inside the forward.
+
+        The same as :meth:`.AttentionRecord.between`, but queries and keys are not kept, so that texts may be very long.
+
+        Args:
+            text: a text, a pair or a chat; of an encoder–decoder's, the target's self-attention is measured.
+            level: as for :meth:`.AttentionRecord.parts`.
+            truncate: cut what the model has no positions for, instead of refusing it.
+            check: whether module outputs are rebuilt from the weights and compared with the model's own.
+
+        Raises:
+            InputError: the text has no such parts, or more than fit.
+            TooLongError: the text has more tokens than the model has positions.
+        """
+        from attention_analyzer.parts.streaming import stream_between
+
+        return stream_between(self.loaded, text, level, truncate=truncate, check=check)
 
     # Language and corpora
 

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions.plan import Ablation, Replacements
     from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.metrics.metric import Metric
+    from attention_analyzer.parts.attention import PartAttention
     from attention_analyzer.patterns.pattern import Pattern
     from attention_analyzer.site import Kind
+    from attention_analyzer.text.parts import Parts
+    from attention_analyzer.text.splitters import Level
     from attention_analyzer.text.tokenization import Pair
     from attention_analyzer.view.annotations import Annotations
     from attention_analyzer.view.static_views.state import ViewSettings
@@ -212,6 +215,48 @@ class AttentionRecord(CapturedAttention):
         from attention_analyzer.patterns.score_table import pattern_table
 
         return pattern_table(self, PATTERNS if patterns is None else patterns)
+
+    def parts(self, level: Level | None = None) -> Parts:
+        """The parts of the text: its sentences, paragraphs, turns, documents …; every token belongs to one of them.
+
+        Args:
+            level: a name of :data:`attention_analyzer.parts.SPLITTERS`; "turn", "document" or "section" of a chat;
+                your own ``[Part("claim", 0, 20), …]`` in the order of the text; or a function that returns parts of a
+                text. By default the sections of a chat (turns, thoughts and documents), else sentences.
+
+        Raises:
+            InputError: there is no such level, or parts overlap or hold no token.
+        """
+        from attention_analyzer.text.splitters import parts_of
+
+        return parts_of(self.tokens, level)
+
+    def between(
+        self,
+        level: Level | None = None,
+        *,
+        key_level: Level | None = None,
+        stack: str | None = None,
+        kind: Kind | None = None,
+        layers: Iterable[int] | None = None,
+    ) -> PartAttention:
+        """How much the tokens of each part attend to each part, in every head, and what chance would give.
+
+        Exact, in one pass with memory linear in the text.
+
+        Args:
+            level: as for :meth:`parts`.
+            key_level: of the keys, where those are another text (cross-attention); the same level by default.
+            stack, kind: which attention, if there is more than one; by default that of the first layer.
+            layers: some layers only.
+
+        Raises:
+            InputError: the text has no such parts, or more than fit.
+            SelectionError: there is no such layer, stack or kind.
+        """
+        from attention_analyzer.parts import between
+
+        return between(self, level, key_level=key_level, stack=stack, kind=kind, layers=layers)
 
     def generated_tokens(self, top_keys: int = 3) -> pd.DataFrame:
         """One row per generated token: ``position``, ``written``, and the tokens that it attends to most.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations, Scores
     from attention_analyzer.matrices import AttentionMatrices
+    from attention_analyzer.parts import PartAttention
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
     from attention_analyzer.programs.result import HeadPrograms
@@ -41,6 +42,7 @@ __all__ = [
     "HeadPrograms",
     "History",
     "MultiModelComparison",
+    "PartAttention",
     "PruningCurve",
     "Relations",
     "Result",
@@ -66,6 +68,7 @@ __getattr__, __dir__ = lazily(
         "History": "attention_analyzer.training.history",
         "HeadLabels": "attention_analyzer.patterns.labels",
         "HeadPrograms": "attention_analyzer.programs.result",
+        "PartAttention": "attention_analyzer.parts",
         "PruningCurve": "attention_analyzer.heads",
         "Relations": "attention_analyzer.linguistics",
         "Result": "attention_analyzer.result",

@@ -31,6 +31,7 @@ FIGURES: dict[tuple[str, str], tuple[str, str]] = {
     ("WhatIf", ""): ("intervention", "what_if_figure"),
     ("HeadLabels", ""): ("labels", "label_figure"),
     ("HeadPrograms", ""): ("programs", "programs_figure"),
+    ("PartAttention", ""): ("parts", "between_figure"),
     ("Relations", ""): ("relations", "first_task_figure"),
     ("Scores", ""): ("relations", "relations_figure"),
     ("Scores", "map"): ("relations", "relation_map"),

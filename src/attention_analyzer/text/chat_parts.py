@@ -87,7 +87,7 @@ class _Chat:
             own, following = self._content("message", number), self._content("message", number + 1)
             low = own[1] if own else (ends[-1] if ends else 0)
             high = following[0] if following else len(self.text)
-            ends.append(min(max(self._shared(self.messages[: number + 1]), low), high))
+            ends.append(min(max(self._end(number, low), low), high))
         starts = [self._first_start(ends[0]), *ends[:-1]]
         turns = [
             Part(f"{message['role']} {number}", start, end, "turn")
@@ -98,12 +98,22 @@ class _Chat:
             turns.append(Part(f"assistant {len(self.messages) + 1}", ends[-1], len(self.text), "turn"))
         return turns
 
-    def _shared(self, messages: Sequence[Message]) -> int:
-        """How much of the text is that of these messages alone; 0 where the template refuses them."""
+    def _end(self, number: int, content_end: int) -> int:
+        """Where a turn ends: as far as the text is that of the messages up to it alone.
+
+        A template may write earlier turns otherwise when they are the last. What it puts behind a content is then
+        taken from there. 0 where it refuses the messages.
+        """
         try:
-            return _shared_length(self.render(messages, self.documents), self.text)
+            alone = self.render(self.messages[: number + 1], self.documents)
         except TEMPLATE_ERRORS:
             return 0
+        shared = _shared_length(alone, self.text)
+        content = self.messages[number].get("content")
+        if shared >= content_end or not isinstance(content, str) or not content.strip():
+            return shared
+        behind = alone[alone.rfind(content.strip()) + len(content.strip()) :]
+        return content_end + _shared_length(behind, self.text[content_end:])
 
     def _first_start(self, end: int) -> int:
         """Where the first turn begins: a second turn of the same message shows how long it is."""

@@ -192,7 +192,8 @@ def _check(parts: Sequence[Part], texts: Sequence[str]) -> None:
     counts = Counter(part.name for part in parts)
     before: Part | None = None
     for part in parts:
-        if not isinstance(part.name, str) or not part.name or type(part.start) is not int or type(part.end) is not int:
+        offsets: tuple[object, object] = (part.start, part.end)
+        if not part.name or not all(type(offset) is int for offset in offsets):
             raise InputError(f"A part is Part(name, start, end) with character offsets, not {part!r}.")
         if counts[part.name] > 1:
             raise InputError(f"Two parts are named {part.name!r}; give each its own name.")

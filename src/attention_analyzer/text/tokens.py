@@ -206,12 +206,11 @@ def _parts(data: object) -> tuple[Part, ...]:
 
 
 def _part(value: dict[str, Any]) -> Part:
-    name, level = value.get("name"), value.get("level")
-    start, end, segment = value.get("start"), value.get("end"), value.get("segment")
+    name, level, start, end, segment = (value.get(entry) for entry in ("name", "level", "start", "end", "segment"))
     named = isinstance(name, str) and isinstance(level, str) and bool(name) and bool(level)
-    if not (named and _is_span((start, end)) and _is_count(segment) and start < end):
+    if not (named and all(map(_is_count, (start, end, segment))) and int(start or 0) < int(end or 0)):
         raise InputError(f"The list 'parts' of the tokens holds {shown(value)}, which cannot stand there.")
-    return Part(str(name), start, end, str(level), segment)
+    return Part(str(name), int(start or 0), int(end or 0), str(level), int(segment or 0))
 
 
 def _listed(data: object, name: str, is_entry: Callable[[object], bool]) -> tuple[Any, ...]:

@@ -325,8 +325,8 @@ class _RunSums:
     of_queries: Tensor | None = None
 
     def finish(self, results: dict[Reduction, Tensor]) -> None:
-        for reduction, parts in self.sums.items():
-            self._join(results[reduction], parts)
+        for run_sums, parts in self.sums.items():
+            self._join(results[run_sums], parts)
         for reduction, result in results.items():
             if isinstance(reduction, DistanceSums):
                 name = "_without" if reduction.without else ""

@@ -1,0 +1,65 @@
+"""The figure of attention between parts: a map, with the parts' names on both sides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attention_analyzer.errors import InputError
+from attention_analyzer.plots.style import INK, heading
+from attention_analyzer.view.canvas import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from attention_analyzer.parts.attention import PartAttention
+
+#: More parts than this cannot be told apart in a figure.
+MOST_PARTS = 200
+_WORDS = {
+    "weights": "attention weight",
+    "without_sinks": "attention weight without sinks",
+    "above_chance": "attention above chance, without sinks",
+    "by_size": "weight expected by size",
+    "by_distance": "weight expected by distance",
+    "by_size_without_sinks": "weight expected by size, without sinks",
+    "by_distance_without_sinks": "weight expected by distance, without sinks",
+}
+
+
+def between_figure(
+    found: PartAttention, layer: int | None = None, head: int | None = None, *, values: str = "above_chance"
+) -> Figure:
+    """Query parts by key parts.
+
+    Args:
+        layer, head: one head, or the mean over a layer's heads; over all heads by default.
+        values: as for :meth:`.PartAttention.matrix`.
+
+    Raises:
+        InputError: there are more parts than a figure can show.
+        SelectionError: there is no such head or array.
+    """
+    rows, columns = len(found.queries), len(found.keys)
+    if max(rows, columns) > MOST_PARTS:
+        raise InputError(f"A figure shows at most {MOST_PARTS} parts, but there are {max(rows, columns)}; use a table.")
+    table = found.matrix(layer, head, values=values)
+    array = np.ma.masked_invalid(table.to_numpy())
+    array[found.by_size[0] == 0] = np.ma.masked
+    signed = values == "above_chance"
+    largest = float(np.abs(array).max()) if array.count() else 1.0
+    size = (min(16, 2.6 + 0.34 * columns), min(16, 1.9 + 0.3 * rows))
+    figure = new_figure(size)
+    axes = figure.subplots()
+    limits = (-largest, largest) if signed else (0, largest)
+    image = axes.imshow(array, cmap="RdBu_r" if signed else "Blues", vmin=limits[0], vmax=limits[1], aspect="auto")
+    small = 8 if max(rows, columns) <= 40 else 4
+    axes.set_xticks(range(columns), found.keys.names, rotation=60, ha="right", fontsize=small, color=INK)
+    axes.set_yticks(range(rows), found.queries.names, fontsize=small, color=INK)
+    axes.set_xlabel("attended part", fontsize=9, color=INK)
+    axes.set_ylabel("attending part", fontsize=9, color=INK)
+    figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
+    of = "mean over all heads" if layer is None else f"L{layer}" + ("" if head is None else f"H{head}")
+    heading(figure, f"{found.model_name}  {_WORDS[values]}; {of}")
+    return figure
