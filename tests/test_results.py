@@ -47,6 +47,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "DepthProfile": lambda: analyzer().depth_profile(TEXTS),
     "HeadLabels": lambda: analyzer().label_heads(TEXTS, probes=False),
     "HeadPrograms": lambda: analyzer().programs(TEXTS * 2),
+    "ProgramReplacement": lambda: analyzer().replace_by_program(made("HeadPrograms"), TEXTS, shares=(0.5, 1)),
     "CacheAdvice": lambda: analyzer().cache_advice(TEXTS, first=(1,), last=(4, 8)),
     "Comparison": lambda: analyzer().compare(EARLY, texts=TEXTS),
     "MultiModelComparison": lambda: compare_models([analyzer(), EARLY], texts=TEXTS),

@@ -22,6 +22,7 @@ ANALYZER: dict[str, tuple[str, str]] = {
     "head_importance": ("heads", "head_importance"),
     "pruning_curve": ("heads", "pruning_curve"),
     "programs": ("programs.find", "programs"),
+    "replace_by_program": ("programs.replace", "replace_by_program"),
     "what_if": ("interventions", "what_if"),
     "compare": ("comparison", "compare"),
     "relations": ("linguistics", "relations"),

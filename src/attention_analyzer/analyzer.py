@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
     from attention_analyzer.patterns.pattern import Pattern
+    from attention_analyzer.programs.replace import ProgramReplacement
     from attention_analyzer.programs.result import HeadPrograms
     from attention_analyzer.progress import OnProgress
     from attention_analyzer.run.runner import StudyResults
@@ -566,6 +567,53 @@ class AttentionAnalyzer:
             batch_size=batch_size,
             seed=seed,
             store=store,
+            progress=progress,
+        )
+
+    def replace_by_program(
+        self,
+        programs: HeadPrograms,
+        texts: Sequence[str | Pair],
+        heads: Selector | Iterable[Selector] | None = None,
+        *,
+        shares: Sequence[float] = (0.1, 0.25, 0.5, 0.75, 1.0),
+        seed: int = 0,
+        truncate: bool = False,
+        batch_size: int = BATCH,
+        progress: OnProgress | None = None,
+    ) -> ProgramReplacement:
+        """Replace heads' own weights by what their programs say, and measure what becomes of the predictions.
+
+        >>> analyzer.replace_by_program(programs, other_texts, "L1H2")  # one head
+        >>> analyzer.replace_by_program(programs, other_texts).plot()  # growing shares of all heads
+
+        Args:
+            programs: what :meth:`programs` found for this model.
+            texts: at least two, best others than the programs were fitted on.
+            heads: these only, all at once, such as ``["L0", "L2H5"]``; by default growing shares of all heads, those
+                that programs explain best first.
+            shares: fractions of all heads, above 0 and at most 1.
+            seed: of the exchanged programs and of the tokens that a masked language model has to guess.
+            truncate: cut what the model has no positions for.
+            batch_size: how many texts run together.
+            progress: called with the number of steps done and of all.
+
+        Raises:
+            InputError: the programs are of another model, a fraction lies outside, or there are too few texts.
+            SelectionError: a head is not there.
+            UnsupportedModelError: the attention cannot be altered.
+        """
+        from attention_analyzer.programs.replace import replace_by_program
+
+        return replace_by_program(
+            self.loaded,
+            programs,
+            texts,
+            heads,
+            shares=shares,
+            seed=seed,
+            truncate=truncate,
+            batch_size=batch_size,
             progress=progress,
         )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from attention_analyzer.parts import PartAttention
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
+    from attention_analyzer.programs.replace import ProgramReplacement
     from attention_analyzer.programs.result import HeadPrograms
     from attention_analyzer.result import Result
     from attention_analyzer.run.runner import StudyResults
@@ -43,6 +44,7 @@ __all__ = [
     "History",
     "MultiModelComparison",
     "PartAttention",
+    "ProgramReplacement",
     "PruningCurve",
     "Relations",
     "Result",
@@ -69,6 +71,7 @@ __getattr__, __dir__ = lazily(
         "HeadLabels": "attention_analyzer.patterns.labels",
         "HeadPrograms": "attention_analyzer.programs.result",
         "PartAttention": "attention_analyzer.parts",
+        "ProgramReplacement": "attention_analyzer.programs.replace",
         "PruningCurve": "attention_analyzer.heads",
         "Relations": "attention_analyzer.linguistics",
         "Result": "attention_analyzer.result",

@@ -26,6 +26,7 @@ COMMANDS = (
     ("figure", "figure", "figure"),
     ("tokens", "tokens", "tokens"),
     ("patterns", "patterns", "patterns"),
+    ("programs", "programs", "programs"),
     ("heads", "heads", "heads"),
     ("what-if", "what_if", "what_if"),
     ("generate", "generate", "generate"),

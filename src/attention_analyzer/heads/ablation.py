@@ -43,15 +43,37 @@ def measures_while_silent(
     Raises:
         InputError: there is no such measure, or a metric gives something else than a number for each text.
     """
+    plans = [same_for_all(ablation_plan(heads, means)) for heads in sets]
+    return measures_while_changed(loaded, trials, plans, measure=measure, progress=progress)
+
+
+def same_for_all(plan: Plan) -> Callable[[Trial], Plan]:
+    """A plan that does not depend on the batch."""
+    return lambda _: plan
+
+
+def measures_while_changed(
+    loaded: LoadedModel,
+    trials: Sequence[Trial],
+    plans: Sequence[Callable[[Trial], Plan]],
+    *,
+    measure: Measure = "loss",
+    progress: OnProgress | None = None,
+) -> Tensor:
+    """``[plan, text]``, float64: the measure of every text while heads are changed as a plan says for its batch.
+
+    Raises:
+        InputError: there is no such measure, or a metric gives something else than a number for each text.
+    """
     check_measure(measure, trials[0])
-    plans = [_plan(heads, means) for heads in sets]
     steps = ProgressCounter(len(plans) * len(trials), progress)
     columns = []
     for trial in trials:
         before = run_altered(loaded, trial.inputs, trial.order, {}) if measure == "logits" else None
         column = []
         for plan in plans:
-            column.append(_measured(run_altered(loaded, trial.inputs, trial.order, plan), before, trial, measure))
+            after = run_altered(loaded, trial.inputs, trial.order, plan(trial))
+            column.append(_measured(after, before, trial, measure))
             steps.advance()
         columns.append(torch.stack(column))
     return torch.cat(columns, dim=1)
@@ -76,7 +98,8 @@ def measure_in_words(measure: Measure, trial: Trial) -> str:
     return "KL divergence of the predictions (nats)" if measure == "logits" else measured_in_words(trial.task)
 
 
-def _plan(heads: Sequence[Head], means: MeanOutputs | None) -> Plan:
+def ablation_plan(heads: Sequence[Head], means: MeanOutputs | None) -> Plan:
+    """Heads that give zero, or their mean outputs."""
     plan: dict[str, dict[int, HeadChange]] = {}
     for site, head in heads:
         output = torch.zeros(()) if means is None else means.of(site, head)

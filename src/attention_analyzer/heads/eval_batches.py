@@ -17,7 +17,7 @@ no head                how far the mean hidden state moves from the untouched mo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -54,6 +54,7 @@ class Trial:
         targets: what should be said: classes ``[text, position]`` (-100 where nothing is asked) or ``[text]``; for a
             representation the untouched mean hidden states ``[text, channel]``.
         valid: bool ``[text, position]`` of the outputs' axis, False for padding.
+        prepared: the texts' tokens as the model reads them: those that it has to guess are hidden.
     """
 
     task: Task
@@ -61,6 +62,7 @@ class Trial:
     order: CallIndex
     targets: Tensor
     valid: Tensor
+    prepared: Prepared
 
     @property
     def texts(self) -> int:
@@ -134,6 +136,7 @@ def _trial(
     if order is None:
         order, outputs = observe(loaded, inputs, valid=prepared.valid.to(loaded.device))
     else:
+        order = _with_lengths(order, prepared)
         outputs = run_altered(loaded, inputs, order, {})
     task = read_prediction(loaded, outputs).task
     if task not in _WORDS:
@@ -147,16 +150,28 @@ def _trial(
     length = max(map(len, tokens))
     valid = torch.tensor([[index < len(each) for index in range(length)] for each in tokens], device=loaded.device)
     if task == "representation":
-        return Trial(task, inputs, order, mean_state(outputs.last_hidden_state, valid), valid)
+        return Trial(task, inputs, order, mean_state(outputs.last_hidden_state, valid), valid, prepared)
     if task == "class":
         targets = outputs.logits.argmax(-1) if labels is None else _classes(loaded, labels)
     elif task == "token class":
         targets = outputs.logits.argmax(-1).masked_fill(~valid, _IGNORED)
     elif task == "masked token":
         inputs["input_ids"], targets = _masked(loaded, prepared, seed, first)
+        hidden = [(row != _IGNORED).tolist() for row in targets]
+        source = tuple(each.hidden(flags, mask_of(loaded)) for each, flags in zip(prepared.source, hidden, strict=True))
+        prepared = replace(prepared, inputs=inputs, source=source)
     else:
         targets = _following(inputs["decoder_input_ids" if prepared.target else "input_ids"], valid)
-    return Trial(task, inputs, order, targets.to(loaded.device), valid)
+    return Trial(task, inputs, order, targets.to(loaded.device), valid, prepared)
+
+
+def _with_lengths(order: CallIndex, prepared: Prepared) -> CallIndex:
+    """The calls of a model, as long as this batch makes them."""
+    shapes = {}
+    for site in order.sites:
+        queries, keys = prepared.axes(site.stack, site.kind)
+        shapes[site.name] = (max(map(len, queries)), max(map(len, keys)))
+    return replace(order, shapes=shapes)
 
 
 def _following(ids: Tensor, valid: Tensor) -> Tensor:
@@ -167,10 +182,21 @@ def _following(ids: Tensor, valid: Tensor) -> Tensor:
     return targets
 
 
-def _masked(loaded: LoadedModel, prepared: Prepared, seed: int, first: int) -> tuple[Tensor, Tensor]:
-    mask = getattr(loaded.need_tokenizer(), "mask_token_id", None)
+def mask_of(loaded: LoadedModel) -> tuple[int, str]:
+    """The mask token's id and text.
+
+    Raises:
+        ModelError: the tokenizer has none.
+    """
+    tokenizer = loaded.need_tokenizer()
+    mask = getattr(tokenizer, "mask_token_id", None)
     if mask is None:
         raise ModelError(f"{loaded.name} has no mask token, so its tokens cannot be hidden to be guessed.")
+    return int(mask), str(tokenizer.mask_token)
+
+
+def _masked(loaded: LoadedModel, prepared: Prepared, seed: int, first: int) -> tuple[Tensor, Tensor]:
+    mask, _ = mask_of(loaded)
     ids = prepared.inputs["input_ids"].clone()
     targets = torch.full_like(ids, _IGNORED)
     for row, tokens in enumerate(prepared.source):

@@ -29,6 +29,10 @@ _CELLS = 1 << 21
 class Pattern(ABC):
     """Another pattern for a head: finished rows instead of its own."""
 
+    def of_text(self, text: int) -> Pattern:
+        """The pattern for one text of a batch; the same for all unless it says otherwise."""
+        return self
+
     @abstractmethod
     def rows(self, run: slice, seen: Tensor) -> Tensor:
         """``[row, key]`` for a run of queries, given the keys that each may look at (bool ``[row, key]``)."""
@@ -117,7 +121,7 @@ def _changed_rows(
         seen = _seen(part, head)
         if change.pattern is not None:
             which = seen.any(-1)
-            yield rows, which, change.pattern.rows(rows, seen)
+            yield rows, which, change.pattern.of_text(text).rows(rows, seen)
             continue
         removed = torch.zeros_like(seen)
         for edges in change.edges:

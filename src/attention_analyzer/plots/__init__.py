@@ -32,6 +32,7 @@ FIGURES: dict[tuple[str, str], tuple[str, str]] = {
     ("HeadLabels", ""): ("labels", "label_figure"),
     ("HeadPrograms", ""): ("programs", "programs_figure"),
     ("PartAttention", ""): ("parts", "between_figure"),
+    ("ProgramReplacement", ""): ("programs", "replacement_figure"),
     ("Relations", ""): ("relations", "first_task_figure"),
     ("Scores", ""): ("relations", "relations_figure"),
     ("Scores", "map"): ("relations", "relation_map"),

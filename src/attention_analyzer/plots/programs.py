@@ -10,6 +10,7 @@ from attention_analyzer.view.canvas import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from attention_analyzer.programs.replace import ProgramReplacement
     from attention_analyzer.programs.result import HeadPrograms
 
 #: Rules that have a color; further ones share a gray.
@@ -47,4 +48,22 @@ def programs_figure(found: HeadPrograms) -> Figure:
     finish(axes, "")
     axes.tick_params(labelsize=6.5)
     heading(figure, f"{found.model_name}  {'; '.join(found.facts())}", size=9)
+    return figure
+
+
+def replacement_figure(found: ProgramReplacement) -> Figure:
+    """A line per replacement over the share of heads replaced, with 95 % intervals over texts."""
+    figure = new_figure((6.8, 4.0))
+    axes = figure.add_subplot()
+    for (name, part), color in zip(found.table.groupby("replacement", sort=False), GROUPS, strict=False):
+        share = part["share"] * 100
+        axes.fill_between(share, part["low"] * 100, part["high"] * 100, color=color, alpha=0.18, linewidth=0)
+        axes.plot(share, part["change"] * 100, color=color, marker="o", markersize=3.5, label=str(name))
+    axes.axhline(0, color=FAINT, linewidth=0.8)
+    axes.set_yscale("symlog", linthresh=10)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g}")
+    axes.set_xlabel("heads replaced, best explained first (%)", fontsize=8, color=FAINT)
+    axes.set_ylabel(f"{found.unit} (%)", fontsize=8, color=FAINT)
+    axes.legend(fontsize=8, frameon=False, loc="upper left")
+    finish(axes, f"{found.model_name}  heads replaced by their programs; {found.texts} texts")
     return figure

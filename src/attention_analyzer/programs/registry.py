@@ -5,6 +5,7 @@ from __future__ import annotations
 from attention_analyzer.programs.rule import Rule
 from attention_analyzer.programs.rules.brackets import MatchingBracket, OpenBracket, OpenQuote
 from attention_analyzer.programs.rules.frequency import TokensByFrequency
+from attention_analyzer.programs.rules.near_of_kind import NearOfKind
 from attention_analyzer.programs.rules.nearest_of_kind import NearestOfKind
 from attention_analyzer.programs.rules.nearness import Nearness
 from attention_analyzer.programs.rules.offset import Offset
@@ -59,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     *(Nearness(tokens, "before") for tokens in (1, 3, 10)),
     *(Nearness(tokens, "after") for tokens in (1, 3, 10)),
     *(Nearness(tokens, "both") for tokens in (1, 3, 10)),
+    *(NearOfKind(kind, tokens) for kind in _WORDS for tokens in (3, 10)),
     OwnSentence(),
     Segment(own=True),
     Segment(own=False),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -110,6 +110,25 @@ class Tokens:
     def groups(self, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Key groups that metrics ask for: bool ``[1, token]`` by name."""
         return {name: torch.tensor([flags], dtype=torch.bool, device=device) for name, flags in self.members.items()}
+
+    def hidden(self, flags: Sequence[bool], mask: tuple[int, str]) -> Tokens:
+        """The tokens with some of them replaced by a mask token: neither pieces nor texts show what they were.
+
+        Args:
+            flags: which, one per token; flags beyond the last token are padding.
+            mask: the mask token's id and text.
+        """
+        texts = [list(text) for text in self.texts]
+        for span, segment, flag in zip(self.spans, self.segments, flags, strict=False):
+            if flag and span is not None and segment < len(texts):
+                texts[segment][span[0] : span[1]] = "x" * (span[1] - span[0])
+        chosen = list(flags[: len(self)])
+        return replace(
+            self,
+            pieces=tuple(mask[1] if flag else piece for flag, piece in zip(chosen, self.pieces, strict=True)),
+            ids=tuple(mask[0] if flag else number for flag, number in zip(chosen, self.ids, strict=True)),
+            texts=tuple("".join(text) for text in texts),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, for JSON."""

@@ -32,7 +32,7 @@ class Nearness(Rule):
 
     @property
     def phrase(self) -> str:
-        return f"{_PHRASES[self.side]}, the nearer the more (half-life {self.half_life})"
+        return f"{_PHRASES[self.side]}, nearer ones more (half-life {self.half_life})"
 
     def chosen(self, text: RuleText, rows: slice) -> Tensor | None:
         if text.position is None:
