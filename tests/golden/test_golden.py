@@ -1,18 +1,25 @@
 """Results of analyses of several texts, compared with stored ones: a change of the code must not change them.
 
-After a change that is meant to alter results, ``python tests/golden/test_golden.py`` stores them anew.
+After a change that is meant to alter results, ``python tests/golden/test_golden.py [NAME …]`` stores them again.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
 
 from attention_analyzer import AttentionAnalyzer
+from attention_analyzer.text.annotation import AnnotatedText
+from attention_analyzer.text.conll2012 import read_conll2012
+from attention_analyzer.text.conllu import read_conllu
+from attention_analyzer.training.snapshot import Measuring
 
 STORED = Path(__file__).parent
 TEXTS = [
@@ -22,6 +29,37 @@ TEXTS = [
     "One two three one two three one two three.",
     "A short text.",
 ]
+
+
+def sentences() -> list[AnnotatedText]:
+    return list(read_conllu((STORED / "sentences.conllu").read_text(encoding="utf-8").splitlines(), "sentences"))
+
+
+def related(model: AttentionAnalyzer) -> list[pd.DataFrame]:
+    """Dependencies with the combination of all heads, roles, and coreference."""
+    found = model.relations(sentences())
+    mentions = model.relations(
+        list(read_conll2012((STORED / "mentions.conll").read_text(encoding="utf-8").splitlines(), "mentions"))
+    )
+    tables = [each.table(fewest=1) for each in (found, mentions)]
+    tables += [scores.head_table(scores.labels[0]) for scores in (*found.tasks.values(), *mentions.tasks.values())]
+    assert found.combination is not None
+    return [*tables, pd.DataFrame([asdict(found.combination)])]
+
+
+def snapshot(model: AttentionAnalyzer) -> pd.DataFrame:
+    """What a tracker writes of one step, without the kept patterns."""
+    table = Measuring(model.loaded).table(model.loaded)
+    return table.drop(columns=["pattern", "pattern_queries"])
+
+
+def scanned(model: AttentionAnalyzer) -> list[pd.DataFrame]:
+    """What a corpus scan keeps: means of every head, examples, and pairs found by their tokens."""
+    with TemporaryDirectory() as folder:
+        corpus = model.scan(TEXTS, Path(folder) / "scan", progress=False)
+        return [corpus.heads(), corpus.examples("entropy"), corpus.search("the", "cat")]
+
+
 #: Each analysis, by name: the model, and the tables that it results in.
 ANALYSES: dict[str, tuple[str, Callable[[AttentionAnalyzer], list[pd.DataFrame]]]] = {
     "patterns-encoder": ("demo-encoder", lambda model: [model.label_heads(TEXTS).table]),
@@ -41,6 +79,28 @@ ANALYSES: dict[str, tuple[str, Callable[[AttentionAnalyzer], list[pd.DataFrame]]
         lambda model: [(found := model.cache_advice(TEXTS, first=(1, 2), last=(2, 4))).table, found.heads],
     ),
     "importance-decoder": ("demo-decoder", lambda model: [model.head_importance(TEXTS).table]),
+    "ablation-decoder": (
+        "demo-decoder",
+        lambda model: [model.head_importance(TEXTS, "ablation", ablation="mean", heads=["L0H1", "L2"]).table],
+    ),
+    "importance-encoder": (
+        "demo-encoder",
+        lambda model: [model.head_importance(TEXTS, batch_size=2).table, model.pruning_curve(TEXTS).table],
+    ),
+    "relations-encoder": ("demo-encoder", related),
+    "relations-decoder": ("demo-decoder", related),
+    "depth-annotated": (
+        "demo-encoder",
+        lambda model: [(found := model.depth_profile(sentences())).table, found.heads],
+    ),
+    "snapshot-encoder": ("demo-encoder", lambda model: [snapshot(model)]),
+    "snapshot-translator": ("demo-translator", lambda model: [snapshot(model)]),
+    "corpus-encoder": ("demo-encoder", scanned),
+    "corpus-translator": ("demo-translator", scanned),
+    "comparison": (
+        "demo-encoder",
+        lambda model: [(found := model.compare("all-MiniLM-L6-v2", texts=TEXTS)).heads, found.matching.table],
+    ),
 }
 
 
@@ -69,5 +129,7 @@ def test_results_are_the_stored_ones(name: str) -> None:
 
 if __name__ == "__main__":
     for each, (model_name, analysis) in ANALYSES.items():
+        if sys.argv[1:] and each not in sys.argv[1:]:
+            continue
         tables = [columns(table) for table in analysis(AttentionAnalyzer(model_name, cache=False))]
         (STORED / f"{each}.json").write_text(json.dumps(tables) + "\n", encoding="utf-8")
