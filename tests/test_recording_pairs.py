@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -78,3 +80,15 @@ def _eager(made: AttentionAnalyzer) -> torch.nn.Module:
 def test_what_is_no_text_is_refused(text: object) -> None:
     with pytest.raises(InputError):
         analyzer("roberta").record(text)
+
+
+@pytest.mark.parametrize("family", ["roberta", "bart"])
+def test_a_scan_counts_both_texts_of_a_pair(family: str, tmp_path: Path) -> None:
+    """What is too long is left out, and what has room together runs together."""
+    rows = [PAIR, ("the cat", "mat " * 60), (PAIR[1], PAIR[0])]
+    corpus = analyzer(family).scan(rows, tmp_path / "store", progress=False)
+    problems = corpus.problems()
+    assert list(problems["row"]) == [1]
+    assert "has 66 tokens" in problems["reason"][0]
+    assert corpus.manifest.texts == 2
+    assert corpus.manifest.tokens == 2 * len(WRITTEN)

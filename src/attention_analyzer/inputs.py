@@ -83,19 +83,14 @@ def prepare(loaded: LoadedModel, texts: Sequence[Text], *, truncate: bool = Fals
 def _prepared_texts(loaded: LoadedModel, texts: Sequence[str | Pair | Messages], truncate: bool) -> Prepared:
     tokenizer = loaded.need_tokenizer()
     two_stacks = loaded.architecture == "encoder-decoder"
-    reads_again = two_stacks and type(loaded.model).__name__.endswith(_READ_TWICE)
-    pairs = [text if isinstance(text, tuple) and not is_messages(text) else (text, None) for text in texts]
-    targets = [target for _, target in pairs]
-    sources: list[str | Pair | Messages] = [source for source, _ in pairs]
-    if reads_again or not two_stacks:
-        sources = list(texts)
+    reads_again = two_stacks and _reads_twice(loaded)
+    sources, targets = split_texts(loaded, texts)
     tokenized = tokenize(tokenizer, sources, max_length=loaded.max_length, truncate=truncate, pad_id=loaded.pad_id)
     inputs: dict[str, Any] = dict(accepted(loaded.model, tokenized.inputs))
     loaded.check_ids(inputs)
     target = None
     if reads_again:
         rows = [_shifted_source(loaded, torch.tensor(tokens.ids)) for tokens in tokenized.tokens]
-        targets = [None] * len(rows)
     elif two_stacks:
         rows = [_target_row(loaded, inputs, index, text, truncate) for index, text in enumerate(targets)]
     if two_stacks:
@@ -104,6 +99,23 @@ def _prepared_texts(loaded: LoadedModel, texts: Sequence[str | Pair | Messages],
         inputs = accepted(loaded.model, inputs)
         target = tuple(tokens_of(loaded, row, text) for row, text in zip(rows, targets, strict=True))
     return Prepared(loaded.to_device(inputs), tokenized.tokens, target)
+
+
+def split_texts(
+    loaded: LoadedModel, texts: Sequence[str | Pair | Messages]
+) -> tuple[list[str | Pair | Messages], list[str | None]]:
+    """What is read as each main text, and its target: a pair is source and target only where the decoder reads another.
+
+    An encoder–decoder that classifies reads both texts of a pair as its source.
+    """
+    if loaded.architecture != "encoder-decoder" or _reads_twice(loaded):
+        return list(texts), [None] * len(texts)
+    pairs = [text if isinstance(text, tuple) and not is_messages(text) else (text, None) for text in texts]
+    return [source for source, _ in pairs], [target for _, target in pairs]
+
+
+def _reads_twice(loaded: LoadedModel) -> bool:
+    return type(loaded.model).__name__.endswith(_READ_TWICE)
 
 
 def _prepared_rows(loaded: LoadedModel, texts: Sequence[Text]) -> Prepared:

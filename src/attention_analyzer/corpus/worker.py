@@ -15,7 +15,7 @@ from attention_analyzer.corpus.chunks import Chunk, Problem
 from attention_analyzer.corpus.measures import BatchMeasurer, SiteValues
 from attention_analyzer.corpus.summary import KeptText, Summary
 from attention_analyzer.corpus.tables import LONGEST, texts_table, tokens_table
-from attention_analyzer.inputs import Prepared, prepare
+from attention_analyzer.inputs import Prepared, prepare, split_texts
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.recording import run
 from attention_analyzer.site import Site
@@ -173,8 +173,7 @@ def _lengths(loaded: LoadedModel, texts: Sequence[str | Pair]) -> list[int]:
     """Tokens of each main text."""
     if not texts:
         return []
-    two_stacks = loaded.architecture == "encoder-decoder"
-    whole = [text[0] if two_stacks and isinstance(text, tuple) else text for text in texts]
+    whole, _ = split_texts(loaded, texts)
     return [len(ids) for ids in loaded.need_tokenizer()(whole, verbose=False)["input_ids"]]
 
 
