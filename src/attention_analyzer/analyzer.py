@@ -317,7 +317,7 @@ class AttentionAnalyzer:
     def heads(
         self,
         text: str | Pair | Sequence[str | Pair] | None = None,
-        metrics: Sequence[Metric] | None = None,
+        metrics: Sequence[Metric | str] | None = None,
         *,
         inputs: Any = None,
         truncate: bool = False,
@@ -336,10 +336,10 @@ class AttentionAnalyzer:
         """
         import pandas as pd
 
-        from attention_analyzer.metrics import METRICS
+        from attention_analyzer.metrics.chosen import chosen_metrics
         from attention_analyzer.metrics.head_table import evaluate, needs_of, table_of
 
-        chosen = METRICS if metrics is None else tuple(metrics)
+        chosen = chosen_metrics(metrics)
         one = None if text is None else _one_text(text)
         texts = list(_given(text, inputs)) if one is None else [one]
         frames: list[pd.DataFrame] = []
@@ -756,7 +756,7 @@ class AttentionAnalyzer:
         texts: Sequence[str | Pair] | Iterable[AnnotatedText] | None = None,
         *,
         inputs: Any = None,
-        metrics: Sequence[Metric] | None = None,
+        metrics: Sequence[Metric | str] | None = None,
         truncate: bool = False,
         batch_size: int = BATCH,
         store: str | os.PathLike[str] | None = None,

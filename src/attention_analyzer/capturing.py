@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -11,10 +11,11 @@ import pandas as pd
 
 from attention_analyzer.assembly import records_of
 from attention_analyzer.captured import CapturedAttention, Origin
-from attention_analyzer.collecting import Collected, Collector, Sites, layers_among
+from attention_analyzer.collecting import Collected, Collector, Sites, depths_of, layers_among
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.forwards import each_forward
-from attention_analyzer.metrics import METRICS, Metric
+from attention_analyzer.metrics import Metric
+from attention_analyzer.metrics.chosen import chosen_metrics
 from attention_analyzer.metrics.head_table import head_table
 from attention_analyzer.models.fingerprint import cached_fingerprint, state_mark
 from attention_analyzer.models.loaded import LoadedModel
@@ -34,7 +35,7 @@ def capture(
     layers: Sequence[int] | None = None,
     heads: Sequence[tuple[int, int]] | None = None,
     keep: str | None = "queries_keys",
-    metrics: Sequence[Metric] | None = None,
+    metrics: Sequence[Metric | str] | None = None,
     max_bytes: int = LIMIT,
     check: bool = True,
 ) -> Iterator[CapturedForwards]:
@@ -54,7 +55,7 @@ def capture(
             captured.
         heads: pairs ``(layer, head)`` that :meth:`CapturedForwards.heads` shows; other layers are not kept.
         keep: "queries_keys" keeps records that can be queried later; None keeps only metrics.
-        metrics: compute these after each forward and keep nothing else.
+        metrics: compute these (or those of these names) after each forward and keep nothing else.
         max_bytes: how much may be kept. Before it is exceeded capturing stops, the user's forwards go on undisturbed,
             and :attr:`CapturedForwards.records` raises the error.
         check: whether outputs are rebuilt from the weights and compared.
@@ -65,9 +66,12 @@ def capture(
     """
     if keep not in ("queries_keys", None):
         raise InputError(f"keep must be 'queries_keys' or None, not {keep!r}; to keep only numbers pass metrics=[…].")
-    if max_bytes <= 0:
-        raise InputError(f"max_bytes must be above 0, not {max_bytes}.")
-    kept = None if metrics is None and keep is not None else tuple(METRICS if metrics is None else metrics)
+    if not _is_number(max_bytes) or not max_bytes > 0:
+        raise InputError(f"max_bytes must be a number of bytes above 0, not {max_bytes!r}.")
+    if model is None:
+        raise InputError("capture needs the model whose forwards are to be captured, but None was given.")
+    layers = _checked_layers(layers)
+    kept = None if metrics is None and keep is not None else chosen_metrics(metrics)
     captured = CapturedForwards(load(model, tokenizer), layers, _checked_heads(heads), kept, max_bytes)
     if layers is not None and not layers:
         yield captured
@@ -84,7 +88,8 @@ class CapturedForwards:
     """What a block of :func:`capture` left: one record per sequence and forward, in the order they began.
 
     Cached decoding steps are joined: one record per sequence has the prompt's forward and all steps. A record's
-    ``notes`` have the number of its ``forward``, of a batch its ``row``, and how many ``steps`` were joined.
+    ``notes`` have the number of its ``forward``, of a batch its ``row``, how many ``steps`` were joined, and how many
+    tokens were ``taken_back`` because a later step went on from before them.
     """
 
     def __init__(
@@ -99,6 +104,7 @@ class CapturedForwards:
         reduce = None if metrics is None else self._tables
         self.collector = Collector(loaded, self._wanted, reduce, max_bytes)
         self._known: tuple[list[Any], list[AttentionRecord]] = ([], [])
+        self._depths: dict[tuple[str, str], int] = {}
 
     @property
     def records(self) -> list[AttentionRecord]:
@@ -107,6 +113,7 @@ class CapturedForwards:
         Raises:
             TooLongError: the records would take more than ``max_bytes``.
             UnsupportedModelError, CaptureError: a forward's attention could not be captured.
+            SelectionError: a layer that was asked for does not exist.
             InputError: only metrics were kept.
         """
         if self.metrics is not None:
@@ -119,7 +126,7 @@ class CapturedForwards:
             )
         return list(self._known[1])
 
-    def heads(self, metrics: Sequence[Metric] | None = None) -> pd.DataFrame:
+    def heads(self, metrics: Sequence[Metric | str] | None = None) -> pd.DataFrame:
         """One row per record and head: ``record, stack, kind, layer, head`` and a column for every metric.
 
         Args:
@@ -132,11 +139,12 @@ class CapturedForwards:
         if self.metrics is None:
             tables = [head_table(record, metrics) for record in self.records]
         else:
-            if missing := [metric.name for metric in metrics or () if metric not in self.metrics]:
+            asked = self.metrics if metrics is None else chosen_metrics(metrics)
+            if missing := [metric.name for metric in asked if metric not in self.metrics]:
                 raise InputError(f"The metric {missing[0]} was not kept; pass it to capture(metrics=[…]).")
             tables = [table for slot in self._slots() for table in slot]
             if metrics is not None:
-                columns = ["stack", "kind", "layer", "head", *(metric.name for metric in metrics)]
+                columns = ["stack", "kind", "layer", "head", *(metric.name for metric in asked)]
                 tables = [table[columns] for table in tables]
         if not tables:
             raise InputError("Nothing was captured: no forward of the model ran to its end in the block.")
@@ -163,9 +171,23 @@ class CapturedForwards:
     def _slots(self) -> list[Any]:
         if self.collector.problem is not None:
             raise self.collector.problem
-        return self.collector.so_far()
+        slots = self.collector.so_far()
+        deepest = max(self._depths.values(), default=0)
+        for layer in self._asked if deepest else ():
+            if not -deepest <= layer < deepest:
+                raise SelectionError(
+                    f"Layer {layer} was to be captured, but the layers that ran are numbered from 0 to {deepest - 1}."
+                )
+        return slots
+
+    @property
+    def _asked(self) -> Sequence[int]:
+        """Layers that were asked for by number."""
+        return [*(self.layers or ()), *(layer for layer, _ in self.chosen or ())]
 
     def _wanted(self, sites: Sites) -> Sites:
+        for place, size in depths_of(sites).items():
+            self._depths[place] = max(size, self._depths.get(place, 0))
         if self.layers is not None:
             return layers_among(sites, self.layers)
         return sites if self.chosen is None else layers_among(sites, [layer for layer, _ in self.chosen])
@@ -185,12 +207,27 @@ class CapturedForwards:
             deviation=whole.deviation,
             notes={"forward": number}
             | ({"steps": whole.steps} if whole.steps > 1 else {})
+            | ({"taken_back": whole.taken_back} if whole.taken_back else {})
             | ({"not_captured": list(whole.not_captured)} if whole.not_captured else {}),
             # Weights that a training has changed since cannot be hashed any more.
             fingerprint=cached_fingerprint(self.loaded.model, now) if whole.mark == now else "",
             names=Patches(self.loaded, whole.inputs).tokens if "pixel_values" in whole.inputs else None,
         )
         return [replace(record, origin=Origin(self.loaded)) for record in made]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _checked_layers(layers: Any) -> list[int] | None:
+    if layers is None:
+        return None
+    listed = isinstance(layers, Iterable) and not isinstance(layers, str | bytes)
+    numbers = list(layers) if listed else None
+    if numbers is None or any(isinstance(each, bool) or not hasattr(each, "__index__") for each in numbers):
+        raise InputError(f"layers takes a list of layers' numbers, such as layers=[0, -1], but {layers!r} was given.")
+    return [int(each) for each in numbers]
 
 
 def _checked_heads(heads: Sequence[Any] | None) -> tuple[tuple[int, int], ...] | None:

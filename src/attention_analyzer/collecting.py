@@ -33,7 +33,7 @@ class Collected:
     Attributes:
         sites, axes, inputs: as of one forward over everything.
         mark: of the model's weights at the (first) forward; see :func:`.fingerprint.state_mark`.
-        steps: how many forwards it took.
+        steps: how many forwards it took; ``taken_back``: tokens that a later step went back before.
         not_captured: paths of modules that attended in a way that cannot be shown.
     """
 
@@ -45,6 +45,7 @@ class Collected:
     mark: int
     steps: int = 1
     not_captured: tuple[str, ...] = ()
+    taken_back: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -194,6 +195,7 @@ class Collector:
             growing.mark,
             sequences.steps,
             growing.not_captured,
+            sequences.taken_back,
         )
 
     def _read_by(self, decoder: Forward) -> Collected | None:
@@ -255,8 +257,14 @@ def _repeated(weights: AttentionWeights, rows: int) -> AttentionWeights:
 
 def layers_among(sites: Sites, layers: Sequence[int]) -> Sites:
     """The sites of some layers, which are counted from the end of their stack if negative."""
-    depth: dict[tuple[str, str], int] = {}
-    for site, _ in sites:
-        depth[site.stack, site.kind] = max(depth.get((site.stack, site.kind), 0), site.layer + 1)
-    asked = {(place, layer % size) for place, size in depth.items() for layer in layers if -size <= layer < size}
+    depths = depths_of(sites)
+    asked = {(place, layer % size) for place, size in depths.items() for layer in layers if -size <= layer < size}
     return [(site, weights) for site, weights in sites if ((site.stack, site.kind), site.layer) in asked]
+
+
+def depths_of(sites: Sites) -> dict[tuple[str, str], int]:
+    """Layers of each stack and kind."""
+    depths: dict[tuple[str, str], int] = {}
+    for site, _ in sites:
+        depths[site.stack, site.kind] = max(depths.get((site.stack, site.kind), 0), site.layer + 1)
+    return depths

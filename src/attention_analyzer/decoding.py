@@ -77,6 +77,7 @@ class Sequences:
         valid: bool ``[row, token]`` of the first forward, False for padding; None if nothing was.
         inputs: of the last forward; an attention mask ``[row, token]`` in it covers all tokens.
         deviation: the largest of all forwards.
+        taken_back: tokens that were read, and forgotten because a later step went on from before them.
     """
 
     layers: dict[Site, _Growing]
@@ -87,6 +88,7 @@ class Sequences:
     deviation: float
     exact: bool
     steps: int = 1
+    taken_back: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -147,17 +149,27 @@ class Sequences:
         return True
 
     def _step_back(self, own: Sequence[Site], step: Mapping[Site, ScoreSource]) -> None:
-        """Forget the last tokens if a step's keys begin where fewer are known: a guess that was not taken over."""
-        old = {step[site].keys - step[site].queries for site in own}
-        rows = self.layers[own[0]].rows
-        if len(old) != 1 or not 0 < (kept := old.pop()) < rows:
+        """Forget the last tokens if a step goes on from before them: a guess that was not taken over."""
+        # The layer that remembers most, and of those the deepest: keys there know most of what came before.
+        site = max(own, key=lambda each: (step[each].keys - step[each].queries, each.layer))
+        past, rows = step[site].keys - step[site].queries, self.layers[site].rows
+        if past <= 0:
             return
-        if _order([torch.cat(self.layers[own[0]].keys, 2)[:, :, :kept]], step[own[0]].key, 0) is None:
+        known, begin = torch.cat(self.layers[site].keys, 2), step[site].key[:, :, :past]
+        if known.shape[:2] != begin.shape[:2] or known.shape[3] != begin.shape[3]:
             return
-        for site, layer in self.layers.items():
-            layer.cut(kept, self_attention=site.kind == "self")
+        ends = (known == begin[:, :, -1:]).flatten(3).all(-1).all(1).all(0).nonzero()[:, 0] + 1
+        found = [end for end in reversed(ends.tolist()) if end >= past]
+        # All that is remembered comes first, then what a sliding window has left.
+        kept = next((end for end in sorted(found, key=lambda end: end != past)
+                     if torch.equal(known[:, :, end - past : end], begin)), rows)  # fmt: skip
+        if kept >= rows:
+            return
+        for each, layer in self.layers.items():
+            layer.cut(kept, self_attention=each.kind == "self")
         self.ids = None if self.ids is None else self.ids[:, :kept]
         self.valid = None if self.valid is None else self.valid[:, :kept]
+        self.taken_back += rows - kept
 
     def _reorder(self, order: Tensor) -> None:
         if torch.equal(order, torch.arange(len(order))) and len(order) == next(iter(self.layers.values())).first.batch:
@@ -231,7 +243,7 @@ def without_unused_keys(sites: Sites) -> list[tuple[Site, AttentionWeights]]:
 def _last_seen(source: ScoreSource) -> int:
     """One more than the last key that the last query of any text sees."""
     seen = source.visibility
-    if seen.mask is None and seen.key_seen is None:
+    if seen.is_everything:
         return seen.keys
     last = seen.seen(slice(seen.queries - 1, seen.queries), slice(0, seen.keys), slice(None), torch.device("cpu"))
     visible = torch.ones(0) if last is None else last.any(0).any(0)[0].nonzero()

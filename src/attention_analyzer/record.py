@@ -186,11 +186,11 @@ class AttentionRecord(CapturedAttention):
 
         return save_record(self, path)
 
-    def heads(self, metrics: Sequence[Metric] | None = None) -> pd.DataFrame:
+    def heads(self, metrics: Sequence[Metric | str] | None = None) -> pd.DataFrame:
         """One row per site and head: ``stack, kind, layer, head`` and a column for every metric.
 
         Args:
-            metrics: which ones; all of :data:`attention_analyzer.metrics.METRICS` by default.
+            metrics: which ones, or their names; all of :data:`attention_analyzer.metrics.METRICS` by default.
 
         Raises:
             CaptureError: a weight is NaN or infinite.

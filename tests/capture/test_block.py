@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils.checkpoint import checkpoint
-from transformers import MistralConfig, MistralForCausalLM, pipeline
+from transformers import DynamicCache, MistralConfig, MistralForCausalLM, pipeline
 
 import attention_analyzer
 from attention_analyzer import AttentionAnalyzer, AttentionRecord
@@ -94,19 +94,26 @@ STATIC = {"cache_implementation": "static", "disable_compile": True}  # writes i
 GUESSED = {"prompt_lookup_num_tokens": 2}  # takes steps back
 
 
-@pytest.mark.parametrize(
-    ("window", "options"),
-    [(None, STATIC), (None, {"num_beams": 3}), (None, GUESSED), (4, STATIC), (4, {"num_beams": 3})],
-)
-def test_caches_of_every_kind(window: int | None, options: dict) -> None:
+def _windowed(window: int | None) -> MistralForCausalLM:
     small = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     config = MistralConfig(
         hidden_size=24, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2, intermediate_size=20,
         max_position_embeddings=64, initializer_range=0.4, sliding_window=window, **small,
     )  # fmt: skip
     torch.manual_seed(2)
-    model = MistralForCausalLM(config).eval()
-    inputs = batch(6) if options is GUESSED else batch(6, 3, left=True)
+    return MistralForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize("texts", [1, 2])
+@pytest.mark.parametrize(
+    ("window", "options"),
+    [(None, STATIC), (None, {"num_beams": 3}), (None, GUESSED), (4, STATIC), (4, {"num_beams": 3})],
+)
+def test_caches_of_every_kind(window: int | None, options: dict, texts: int) -> None:
+    if options is GUESSED and texts > 1:
+        return  # the library guesses for one text only
+    model = _windowed(window)
+    inputs = batch(6) if texts == 1 else batch(6, 3, left=True)
     with attention_analyzer.capture(model) as captured:
         model.generate(**inputs, max_new_tokens=8, min_new_tokens=8, pad_token_id=0, **options)
     assert len(captured) == len(inputs["input_ids"]) * options.get("num_beams", 1)
@@ -114,6 +121,24 @@ def test_caches_of_every_kind(window: int | None, options: dict) -> None:
         assert len(record.tokens) > 10 or len(inputs["input_ids"]) == 2
         ids = torch.tensor([record.tokens.ids])
         close(record, eager(model, input_ids=ids).attentions, 0, slice(None))
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_a_step_may_go_back_before_others(window: int | None) -> None:
+    """A loop that keeps a copy of its cache: what was read after the copy is taken back, and the record says so."""
+    model, ids = _windowed(window), torch.tensor([[5, 9, 3, 11, 4, 8, 17, 21]])
+    with torch.no_grad(), attention_analyzer.capture(model) as captured:
+        cache = DynamicCache(config=model.config)
+        model(ids[:, :6], past_key_values=cache)
+        before = deepcopy(cache)
+        for guess in (7, 12):
+            model(torch.tensor([[guess]]), past_key_values=cache)
+        for at in (6, 7):
+            model(ids[:, at : at + 1], past_key_values=before)
+    assert len(captured) == 1
+    assert captured[0].notes["taken_back"] == 2
+    assert captured[0].tokens.ids == tuple(ids[0].tolist())
+    close(captured[0], eager(model, input_ids=ids, use_cache=False).attentions, 0, slice(None))
 
 
 def test_a_loop_with_a_cache_of_its_own() -> None:
@@ -224,6 +249,45 @@ def test_layers_and_heads_are_chosen() -> None:
         model(**inputs)
     with pytest.raises(SelectionError, match="no head 6"):
         wrong.heads()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"layers": "all"}, "list of layers' numbers, such as .* but 'all'"),
+        ({"layers": 1}, "but 1 was given"),
+        ({"layers": [0.5]}, "but \\[0.5\\] was given"),
+        ({"metrics": ["entropie"]}, "from entropy, .* but 'entropie' was given"),
+        ({"metrics": []}, "but none was given"),
+        ({"max_bytes": "8GB"}, "max_bytes must be a number of bytes above 0, not '8GB'"),
+        ({"max_bytes": 0}, "above 0, not 0"),
+        ({"heads": [3]}, "pairs"),
+        ({"heads": [(1,)]}, "pairs"),
+        ({"keep": "all"}, "'queries_keys' or None, not 'all'"),
+    ],
+)
+def test_arguments_that_cannot_be_used(settings: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said), attention_analyzer.capture(model_of("encoder"), **settings):
+        pass
+
+
+def test_no_model_is_no_default() -> None:
+    with pytest.raises(InputError, match="None was given"), attention_analyzer.capture(None):
+        pass
+
+
+def test_a_layer_that_does_not_exist_is_no_empty_record() -> None:
+    with attention_analyzer.capture(model_of("encoder"), layers=[0, 7]) as captured:
+        captured.loaded.model(torch.tensor([[5, 6, 7]]))
+    for ask in (captured.heads, lambda: captured.records):
+        with pytest.raises(SelectionError, match=r"Layer 7 .* numbered from 0 to 1"):
+            ask()
+
+
+def test_metrics_are_chosen_by_name() -> None:
+    with attention_analyzer.capture(model_of("encoder"), metrics=["entropy"]) as captured:
+        captured.loaded.model(torch.tensor([[5, 6, 7]]))
+    assert list(captured.heads().columns) == ["record", "stack", "kind", "layer", "head", "entropy"]
 
 
 def test_numbers_only_are_those_of_the_records() -> None:
@@ -405,9 +469,3 @@ def test_weights_that_changed_since_have_no_fingerprint() -> None:
         model(**inputs)
         next(model.parameters()).mul_(1.5)
     assert captured[0].fingerprint == ""
-
-
-@pytest.mark.parametrize("options", [{"keep": "all"}, {"max_bytes": 0}, {"heads": [(1,)]}])
-def test_arguments_that_cannot_be_used(options: dict) -> None:
-    with pytest.raises(InputError), attention_analyzer.capture(model_of("encoder"), **options):
-        pass

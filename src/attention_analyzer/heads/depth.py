@@ -14,6 +14,7 @@ from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError
 from attention_analyzer.heads.weight_allocation import SHARES, OffsetRates, edges_of, shares_of
 from attention_analyzer.metrics import METRICS, Metric
+from attention_analyzer.metrics.chosen import chosen_metrics
 from attention_analyzer.metrics.head_table import HEAD_KEYS, head_table
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
@@ -78,7 +79,7 @@ def depth_profile(
     loaded: LoadedModel,
     texts: Sequence[str | Pair] | Iterable[AnnotatedText],
     *,
-    metrics: Sequence[Metric] | None = None,
+    metrics: Sequence[Metric | str] | None = None,
     truncate: bool = False,
     batch_size: int = BATCH,
     store: str | os.PathLike[str] | None = None,
@@ -104,7 +105,7 @@ def depth_profile(
     if annotated and not any(text.governors for text in annotated):
         raise InputError("The annotated sentences hold no dependencies; pass their texts instead.")
     plain: list[str | Pair] = [text.text if isinstance(text, AnnotatedText) else text for text in given]
-    study = DepthProfiles(None if metrics is None else tuple(metrics), tuple(annotated))
+    study = DepthProfiles(None if metrics is None else chosen_metrics(metrics), tuple(annotated))
     learned = run_studies(
         loaded, plain, [study], store=store, truncate=truncate, batch_size=batch_size, progress=progress
     )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.metrics import METRICS, Metric
+from attention_analyzer.metrics.chosen import chosen_metrics
 from attention_analyzer.site import Site
 from attention_analyzer.weights.reductions import Reduction, Statistics
 from attention_analyzer.weights.stacked import reduce_together
@@ -36,11 +37,11 @@ def evaluate(statistics: Statistics, metrics: Sequence[Metric]) -> dict[str, Ten
     return {metric.name: whole.once(metric.name, partial(metric.value, whole))[rows] for metric in metrics}
 
 
-def head_table(record: CapturedAttention, metrics: Sequence[Metric] | None = None) -> pd.DataFrame:
+def head_table(record: CapturedAttention, metrics: Sequence[Metric | str] | None = None) -> pd.DataFrame:
     """The table of a record; see :meth:`AttentionRecord.heads`."""
     if metrics is None:
         return record.once("head table", lambda: _head_table(record, METRICS)).copy()
-    return _head_table(record, tuple(metrics))
+    return _head_table(record, chosen_metrics(metrics))
 
 
 def _head_table(record: CapturedAttention, metrics: Sequence[Metric]) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def track_checkpoints(
     revisions: Sequence[str] | None = None,
     tokenizer: Any = None,
     texts: Sequence[str | Pair] | None = None,
-    metrics: Sequence[Metric] = METRICS,
+    metrics: Sequence[Metric | str] = METRICS,
     patterns: Sequence[Pattern] = PATTERNS,
     keep_patterns: bool = True,
     progress: OnProgress | None = None,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.metrics import METRICS, Metric
+from attention_analyzer.metrics.chosen import chosen_metrics
 from attention_analyzer.metrics.head_table import evaluate, needs_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.measure import even_strengths, gathered, strengths_from
@@ -43,12 +44,12 @@ class Measuring:
         loaded: LoadedModel,
         texts: Sequence[str | Pair] | None = None,
         *,
-        metrics: Sequence[Metric] = METRICS,
+        metrics: Sequence[Metric | str] = METRICS,
         patterns: Sequence[Pattern] = PATTERNS,
         keep_patterns: bool = True,
     ) -> None:
         self.probes = probes_for(loaded, texts)
-        self.metrics, self.patterns = tuple(metrics), tuple(patterns)
+        self.metrics, self.patterns = chosen_metrics(metrics), tuple(patterns)
         lengths = [len(tokens) for tokens in self.probes[0].prepared.source]
         self.kept_text = int(np.argmin(lengths)) if keep_patterns else None
         self._even: dict[tuple[str, str], dict[str, Tensor]] = {}

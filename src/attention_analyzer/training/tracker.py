@@ -69,7 +69,7 @@ class AttentionTracker(TrainerCallback):  # type: ignore[misc]
         texts: Sequence[str | Pair] | None = None,
         schedule: Schedule | None = None,
         share: float | None = 0.02,
-        metrics: Sequence[Metric] = METRICS,
+        metrics: Sequence[Metric | str] = METRICS,
         patterns: Sequence[Pattern] = PATTERNS,
         keep_patterns: bool = True,
         scalars: bool = True,
