@@ -57,7 +57,7 @@ def scanned(model: AttentionAnalyzer) -> list[pd.DataFrame]:
     """What a corpus scan keeps: means of every head, examples, and pairs found by their tokens."""
     with TemporaryDirectory() as folder:
         corpus = model.scan(TEXTS, Path(folder) / "scan", progress=False)
-        return [corpus.heads(), corpus.examples("entropy"), corpus.search("the", "cat")]
+        return [corpus.heads(), corpus.examples_table, corpus.search("the", "cat")]
 
 
 #: Each analysis, by name: the model, and the tables that it results in.
