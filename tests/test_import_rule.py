@@ -56,6 +56,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"plots"}),
     frozenset({"record"}),
     frozenset({"analyzer", "capturing", "results"}),
+    frozenset({"agents"}),
     frozenset({"cli", "dashboard"}),
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -64,6 +65,7 @@ FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in room
 ONLY_IN = {
     "streamlit": ("dashboard",),
     "anywidget": ("view.widget",),
+    "mcp": ("agents.serving", "agents.tools"),
     "ray": ("corpus.ray", "corpus.ray_engine"),
 }
 #: Of transformers, everything but these is an internal, and only ``hooks`` knows its internals.

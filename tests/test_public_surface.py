@@ -35,6 +35,7 @@ PUBLIC_NAMES = [
 ]
 #: Where everything else that a user needs is imported from; each has ``__all__``.
 PUBLIC_PACKAGES = {
+    "agents": {"mcp_server"},
     "attribution": {"ATTRIBUTIONS", "DELETIONS", "TARGETS", "Attribution"},
     "comparison": {"compare", "compare_models"},
     "corpus": {"Corpus", "Progress"},

@@ -38,6 +38,7 @@ COMMANDS = (
     ("doctor", "doctor", "doctor"),
     ("models", "models", "models"),
     ("cache", "cache", "cache"),
+    ("mcp", "mcp", "mcp"),
 )
 
 app = typer.Typer(
