@@ -1,0 +1,146 @@
+"""One forward of a model with its residual stream followed: the components, and every attention call with its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.hooks.forward import as_written, batch_of, sequences_of
+from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
+from attention_analyzer.hooks.layer_names import CallSite
+from attention_analyzer.hooks.session import Capture
+from attention_analyzer.mechanism.linear_path import Component, LinearPath, following
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.site import Site
+from attention_analyzer.weights.base import AttentionWeights
+
+
+@dataclass(eq=False)
+class TracedCall:
+    """One attention call.
+
+    Attributes:
+        weights: the lazy weights of the call.
+        query, key: ``[1, head, token, channel]`` as the function got them, part of the followed path.
+        value: ``[key head, key, channel]``; ``output``: ``[1, query, head, channel]``, a component of the stream.
+        made: how many components had been made before the call.
+    """
+
+    module: nn.Module
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    scaling: float
+    softcap: float | None
+    made: int
+    weights: AttentionWeights | None = None
+    output: Tensor | None = None
+    site: Site | None = None
+
+    @property
+    def heads(self) -> int:
+        return self.query.shape[1]
+
+
+@dataclass
+class Trace:
+    """What one forward showed.
+
+    Attributes:
+        calls: every attention call in order; ``calls[i].site`` says where it is.
+        components: see :class:`.linear_path.Component`.
+        outputs: the model's own, part of the followed path.
+    """
+
+    calls: list[TracedCall]
+    components: list[Component]
+    outputs: Any
+    frozen: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Hook:
+    """Between the model and its attention function: what goes in is kept, what comes out begins anew."""
+
+    path: LinearPath
+    capture: Capture[AttentionWeights]
+    calls: list[TracedCall] = field(default_factory=list)
+
+    def before(self, call: AttentionCall) -> AttentionCall:
+        self.path.paused += 1
+        scaling = call.options.get("scaling")
+        self.calls.append(
+            TracedCall(
+                module=call.module,
+                query=call.query,
+                key=call.key,
+                value=call.value[0].detach(),
+                scaling=float(call.query.shape[-1] ** -0.5 if scaling is None else scaling),
+                softcap=call.options.get("softcap"),
+                made=len(self.path.components),
+            )
+        )
+        # Without a graph the library chooses the kernels that it chooses in a plain forward.
+        query, key, value = call.query.detach(), call.key.detach(), call.value.detach()
+        options = {name: _detached(option) for name, option in call.options.items()}
+        return replace(call, query=query, key=key, value=value, mask=_detached(call.mask), options=options)
+
+    def after(self, call: AttentionCall, output: Tensor) -> Tensor:
+        output = output.detach()
+        self.capture.after(call, output)
+        made = self.path.attend(call.module, output)
+        self.calls[-1].output = self.path.components[-1].tensor
+        self.path.paused -= 1
+        return made
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def trace(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True) -> Trace:
+    """Run the model once on one text and follow its stream.
+
+    Raises:
+        UnsupportedModelError: attention outside the library's interface, or several calls in one layer.
+        CaptureError: an attention call's output is not what its weights and values give.
+    """
+    results: list[AttentionWeights] = []
+
+    def keep(_: CallSite, weights: AttentionWeights) -> AttentionWeights:
+        results.append(weights)
+        return weights
+
+    with loaded.evaluating() as model:
+        model = getattr(model, "_orig_mod", model)
+        path = LinearPath(model)
+        capture: Capture[AttentionWeights] = Capture(
+            model, keep=keep, valid=None, check=check, batch=batch_of(inputs), sequences=sequences_of(inputs)
+        )
+        hook = _Hook(path, capture)
+        with as_written(model), hook_attention(model, hook), following(path):
+            outputs = model(**inputs)
+    if not hook.calls:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} does not compute its attention through transformers' attention interface, so what "
+            "its heads write cannot be followed."
+        )
+    for call, weights in zip(hook.calls, results, strict=True):
+        call.weights = weights
+    for site, numbers in capture.sites():
+        if len(numbers) > 1:
+            raise UnsupportedModelError(f"{site.module} attends in several calls, so its heads cannot be told apart.")
+        hook.calls[numbers[0]].site = site
+    return Trace(hook.calls, path.components, outputs, path.frozen)
+
+
+def gradients(value: Tensor, tensors: list[Tensor], *, retain: bool = True) -> list[Tensor | None]:
+    """``∂ value / ∂ tensor`` along the followed path; None where the value does not depend on it."""
+    if not value.requires_grad:
+        return [None] * len(tensors)
+    return list(torch.autograd.grad(value, tensors, allow_unused=True, retain_graph=retain))
