@@ -48,6 +48,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "interventions",
             "linguistics",
             "comparison",
+            "mechanism",
             "parts",
             "programs",
         },

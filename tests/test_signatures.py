@@ -24,6 +24,7 @@ ANALYZER: dict[str, tuple[str, str]] = {
     "programs": ("programs.find", "programs"),
     "replace_by_program": ("programs.replace", "replace_by_program"),
     "what_if": ("interventions", "what_if"),
+    "effects": ("mechanism.effects", "effects"),
     "compare": ("comparison", "compare"),
     "relations": ("linguistics", "relations"),
     "scan": ("corpus", "scan"),

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions.plan import Ablation, Replacements
     from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.linguistics import Relations
+    from attention_analyzer.mechanism import Effects
+    from attention_analyzer.mechanism.target import Token
     from attention_analyzer.metrics.metric import Metric
     from attention_analyzer.parts import PartAttention
     from attention_analyzer.patterns.cache_advice import CacheAdvice
@@ -1004,6 +1006,37 @@ class AttentionAnalyzer:
             position=position,
             truncate=truncate,
         )
+
+    # Mechanism
+
+    def effects(
+        self,
+        text: str | Pair,
+        *,
+        target: Token | None = None,
+        versus: Token | None = None,
+        position: int | None = None,
+        truncate: bool = False,
+    ) -> Effects:
+        """What each head, source token, MLP, embedding and bias adds to a logit directly. The parts sum to the logit.
+
+        >>> analyzer.effects("The cat sat on the mat. The cat", target="sat", versus="was").heads()
+
+        Args:
+            text: a text; a pair of texts, or source and target of an encoder–decoder.
+            target: the token whose logit is explained, as text or number; by default the most probable one.
+            versus: a token whose logit is subtracted, so that only what tells the two apart is left.
+            position: where the prediction is read; by default at the last token, or at the mask.
+            truncate: cut what the model has no positions for, instead of refusing it.
+
+        Raises:
+            InputError: a target that is not one token; SelectionError: there is no such position.
+            UnsupportedModelError: the model has no language-model head, or its residual stream cannot be followed.
+            CaptureError: the effects do not sum to the logit.
+        """
+        from attention_analyzer.mechanism.effects import effects
+
+        return effects(self.loaded, text, target=target, versus=versus, position=position, truncate=truncate)
 
     def compare(
         self,

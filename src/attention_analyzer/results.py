@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations, Scores
     from attention_analyzer.matrices import AttentionMatrices
+    from attention_analyzer.mechanism import Effects
     from attention_analyzer.parts import PartAttention
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
@@ -38,6 +39,7 @@ __all__ = [
     "Corpus",
     "DepthProfile",
     "Diagnosis",
+    "Effects",
     "HeadImportance",
     "HeadLabels",
     "HeadPrograms",
@@ -66,6 +68,7 @@ __getattr__, __dir__ = lazily(
         "Comparison": "attention_analyzer.comparison",
         "Corpus": "attention_analyzer.corpus",
         "Diagnosis": "attention_analyzer.diagnosis",
+        "Effects": "attention_analyzer.mechanism",
         "HeadImportance": "attention_analyzer.heads",
         "History": "attention_analyzer.training.history",
         "HeadLabels": "attention_analyzer.patterns.labels",

@@ -29,6 +29,7 @@ COMMANDS = (
     ("programs", "programs", "programs"),
     ("heads", "heads", "heads"),
     ("what-if", "what_if", "what_if"),
+    ("effects", "effects", "effects"),
     ("generate", "generate", "generate"),
     ("relations", "relations", "relations"),
     ("corpus", "corpus", "corpus"),

@@ -1,0 +1,21 @@
+"""What heads write, why they look where they look, and which of them do it: on the model as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attention_analyzer.lazy import lazily
+
+if TYPE_CHECKING:
+    from attention_analyzer.mechanism.effects import effects
+    from attention_analyzer.mechanism.effects_result import Effects
+
+__all__ = ["Effects", "effects"]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "Effects": "attention_analyzer.mechanism.effects_result",
+        "effects": "attention_analyzer.mechanism.effects",
+    },
+)

@@ -89,13 +89,13 @@ class LinearPath(TorchFunctionMode):
     paused: int = 0
     attended: int = 0
     running: list[nn.Module] = field(default_factory=list)
-    _names: dict[int, str] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
     _layers: frozenset[int] = frozenset()
     _attention: tuple[nn.Module, Tensor] | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._names = {id(module): name for name, module in self.model.named_modules()}
+        self.names = {id(module): name for name, module in self.model.named_modules()}
         self._layers = frozenset(
             id(member)
             for module in self.model.modules()
@@ -161,7 +161,7 @@ class LinearPath(TorchFunctionMode):
 
     @property
     def _path(self) -> str:
-        return self._names[id(self.running[-1])] if self.running else ""
+        return self.names[id(self.running[-1])] if self.running else ""
 
     @property
     def _after_layers(self) -> bool:
@@ -197,14 +197,14 @@ class LinearPath(TorchFunctionMode):
             live = [arg for arg in args[1:] if isinstance(arg, Tensor) and arg.requires_grad]
         if len(live) <= 1:
             carrier = live[0] if live else None
-            return None if name in _DIVISIONS and carrier is not None and carrier is not _numerator(name, args) else carrier
+            return None if name in _DIVISIONS and carrier is not None and carrier is not args[0] else carrier
         if name not in _PRODUCTS:
             return None
         first, second = live[0], live[1]
         if first.numel() != second.numel():
             wide, narrow = (first, second) if first.numel() > second.numel() else (second, first)
             if narrow.dim() == 0 or narrow.shape[-1] == 1:
-                return wide if name not in _DIVISIONS or wide is _numerator(name, args) else None
+                return wide if name not in _DIVISIONS or wide is args[0] else None
             return None
         if name in _DIVISIONS:
             return None
@@ -269,10 +269,6 @@ def _cut(value: Any) -> Any:
     return value
 
 
-def _numerator(name: str, args: Sequence[Any]) -> Any:
-    return args[0]
-
-
 def _arrays(values: Sequence[Any]) -> list[Tensor]:
     found: list[Tensor] = []
     for value in values:
@@ -307,7 +303,7 @@ def following(path: LinearPath) -> Iterator[LinearPath]:
     thread = get_ident()
 
     def enter(module: nn.Module, _: Any) -> None:
-        if get_ident() == thread and id(module) in path._names:
+        if get_ident() == thread and id(module) in path.names:
             path.running.append(module)
 
     def leave(module: nn.Module, _: Any, __: Any) -> None:

@@ -1,4 +1,4 @@
-"""One forward of a model with its residual stream followed: the components, and every attention call with its weights."""
+"""One forward with the residual stream followed: its components, and every attention call with its weights."""
 
 from __future__ import annotations
 

@@ -26,6 +26,8 @@ FIGURES: dict[tuple[str, str], tuple[str, str]] = {
     ("MultiModelComparison", ""): ("comparison", "several_figure"),
     ("DepthProfile", ""): ("depth", "profile_figure"),
     ("DepthProfile", "metrics"): ("depth", "depth_figure"),
+    ("Effects", ""): ("mechanism", "effects_figure"),
+    ("Effects", "heads"): ("mechanism", "effect_map"),
     ("HeadImportance", ""): ("head_importance", "importance_figure"),
     ("PruningCurve", ""): ("head_importance", "pruning_figure"),
     ("WhatIf", ""): ("intervention", "what_if_figure"),

@@ -1,0 +1,260 @@
+"""Direct effects: what every head, source token, MLP, embedding and bias adds to a logit by itself.
+
+With the scale of each norm held at its value, a logit is a sum over the components of the residual stream
+(Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Nostalgebraist's logit lens read backwards).
+A head's part of the sum splits further by source token: ``Σ_k A[q, k] ⟨v_k, g⟩`` with ``g`` the gradient at the head's
+output, which is ``W_O`` times the direction of the logit. Norm-weighted attention (Kobayashi et al. 2020) is the length
+of the same vectors without a direction.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from attention_analyzer.errors import CaptureError, UnsupportedModelError
+from attention_analyzer.inputs import Prepared, prepare
+from attention_analyzer.mechanism.effects_result import Effects
+from attention_analyzer.mechanism.linear_path import Component
+from attention_analyzer.mechanism.target import Token, axis_of, choose_target, logits_of
+from attention_analyzer.mechanism.trace import Trace, TracedCall, gradients, trace
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.text.tokenization import Pair
+from attention_analyzer.text.tokens import Tokens
+
+#: How far the sum of all effects may be from the logit, relative to the largest of 1, the logit and any effect.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+_NUMBER = re.compile(r"\.(\d+)(?:\.|$)")
+
+
+def effects(
+    loaded: LoadedModel,
+    text: str | Pair,
+    *,
+    target: Token | None = None,
+    versus: Token | None = None,
+    position: int | None = None,
+    truncate: bool = False,
+) -> Effects:
+    """What each part of the model adds to a logit directly, in one forward and a short backward.
+
+    Args:
+        text: a text; a pair of texts, or source and target of an encoder–decoder.
+        target: the token whose logit is explained, as text or number; by default the most probable one.
+        versus: a token whose logit is subtracted, so that only what tells the two apart is left.
+        position: where the prediction is read: by default at the last token, or at the mask.
+        truncate: cut what the model has no positions for, instead of refusing it.
+
+    Raises:
+        InputError: a target that is not one token; SelectionError: there is no such position.
+        UnsupportedModelError: the model has no language-model head, or its stream cannot be followed.
+        CaptureError: the effects do not sum to the logit.
+    """
+    prepared = prepare(loaded, [text], truncate=truncate)
+    run = trace(loaded, prepared.inputs)
+    logits = logits_of(loaded, run.outputs)
+    chosen = choose_target(loaded, prepared, logits, target, versus, position)
+    value = chosen.of(logits)
+    # What does not touch the logits at all has no graph to be asked about.
+    found = gradients(value, [component.tensor for component in run.components], retain=False)
+    check_finite(loaded, value)
+    table = _Table(loaded, run, found)
+    for component, gradient in zip(run.components, found, strict=True):
+        if gradient is not None:
+            table.add(component, gradient)
+    rows = table.frame()
+    total = math.fsum(rows["effect"])
+    check_sum(loaded, float(value.detach()), rows["effect"].tolist(), logits.dtype)
+    _check_followed(loaded, run, found, float(value.detach()))
+    return Effects(
+        rows=rows,
+        sources=table.sources,
+        logit=float(value.detach()),
+        deviation=abs(total - float(value.detach())),
+        target=chosen.name,
+        versus=chosen.versus_name,
+        position=chosen.position,
+        tokens=axis_of(prepared),
+        keys=table.keys(prepared),
+        held=("norms", *sorted(run.frozen)),
+        model_name=loaded.name,
+    )
+
+
+@dataclass
+class _Table:
+    """Collects rows of effects; parts of one MLP, embedding or bias are one row."""
+
+    loaded: LoadedModel
+    run: Trace
+    gradients: list[Tensor | None]
+
+    def __post_init__(self) -> None:
+        self.heads: list[dict[str, object]] = []
+        self.others: dict[tuple[object, ...], float] = {}
+        self.sources: dict[tuple[str, int], Tensor] = {}
+        self._layer_of = {call.site.module: call.site for call in self.run.calls if call.site}
+        self._embedding = _input_embedding(self.loaded)
+
+    def add(self, component: Component, gradient: Tensor) -> None:
+        if component.origin == "attention":
+            assert component.call is not None
+            self._add_heads(self.run.calls[component.call], gradient)
+            return
+        effect = float((component.tensor.detach().double() * gradient.double()).sum())
+        kind, name, stack, layer = self._place(component)
+        key = (kind, name, stack, layer)
+        self.others[key] = self.others.get(key, 0.0) + effect
+
+    def _add_heads(self, call: TracedCall, gradient: Tensor) -> None:
+        assert call.output is not None and call.site is not None and call.weights is not None
+        output = call.output.detach()[0]
+        gradient = gradient[0].reshape(output.shape[0], call.heads, -1)
+        output = output.reshape(gradient.shape)
+        effect = (output.double() * gradient.double()).sum((0, 2))
+        sources = source_effects(call, gradient)
+        _check_sources(call, effect, sources, output.dtype)
+        site = call.site
+        for head in range(call.heads):
+            self.heads.append(
+                {"kind": "head", "component": f"L{site.layer}H{head}", "stack": site.stack, "attention": site.kind,
+                 "layer": site.layer, "head": head, "effect": float(effect[head])}
+            )  # fmt: skip
+            self.sources[site.name, head] = sources[head].float().cpu()
+
+    def _place(self, component: Component) -> tuple[str, str, str, int | None]:
+        """Kind, name, stack and layer of what is no head."""
+        path = component.path
+        module = self.loaded.model.get_submodule(path)
+        weight = getattr(module, "weight", None)
+        if component.origin == "embedding" and weight is not None and weight is self._embedding:
+            return "embedding", "token embedding", "", None
+        number = _NUMBER.search(f".{path}")
+        if number is None:
+            last = path.rpartition(".")[2] or "model"
+            if component.origin == "embedding":
+                return "embedding", last.replace("_", " "), "", None
+            return "bias", f"{'.'.join(path.split('.')[-2:])} {'bias' if weight is not None else 'constant'}", "", None
+        layer, stack = int(number[1]), self._stack_of(path)
+        if isinstance(weight, Tensor) and weight.dim() == 1:
+            return "bias", f"L{layer} norm biases", stack, layer
+        owner = next((site for module, site in self._layer_of.items() if _around(path, module)), None)
+        if owner is not None and component.origin == "constant":
+            return "bias", f"L{layer} attention bias", stack, layer
+        return "mlp", f"L{layer} MLP", stack, layer
+
+    def _stack_of(self, path: str) -> str:
+        """The stack of the attention whose path begins as this one."""
+        return max(self._layer_of.items(), key=lambda item: _shared(path, item[0]))[1].stack
+
+    def frame(self) -> pd.DataFrame:
+        """One row per head, then one per MLP, embedding and bias."""
+        others = [
+            {"kind": kind, "component": name, "stack": stack, "attention": "", "layer": layer, "head": None,
+             "effect": effect}
+            for (kind, name, stack, layer), effect in self.others.items()
+        ]  # fmt: skip
+        frame = pd.DataFrame([*self.heads, *others])
+        several = frame.loc[frame["kind"] == "head", ["stack", "attention"]].drop_duplicates().shape[0] > 1
+        if several:
+            heads = frame["kind"] == "head"
+            place = frame["stack"] + "." + frame["attention"] + "."
+            frame.loc[heads, "component"] = place[heads] + frame.loc[heads, "component"]
+        return frame.astype({"layer": "Int64", "head": "Int64"})
+
+    def keys(self, prepared: Prepared) -> dict[str, Tokens]:
+        """The tokens on the key axis of each site."""
+        axes: dict[str, Tokens] = {}
+        for call in self.run.calls:
+            if call.site is not None:
+                axes[call.site.name] = prepared.axes(call.site.stack, call.site.kind)[1][0]
+        return axes
+
+
+def source_effects(call: TracedCall, gradient: Tensor) -> Tensor:
+    """What a head moved from each source token, ``[head, key]``: ``Σ_q A[q, k] ⟨v_k, g_q⟩``.
+
+    Args:
+        gradient: ``[query, head, channel]`` at the call's output.
+    """
+    assert call.weights is not None
+    values = call.value.repeat_interleave(call.heads // call.value.shape[0], dim=0).double()
+    total = torch.zeros(call.heads, values.shape[1], dtype=torch.float64, device=values.device)
+    for query in gradient.abs().sum((1, 2)).nonzero()[:, 0].tolist():
+        row = call.weights.tile(0, slice(0, call.heads), slice(query, query + 1))[:, 0].double()
+        total += row * torch.einsum("hkc,hc->hk", values, gradient[query].double())
+    return total
+
+
+def check_finite(loaded: LoadedModel, value: Tensor) -> None:
+    """Refuse a logit that is NaN or infinite."""
+    if not math.isfinite(float(value.detach())):
+        raise CaptureError(
+            f"The logit of {loaded.name or 'the model'} is {float(value.detach())}, so what made it "
+            "cannot be told; look for NaN or infinite values in the weights and inputs."
+        )
+
+
+def check_sum(loaded: LoadedModel, value: float, parts: list[float], dtype: torch.dtype) -> None:
+    """Refuse parts that do not sum to the value: the stream was not followed correctly."""
+    scale = max(1.0, abs(value), *(abs(part) for part in parts)) if parts else 1.0
+    if abs(math.fsum(parts) - value) > TOLERANCE.get(dtype, 1e-4) * scale:
+        raise CaptureError(
+            f"The effects on {loaded.name or 'the model'} sum to {math.fsum(parts):.6g} instead of {value:.6g}, so "
+            "they are not shown: the model does something with its stream that is neither a sum, a norm nor a gate."
+        )
+
+
+def _check_sources(call: TracedCall, effect: Tensor, sources: Tensor, dtype: torch.dtype) -> None:
+    scale = max(1.0, float(effect.abs().max()), float(sources.abs().max()))
+    apart = float((sources.sum(1) - effect).abs().max())
+    if apart > TOLERANCE.get(dtype, 1e-4) * scale:
+        raise CaptureError(
+            f"What the heads of {call.site} moved from their source tokens differs by {apart:.1e} from what they "
+            "wrote, so it is not shown."
+        )
+
+
+def _check_followed(loaded: LoadedModel, run: Trace, found: list[Tensor | None], value: float) -> None:
+    """Refuse a stream that was lost on the way: no path from the embeddings, or from no layer, to the logit."""
+    reached = {
+        component.origin
+        for component, gradient in zip(run.components, found, strict=True)
+        if gradient is not None and bool(gradient.any())
+    }
+    missing = {"embedding", "attention"} - reached
+    if missing and value != 0:
+        last = next((c for c, g in zip(reversed(run.components), reversed(found), strict=True) if g is not None), None)
+        at = f" (last followed: {last.operation} in {last.path or 'the model itself'})" if last else ""
+        raise UnsupportedModelError(
+            f"The stream of {type(loaded.model).__name__} could not be followed from its "
+            f"{' and '.join(sorted(missing))} to the logits{at}, so direct effects cannot be told."
+        )
+
+
+def _input_embedding(loaded: LoadedModel) -> Tensor | None:
+    """The table of token embeddings, which several modules may share."""
+    find = getattr(loaded.model, "get_input_embeddings", None)
+    try:
+        found = find() if callable(find) else None
+    except (NotImplementedError, AttributeError):
+        return None
+    return getattr(found, "weight", None)
+
+
+def _around(path: str, module: str) -> bool:
+    """Whether a path lies in an attention module, or in what holds nothing but it and its output projection."""
+    holder = module.rpartition(".")[0]
+    inside = path == module or path.startswith(f"{module}.")
+    return inside or (not holder.rpartition(".")[2].isdigit() and path.startswith(f"{holder}."))
+
+
+def _shared(one: str, two: str) -> int:
+    """How many names two paths have in common at their start."""
+    pairs = enumerate(zip(one.split("."), two.split("."), strict=False))
+    return next((number for number, (left, right) in pairs if left != right), 1_000)

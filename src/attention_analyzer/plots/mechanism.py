@@ -1,0 +1,93 @@
+"""Figures of what the parts of a model add: a logit as a waterfall, and its heads as a map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attention_analyzer.plots.style import (
+    BLUE,
+    FAINT,
+    INK,
+    LINE,
+    ORANGE,
+    color_bar,
+    finish,
+    heading,
+    layer_by_head,
+    panels,
+    short,
+)
+from attention_analyzer.view.canvas import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from attention_analyzer.mechanism.effects_result import Effects
+
+_TOTAL = "#5b6472"
+
+
+def effects_figure(effects: Effects, *, shown: int = 14) -> Figure:
+    """The logit as a waterfall: the largest effects one below the other, the others together, then the logit.
+
+    Args:
+        shown: how many components have a bar of their own.
+    """
+    frame = effects.to_frame()
+    names = [short(name, 30) for name in frame["component"].head(shown)]
+    sizes = [float(size) for size in frame["effect"].head(shown)]
+    others = len(frame) - len(sizes)
+    if others:
+        names.append(f"{others} others")
+        sizes.append(float(frame["effect"].iloc[shown:].sum()))
+    starts = np.concatenate([[0.0], np.cumsum(sizes)[:-1]])
+    figure = new_figure((7.6, 1.3 + 0.27 * (len(names) + 1)))
+    axes = figure.subplots()
+    places = np.arange(len(names))
+    axes.barh(places, sizes, 0.62, left=starts, color=[BLUE if size >= 0 else ORANGE for size in sizes])
+    axes.barh([len(names)], [effects.logit], 0.62, color=_TOTAL)
+    for place, start, end in zip(places, starts, np.cumsum(sizes), strict=True):
+        axes.plot([end, end], [place, place + 1], color=LINE, linewidth=0.8, zorder=0)
+        axes.annotate(
+            f"{end - start:+.3f}",
+            (max(start, end), place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+            color=INK,
+        )
+    axes.annotate(
+        f"{effects.logit:.3f}",
+        (max(effects.logit, 0), len(names)),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7.5,
+        color=INK,
+    )
+    axes.set_yticks([*places, len(names)], [*names, "logit" if effects.versus is None else "difference"])
+    axes.invert_yaxis()
+    axes.axvline(0, color=FAINT, linewidth=0.6)
+    axes.margins(x=0.12)
+    axes.set_xlabel("added to the logit", fontsize=8, color=FAINT)
+    finish(axes, "")
+    heading(figure, f"{effects.model_name}  {effects.what}", f"held at their values: {', '.join(effects.held)}")
+    return figure
+
+
+def effect_map(effects: Effects) -> Figure:
+    """Heads by layer and head: what each adds to the logit."""
+    table = effects.heads().rename(columns={"kind": "row"}).assign(kind=lambda rows: rows["attention"])
+    bound = float(table["effect"].abs().max()) or 1.0
+    figure, grid = panels(table.astype({"layer": int, "head": int}))
+    image: Any = None
+    for axes, (place, part) in grid:
+        values = part.pivot_table(index="layer", columns="head", values="effect").to_numpy(float)
+        image = axes.imshow(values, cmap="RdBu", vmin=-bound, vmax=bound, origin="lower", aspect="auto")
+        layer_by_head(axes, range(int(part["head"].max()) + 1), list(part["layer"]), place)
+    color_bar(figure, image, [axes for axes, _ in grid], "added to the logit")
+    heading(figure, f"{effects.model_name}  {effects.what}")
+    return figure
