@@ -196,3 +196,12 @@ def test_a_head_that_is_not_there() -> None:
     with pytest.raises(errors.SelectionError, match="There is no head L3H0"):
         found.of(3, 0)
     assert isinstance(encoder().record(TEXTS[0]), AttentionRecord)
+
+
+def test_weights_that_sum_to_a_hair_more_than_one_leave_every_measure_finite() -> None:
+    texts = [
+        "The old man walked down the road, and his dog ran ahead of him. It was a warm evening in June.",
+        "When the rain stopped, the children went out to play; the streets were still wet. Nobody saw the cat.",
+    ] * 3
+    table = AttentionAnalyzer("demo-decoder", cache=False).programs(texts).table
+    assert bool(np.isfinite(table[["explained", "iou", "js", "r2"]].to_numpy()).all())

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from attention_analyzer.dashboard.error_boundary import plain
+from attention_analyzer.patterns.in_one_text import Remark, remarks
 from attention_analyzer.text.visible import visible
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from attention_analyzer.dashboard.inputs import Place
     from attention_analyzer.record import AttentionRecord
 
@@ -101,22 +100,16 @@ def weight(record: AttentionRecord, place: Place, query: int, key: int) -> str:
     return f"“{names[0]}” looks at “{names[1]}” with weight **{value:.3f}**, {order} among all that it looks at."
 
 
-def labels(place: Place, rows: pd.DataFrame) -> list[str]:
-    """What a head does by name, from its rows of ``record.patterns()``; the nearest name where none is earned."""
-    ranked = rows.sort_values("corrected", ascending=False)
-    shown = ranked[ranked["shows"]]
-    if len(shown):
-        return [f"{place} {_label(row)}" for _, row in shown.iterrows()]
-    if not len(ranked):
-        return [f"{place}: this text is too short to tell what it does."]
-    nearest = ranked.iloc[0]
-    needed = f"{nearest['threshold']:.2f} beyond the control would be needed"
-    return [f"{place} shows no pattern clearly in this text. Nearest: it {_label(nearest)}, where {needed}."]
+def labels(place: Place, record: AttentionRecord) -> list[str]:
+    """What a head does in this text: its names where they are certain, else the weight that stands out, if any does."""
+    site = next(number for number, each in enumerate(record.sites) if each.name == place.site)
+    said = [remark for remark in remarks(record) if (remark.site, remark.head) == (site, place.head)]
+    if not said:
+        return [f"Of {place} nothing stands out in this text."]
+    return [f"{place} {_named(each)}" if each.certain else f"{place} puts **{plain(each.text)}**." for each in said]
 
 
-def _label(row: pd.Series) -> str:
-    does = DOES.get(row["pattern"], str(row["pattern"]).replace("_", " "))
-    which = f" ({plain(row['which'])})" if row["which"] else ""
-    controls = [row[name] for name in ("chance", "position") if not math.isnan(row[name])]
-    control = f", control {max(controls):.2f}" if controls else ""
-    return f"{does}{which}: **{row['strength']:.2f}**{control}"
+def _named(remark: Remark) -> str:
+    does = DOES.get(remark.name, remark.name.replace("_", " "))
+    control = "" if math.isnan(remark.control) else f", control {remark.control:.2f}"
+    return f"{does}: **{remark.strength:.2f}**{control}"

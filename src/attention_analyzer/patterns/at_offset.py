@@ -19,8 +19,8 @@ class AtOffset(Pattern):
     def __init_subclass__(cls) -> None:
         cls.needs = tuple(OffsetWeight(cls.offset + step) for step in (0, -1, 1))
 
-    def strength(self, results: Statistics) -> Tensor:
-        return mean_over_choices(results, results[self.needs[0]])
+    def values(self, results: Statistics) -> Tensor:
+        return results[self.needs[0]]
 
     def beside(self, results: Statistics) -> Tensor | None:
         left, right = (mean_over_choices(results, results[need]) for need in self.needs[1:])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from attention_analyzer.patterns.pattern import Pattern, mean_over_choices
+from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.weights.reductions import Entropy, Statistics, TotalWeight
 
 
@@ -18,8 +18,8 @@ class Broad(Pattern):
     has_chance = False
     needs = (Entropy(), TotalWeight())
 
-    def strength(self, results: Statistics) -> Tensor:
+    def values(self, results: Statistics) -> Tensor:
         total = results[self.needs[1]]
         entropy = results[self.needs[0]] / total + total.log()
         visible = results.axes.visible
-        return mean_over_choices(results, (entropy.exp() / visible).clamp(max=1))
+        return (entropy.exp() / visible).clamp(max=1)

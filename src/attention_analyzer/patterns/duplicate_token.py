@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from attention_analyzer.patterns.pattern import Pattern, mean_over_choices
+from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.weights.reductions import MatchWeight, Statistics
 
 
@@ -11,9 +11,10 @@ class DuplicateToken(Pattern):
 
     name = "duplicate_token"
     title = "looks at the same token elsewhere"
+    place = "on the same token elsewhere"
     threshold = 0.4
     moves = True
     needs = (MatchWeight("token", "other"),)
 
-    def strength(self, results: Statistics) -> Tensor:
-        return mean_over_choices(results, results[self.needs[0]])
+    def values(self, results: Statistics) -> Tensor:
+        return results[self.needs[0]]

@@ -8,4 +8,5 @@ class FirstToken(InGroup):
 
     name = "first_token"
     title = "rests on the first token"
+    place = "on {which}"
     group = "first"

@@ -22,6 +22,7 @@ class FixedOffset(Pattern):
 
     name = "fixed_offset"
     title = "looks a fixed number of tokens away"
+    place = "at {which}"
     needs = tuple(OffsetWeight(offset) for offset in _OFFSETS)
 
     def strength(self, results: Statistics) -> Tensor:

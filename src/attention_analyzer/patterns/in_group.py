@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from attention_analyzer.patterns.pattern import Pattern, mean_over_choices
+from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.weights.reductions import GroupWeight, Statistics
 
 
@@ -20,6 +20,6 @@ class InGroup(Pattern):
     def __init_subclass__(cls) -> None:
         cls.needs = (GroupWeight(cls.group),)
 
-    def strength(self, results: Statistics) -> Tensor:
+    def values(self, results: Statistics) -> Tensor:
         has_some = results.axes.groups[self.group].any(-1).to(results.valid.device)
-        return mean_over_choices(results, results[self.needs[0]]).masked_fill(~has_some[:, None], torch.nan)
+        return results[self.needs[0]].masked_fill(~has_some[:, None, None], torch.nan)

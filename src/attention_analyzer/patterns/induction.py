@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from attention_analyzer.patterns.pattern import Pattern, mean_over_choices
+from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.weights.reductions import MatchWeight, Statistics
 
 
@@ -15,9 +15,10 @@ class Induction(Pattern):
 
     name = "induction"
     title = "looks at what followed the same token before"
+    place = "on what followed the same token before"
     threshold = 0.4
     moves = True
     needs = (MatchWeight("token_before", "earlier"),)
 
-    def strength(self, results: Statistics) -> Tensor:
-        return mean_over_choices(results, results[self.needs[0]])
+    def values(self, results: Statistics) -> Tensor:
+        return results[self.needs[0]]

@@ -16,11 +16,12 @@ class LocalWindow(Pattern):
 
     name = "local_window"
     title = "looks at its close neighbors"
+    place = "within two tokens"
     threshold = 0.75
     needs = (WindowWeight(WIDTH), WindowWeight(2 * WIDTH + 1))
 
-    def strength(self, results: Statistics) -> Tensor:
-        return mean_over_choices(results, results[self.needs[0]])
+    def values(self, results: Statistics) -> Tensor:
+        return results[self.needs[0]]
 
     def beside(self, results: Statistics) -> Tensor | None:
         return mean_over_choices(results, results[self.needs[1]]) - self.strength(results)

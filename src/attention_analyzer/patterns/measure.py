@@ -13,10 +13,14 @@ from attention_analyzer.patterns.pattern import Pattern, TokenContext
 from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.patterns.token_context import moved_needs, moved_results, token_context_of, with_moves
 from attention_analyzer.site import Site
+from attention_analyzer.stats import SMALLEST_SPREAD
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.reductions import Reduction, Statistics
 from attention_analyzer.weights.scores import ScoreSource
+
+#: A mean over fewer queries has no standard error worth the name.
+FEWEST_QUERIES = 5
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Strengths:
             of shuffling each row); NaN for patterns that are about spread itself.
         position: the position-matched control; NaN for patterns that have none.
         places: where the attention goes, for patterns that do not say it by their name: see :meth:`.Pattern.places`.
+        error: the standard error of the strength, each query one draw; NaN for patterns that are no mean over queries,
+            and where it was not asked for.
     """
 
     patterns: tuple[Pattern, ...]
@@ -37,6 +43,7 @@ class Strengths:
     chance: Tensor
     position: Tensor
     places: Mapping[str, Tensor] = field(default_factory=dict)
+    error: Tensor | None = None
 
     @property
     def corrected(self) -> Tensor:
@@ -47,13 +54,15 @@ class Strengths:
         """One text of a batch."""
         strength, chance, position = (part[:, text] for part in (self.strength, self.chance, self.position))
         places = {name: found[text] for name, found in self.places.items()}
-        return Strengths(self.patterns, strength, chance, position, places)
+        error = None if self.error is None else self.error[:, text]
+        return Strengths(self.patterns, strength, chance, position, places, error)
 
     def as_batch(self) -> Strengths:
         """The inverse of :meth:`of_text`, for one text."""
         strength, chance, position = (part[:, None] for part in (self.strength, self.chance, self.position))
         places = {name: found[None] for name, found in self.places.items()}
-        return Strengths(self.patterns, strength, chance, position, places)
+        error = None if self.error is None else self.error[:, None]
+        return Strengths(self.patterns, strength, chance, position, places, error)
 
 
 def corrected_for(strength: Tensor, control: Tensor) -> Tensor:
@@ -84,7 +93,7 @@ def measure_weights(
     weights: AttentionWeights, frame: TokenContext, patterns: Sequence[Pattern] = PATTERNS
 ) -> Strengths:
     """Strengths and controls of one text at one site, ``[pattern, head]``."""
-    return measure_batch(weights, with_moves(frame), patterns).of_text(0)
+    return measure_batch(weights, with_moves(frame), patterns, with_error=True).of_text(0)
 
 
 def measure_batch(
@@ -94,6 +103,7 @@ def measure_batch(
     *,
     valid: Tensor | None = None,
     key_valid: Tensor | None = None,
+    with_error: bool = False,
 ) -> Strengths:
     """Strengths and controls of several texts at one site, ``[pattern, text, head]``.
 
@@ -101,15 +111,16 @@ def measure_batch(
         weights: of a padded batch.
         frame: with moved copies, such as :func:`.frame.batched_token_context` gives.
         valid: bool ``[text, query]``, False for padding; ``key_valid`` the same for keys.
+        with_error: whether to take the strengths' standard errors over queries, too.
     """
 
     def gather(weights: AttentionWeights, frame: TokenContext, chosen: Sequence[Pattern]) -> Statistics:
         return gathered(weights, frame, chosen, valid=valid, key_valid=key_valid)
 
     chosen = tuple(each for pattern in patterns if (each := pattern.fitting(frame)) is not None)
-    return strengths_from(
-        gather(weights, frame, chosen), chosen, frame.moves, even_strengths(weights, frame, chosen, gather)
-    )
+    results = gather(weights, frame, chosen)
+    found = strengths_from(results, chosen, frame.moves, even_strengths(weights, frame, chosen, gather))
+    return replace(found, error=_errors(results, chosen, found.strength)) if with_error else found
 
 
 def even_strengths(
@@ -142,6 +153,23 @@ def strengths_from(
     position = stacked([position_matched(pattern, results, moves) for pattern in patterns])
     places = {pattern.name: found.cpu() for pattern in patterns if (found := pattern.places(results)) is not None}
     return Strengths(patterns, strength, levels, position, places)
+
+
+def _errors(results: Statistics, patterns: Sequence[Pattern], strength: Tensor) -> Tensor:
+    """``[pattern, text, head]``: standard errors of means over queries; the spread is never taken to be below
+    :data:`SMALLEST_SPREAD`, since weights that agree by construction say nothing of the next query.
+    """
+    found = torch.full_like(strength, torch.nan)
+    for number, pattern in enumerate(patterns):
+        values = pattern.values(results)
+        if values is None:
+            continue
+        counted = results.choosing & ~values.isnan()
+        size = counted.sum(-1)
+        away = (values.double().cpu() - strength[number][..., None]).masked_fill(~counted.cpu(), 0)
+        spread = (away.square().sum(-1) / (size.cpu() - 1).clamp(min=1)).sqrt().clamp(min=SMALLEST_SPREAD)
+        found[number] = (spread / size.cpu().sqrt()).masked_fill(size.cpu() < FEWEST_QUERIES, torch.nan)
+    return found
 
 
 def gathered(

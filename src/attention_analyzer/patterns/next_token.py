@@ -8,4 +8,5 @@ class NextToken(AtOffset):
 
     name = "next_token"
     title = "looks at the token after"
+    place = "on the token after"
     offset = 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
@@ -60,6 +60,9 @@ class Pattern(ABC):
     needs: tuple[Reduction, ...]
     #: Labels that it reads by itself.
     labels: ClassVar[tuple[str, ...]] = ()
+    #: Where the weight lies that the strength is a share of, for people: such as "on the token before". ``{which}`` is
+    #: what :meth:`said` or the group's tokens say. "" for patterns whose strength is no share of the weight.
+    place: ClassVar[str] = ""
     #: Whether attention spread evenly shows what chance would give. Not so for patterns that are about spread itself.
     has_chance: ClassVar[bool] = True
     #: The position-matched control is the same pattern on another part of the text: its groups and labels are moved
@@ -71,9 +74,16 @@ class Pattern(ABC):
         known = all(map(frame.can_gather, self.needs)) and all(name in frame.labels for name in self.labels)
         return self if known else None
 
-    @abstractmethod
     def strength(self, results: Statistics) -> Tensor:
-        """``[batch, head]``."""
+        """``[batch, head]``: the mean of :meth:`values` over the queries that choose, or what a subclass says."""
+        values = self.values(results)
+        if values is None:
+            raise NotImplementedError(f"{type(self).__name__} defines strength() or values()")
+        return mean_over_choices(results, values)
+
+    def values(self, results: Statistics) -> Tensor | None:
+        """``[batch, head, query]`` in [0, 1], NaN where undefined, whose mean the strength is; None if it is none."""
+        return None
 
     def places(self, results: Statistics) -> Tensor | None:
         """int64 ``[batch, head, place]``: where the attention goes, if the name does not say it; -1 fills up."""

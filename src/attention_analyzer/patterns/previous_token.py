@@ -8,4 +8,5 @@ class PreviousToken(AtOffset):
 
     name = "previous_token"
     title = "looks at the token before"
+    place = "on the token before"
     offset = -1

@@ -8,4 +8,5 @@ class Punctuation(InGroup):
 
     name = "punctuation"
     title = "looks at punctuation"
+    place = "on punctuation"
     group = "punctuation"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from attention_analyzer.patterns.pattern import Pattern, mean_over_choices
+from attention_analyzer.patterns.pattern import Pattern
 from attention_analyzer.weights.reductions import MatchWeight, Statistics
 
 
@@ -14,9 +14,10 @@ class SameSentence(Pattern):
 
     name = "same_sentence"
     title = "stays inside the sentence"
+    place = "inside the sentence"
     threshold = 0.75
     moves = True
     needs = (MatchWeight("sentence", "all"),)
 
-    def strength(self, results: Statistics) -> Tensor:
-        return mean_over_choices(results, results[self.needs[0]])
+    def values(self, results: Statistics) -> Tensor:
+        return results[self.needs[0]]

@@ -8,4 +8,5 @@ class SelfToken(AtOffset):
 
     name = "self"
     title = "looks at the token itself"
+    place = "on itself"
     offset = 0

@@ -8,4 +8,5 @@ class Separator(InGroup):
 
     name = "separator"
     title = "rests on separators"
+    place = "on {which}"
     group = "separator"

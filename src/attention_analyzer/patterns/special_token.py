@@ -8,4 +8,5 @@ class SpecialToken(InGroup):
 
     name = "special_token"
     title = "rests on special tokens"
+    place = "on special tokens"
     group = "special"

@@ -103,7 +103,7 @@ class ProgramPattern(Pattern):
         rows = rule_rows(text, rules, own, part)
         cells = text.once("cells", lambda: cells_of(text.queries))[own]
         share = self.program.weights(cells, [rule.name for rule in rules]) * (rows.sum(-1) > 0)
-        weights = torch.einsum("rq,rqk->qk", share, rows) + (1 - share.sum(0))[:, None] * even_rows(part)
+        weights = torch.einsum("rq,rqk->qk", share, rows) + (1 - share.sum(0)).clamp(min=0)[:, None] * even_rows(part)
         result[: stop - run.start, : text.keys.size] = weights.to(result.device)
         return result
 

@@ -137,7 +137,7 @@ class _Scorer:
             """``[head, row, key]``."""
             share = torch.stack([each.weights(of.cells, self.names) for each in chosen]) * (of.rules.sum(-1) > 0)
             found = torch.bmm(share.permute(2, 0, 1), of.rules.transpose(0, 1)).transpose(0, 1)
-            return found + (1 - share.sum(1))[..., None] * of.even
+            return found + (1 - share.sum(1)).clamp(min=0)[..., None] * of.even
 
         def put(name: str, values: Tensor) -> None:
             kept[name] += values[:, counts].double().sum(-1).numpy()

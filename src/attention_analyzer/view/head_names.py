@@ -10,13 +10,9 @@ import numpy as np
 import torch
 
 from attention_analyzer.captured import CapturedAttention
-from attention_analyzer.patterns.matrix import names_earned
-from attention_analyzer.patterns.measure import Strengths, measure_record
-from attention_analyzer.patterns.pattern import Pattern
-from attention_analyzer.weights.reductions import MatchWeight
+from attention_analyzer.patterns.in_one_text import Remark, remarks
+from attention_analyzer.patterns.measure import measure_record
 
-#: Patterns about repeated tokens name heads only of texts this long: in a shorter one hardly anything repeats.
-LONG_ENOUGH_TO_REPEAT = 32
 #: Heads whose pictures are closer than this are alike (Jensen-Shannon distance, 0 to 1).
 ALIKE = 0.3
 #: More heads than this are not grouped: every pair is compared.
@@ -25,34 +21,29 @@ ALONE = "like no other"
 
 
 def pattern_content(record: CapturedAttention) -> dict[str, Any]:
-    """Header entries ``patterns`` (strengths by name, one per head) and ``labels`` (names earned in this text)."""
+    """Header entries ``patterns`` (strengths by name, one per head), ``labels`` (names that are certain in this text)
+    and ``facts`` (of heads without a name, the share of weight that stands out most).
+    """
     measured = measure_record(record)
     names = dict.fromkeys(pattern.name for _, found in measured for pattern in found.patterns)
     columns: dict[str, list[float | None]] = {name: [] for name in names}
-    labels = []
-    for number, (site, found) in enumerate(measured):
+    for site, found in measured:
         known = {pattern.name: index for index, pattern in enumerate(found.patterns)}
         for name, column in columns.items():
             column += _plain(found.strength[known[name]]) if name in known else [None] * site.heads
-        short = record.entries[number].weights.queries < LONG_ENOUGH_TO_REPEAT
-        unsure = {pattern.name for pattern in found.patterns if short and _reads_repeats(pattern)}
-        for head, earned in enumerate(names_earned(found)):
-            labels += [_label(found, known[name], number, head) for name in earned if name not in unsure]
-    return {"patterns": columns, "labels": labels, "labels_from": "this text"}
+    said = remarks(record)
+    labels = [_label(remark) for remark in said if remark.certain]
+    facts = [_label(remark) | {"text": remark.text} for remark in said if not remark.certain]
+    return {"patterns": columns, "labels": labels, "labels_from": "this text", "facts": facts}
 
 
-def _reads_repeats(pattern: Pattern) -> bool:
-    return any(isinstance(need, MatchWeight) for need in pattern.needs)
-
-
-def _label(found: Strengths, index: int, site: int, head: int) -> dict[str, Any]:
-    control = float(torch.fmax(found.chance, found.position)[index, head])
+def _label(remark: Remark) -> dict[str, Any]:
     return {
-        "site": site,
-        "head": head,
-        "name": found.patterns[index].name,
-        "strength": float(f"{float(found.strength[index, head]):.4g}"),
-        "control": None if np.isnan(control) else float(f"{control:.4g}"),
+        "site": remark.site,
+        "head": remark.head,
+        "name": remark.name,
+        "strength": float(f"{remark.strength:.4g}"),
+        "control": None if np.isnan(remark.control) else float(f"{remark.control:.4g}"),
     }
 
 

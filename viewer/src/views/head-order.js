@@ -32,13 +32,16 @@ export function groupChoices(record, state) {
 /** @param {any} model @param {any} state @returns {Section[]} */
 export function arrange(model, state) {
   const record = model.record(state);
+  const ofHead = (head) => (said) => record.sites[said.site] === head.site && said.head === head.head;
   const numbers = sortColumns(record).get(state.sort);
   const heads = model.heads(state.record).map((head, index) => ({
     ...head,
     index,
     metric: numbers?.[index] ?? null,
     // The most specific name stands first.
-    label: record.labels.find((label) => record.sites[label.site] === head.site && label.head === head.head),
+    label: record.labels.find(ofHead(head)),
+    // Of a head without a name, what stands out of its weights in this text.
+    fact: (record.facts ?? []).find(ofHead(head)),
   }));
   if (numbers) heads.sort((a, b) => (b.metric ?? -Infinity) - (a.metric ?? -Infinity));
   const titleOf = grouping(record, state, heads);

@@ -7,6 +7,9 @@ import { arrange, readableName } from "./head-order.js";
 /** Smallest side of a picture with its name below. */
 const NAMED = 84;
 
+/** A head's name or, without one, the share of its weight that stands out. */
+const said = ({ label, fact }) => (label ? readableName(label.name) : (fact?.text ?? ""));
+
 /** @param {any} context @param {{compact: boolean}} options */
 export function createHeads(context, { compact }) {
   const { model, store } = context;
@@ -41,7 +44,7 @@ export function createHeads(context, { compact }) {
     const gap = compact ? 3 : 8;
     const top = compact ? 24 : 60;
     const byLayer = sections[0].rows[0].label !== "";
-    const caption = compact || (byLayer && !sections.some(({ rows }) => rows.some(({ heads }) => heads.some(({ label }) => label)))) ? 0 : 18;
+    const caption = compact || (byLayer && !sections.some(({ rows }) => rows.some(({ heads }) => heads.some(({ label, fact }) => label || fact)))) ? 0 : 18;
     const title = !compact && sections.some((section) => section.title) ? 30 : 0;
     const [smallest, comfortable, largest] = compact ? [8, 11, 44] : [32, 48, 132];
     const free = width - (compact ? 4 : 16);
@@ -136,7 +139,7 @@ export function createHeads(context, { compact }) {
       }
       if (item.caption) {
         const name = layout.byLayer ? "" : `L${item.site.layer}H${item.head} `;
-        const extraText = item.metric !== null ? readable(item.metric) : readableName(item.label?.name ?? "");
+        const extraText = item.metric !== null ? readable(item.metric) : said(item);
         surface.text(fit(surface, `${name}${extraText}`, item.size + 6, 10.5), item.x, y + item.size + 9, {
           fill: chosen ? theme.accent : theme.muted, size: 10.5,
         });

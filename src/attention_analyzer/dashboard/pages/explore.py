@@ -55,7 +55,7 @@ def show() -> None:
     st.subheader(f"{place} in words")
     if query is not None and key is not None:
         st.markdown(f"- {weight(record, place, query, key)}")
-    for sentence in labels(place, _of_head(patterns_of(name, given, cut), place)):
+    for sentence in labels(place, record):
         st.markdown(f"- {sentence}")
     numbers = {str(name): float(row[name]) for name in MEANINGS}
     for sentence in (spread(numbers), reach(numbers), goals(numbers)):
