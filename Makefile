@@ -68,6 +68,8 @@ train-demo-models: setup ## Train the bundled models again: make train-demo-mode
 	@$(BIN)/python -m demo_models.encoder --data "$(DATA)" --scratch "$(SCRATCH)"
 	@$(BIN)/python -m demo_models.decoder --data "$(DATA)" --scratch "$(SCRATCH)"
 	@$(BIN)/python -m demo_models.translator --scratch "$(SCRATCH)"
+	@$(BIN)/python -m demo_models.captioner --scratch "$(SCRATCH)"
+	@$(BIN)/python -m demo_models.listener --scratch "$(SCRATCH)"
 SCRATCH ?= build/demo-models
 
 conformance: setup ## Prove the capture on every architecture of transformers; writes docs/coverage.md

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers.trainers import BpeTrainer, WordPieceTrainer
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, WhisperTokenizer
 
 from demo_models.corpus import Corpus
 
@@ -46,6 +46,7 @@ READER_TEMPLATE = """\
 {%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}
 """
 READER_POSITIONS = 1024
+CAPTION_SPECIALS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 ENCODER_VOCABULARY = 8192
 DECODER_VOCABULARY = 6144
 
@@ -164,6 +165,38 @@ def reader_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
     )
     fast.chat_template = READER_TEMPLATE
     return fast
+
+
+def caption_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+    """One token per lower-cased word and comma, between `<s>` and `</s>`."""
+    vocabulary = {piece: i for i, piece in enumerate([*CAPTION_SPECIALS.values(), *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=CAPTION_SPECIALS["unk_token"]))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        special_tokens=[(mark, tokenizer.token_to_id(mark)) for mark in ("<s>", "</s>")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        **CAPTION_SPECIALS,
+        model_max_length=32,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def digit_tokenizer() -> WhisperTokenizer:
+    """Whisper's tokenizer with the ten digits, and of its marks those that a model of one language has."""
+    space = "\u0120"  # how byte-level BPE writes the space before a word
+    pieces = [*"0123456789", space, *(space + digit for digit in "0123456789")]
+    marks = ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"]
+    return WhisperTokenizer(
+        vocab={piece: i for i, piece in enumerate([*pieces, marks[0]])},
+        merges=[(space, digit) for digit in "0123456789"],
+        pad_token=marks[0],
+        additional_special_tokens=marks[1:],
+        model_max_length=32,
+    )
 
 
 def _straight_quotes() -> list[normalizers.Normalizer]:

@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 #: From the ground up. A room may use its own floor and every floor below it.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"arguments", "deprecation", "errors", "fields", "files", "lazy", "progress", "result", "site", "stats"}),
-    frozenset({"text", "weights"}),
+    frozenset({"media", "text", "weights"}),
     frozenset({"hooks", "models"}),
     frozenset(
         {
@@ -32,7 +32,8 @@ FLOORS: tuple[frozenset[str], ...] = (
             "given_inputs",
             "inputs",
             "matrices",
-            "patches",
+            "media_recording",
+            "places",
             "record_reader",
             "recording",
             "storage",

@@ -48,6 +48,8 @@ THROUGH = {
 OWN = {"analyzer"}
 #: Methods whose texts may be given as ids.
 BY_IDS = {"label_heads", "cache_advice", "depth_profile", "similarity", "head_importance", "pruning_curve"}
+#: Images and sounds go to a function of their own.
+BESIDE_TEXT = {"generate": {"image", "images", "audio", "sampling_rate"}}
 LEFT_OUT = {"what_if_of_record": {"inputs", "truncate"}, "payload_parts": {"deflate"}, "token_importance": {"method"}}
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -63,7 +65,7 @@ def keywords(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def own_of(method: str) -> set[str]:
-    return OWN | ({"inputs"} if method in BY_IDS else set())
+    return OWN | BESIDE_TEXT.get(method, set()) | ({"inputs"} if method in BY_IDS else set())
 
 
 def expected(module: str, name: str) -> dict[str, Any]:
@@ -100,6 +102,7 @@ def test_a_method_passes_on_all_it_is_given(
         return AttentionRecord(())
 
     monkeypatch.setattr(import_module(f"attention_analyzer.{target[0]}"), target[1], function)
+    beside = dict.fromkeys(BESIDE_TEXT.get(method, ()))
     given = {name: object() for name in keywords(getattr(owner, method)) if name not in own_of(method)}
     instance = owner.__new__(owner)
     instance.__dict__["loaded"] = None

@@ -96,14 +96,12 @@ def records_of(
     deviation: float = 0.0,
     notes: Mapping[str, Any] | None = None,
     fingerprint: str | None = None,
-    names: Callable[[Site, int], Tokens | None] | None = None,
 ) -> list[CapturedAttention]:
     """One record per text of a forward. ``record.notes`` has ``row``, and ``part`` where texts are packed.
 
     Args:
         notes: further notes of every record.
         fingerprint: of the model at the forward; its present one by default.
-        names: what lies on an axis of so many positions that are no tokens; None where it is not known.
 
     Raises:
         InputError: the sites are of different numbers of texts, images or sounds.
@@ -132,7 +130,7 @@ def records_of(
     records = []
     for row, texts in enumerate(parts):
         for part, text in enumerate(texts):
-            entries = tuple(_entry(site, weights, axes, row, text, tokens, names) for site, weights in sites)
+            entries = tuple(_entry(site, weights, axes, row, text, tokens) for site, weights in sites)
             about = dict(notes or {})
             if rows > 1:
                 about["row"] = row
@@ -224,7 +222,6 @@ def _entry(
     row: int,
     text: Tensor | None,
     tokens: Callable[[Axis, int, Tensor], Tokens],
-    names: Callable[[Site, int], Tokens | None] | None,
 ) -> SiteRecord:
     row_here = row if weights.batch > 1 else 0
     sides: list[tuple[Tensor, Tokens]] = []
@@ -232,8 +229,7 @@ def _entry(
         axis = axes.of_site(site, size, side)
         if axis is None:
             kept = _seen_positions(site, weights.visibility, row_here, size, side)
-            whole = names(site, size) if names is not None and len(kept) == size else None
-            sides.append((kept, whole or Tokens.positions(len(kept))))
+            sides.append((kept, Tokens.positions(len(kept))))
             continue
         kept = text if text is not None and axis is axes.source else axis.kept(row)
         sides.append((kept, tokens(axis, row, kept)))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from attention_analyzer.errors import SelectionError
+from attention_analyzer.media.images import Image
+from attention_analyzer.media.sounds import Sound
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
@@ -87,6 +89,7 @@ class CapturedAttention:
         exact: True where weights are recomputed from queries and keys; False where the model handed them over.
         deviation: largest relative deviation met when module outputs were rebuilt from the weights as a check.
         origin: the model that made it, where an analyzer of this process did.
+        media: the images or sounds that it is of, as the processor got them; places of tokens lie in these.
     """
 
     entries: tuple[SiteRecord, ...]
@@ -96,6 +99,7 @@ class CapturedAttention:
     deviation: float = 0.0
     notes: Mapping[str, Any] = field(default_factory=dict)
     origin: Origin | None = field(default=None, repr=False, compare=False)
+    media: tuple[Image | Sound, ...] = field(default=(), repr=False, compare=False)
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

@@ -20,7 +20,7 @@ from attention_analyzer.metrics.head_table import head_table
 from attention_analyzer.models.fingerprint import cached_fingerprint, state_mark
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import load
-from attention_analyzer.patches import Patches
+from attention_analyzer.places.find import placed
 from attention_analyzer.record import AttentionRecord
 
 #: Bytes of queries and keys that a block may keep unless the caller says otherwise.
@@ -211,8 +211,8 @@ class CapturedForwards:
             | ({"not_captured": list(whole.not_captured)} if whole.not_captured else {}),
             # Weights that a training has changed since cannot be hashed any more.
             fingerprint=cached_fingerprint(self.loaded.model, now) if whole.mark == now else "",
-            names=Patches(self.loaded, whole.inputs).tokens if "pixel_values" in whole.inputs else None,
         )
+        made = placed(self.loaded, made, whole.inputs)
         return [replace(record, origin=Origin(self.loaded)) for record in made]
 
 

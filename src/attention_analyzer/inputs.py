@@ -200,7 +200,7 @@ def _target_row(
         return written_targets(loaded, alone, max_new_tokens=longest)[0][0]
     if text is None:
         return torch.tensor([_start_id(loaded)])
-    row = _shifted(loaded, text)
+    row = shifted_target(loaded, text)
     if limit is not None and len(row) > limit:
         if not truncate:
             raise TooLongError(
@@ -211,7 +211,7 @@ def _target_row(
     return row
 
 
-def _shifted(loaded: LoadedModel, text: str) -> Tensor:
+def shifted_target(loaded: LoadedModel, text: str) -> Tensor:
     """A given target as the decoder reads it while it is trained: begun by the start token, without the end."""
     check_text(text)
     tokenizer = loaded.need_tokenizer()

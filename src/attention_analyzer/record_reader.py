@@ -12,6 +12,8 @@ from torch import Tensor
 from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import FileFormatError, InputError
 from attention_analyzer.fields import Fields, depth_of
+from attention_analyzer.media.images import Image
+from attention_analyzer.media.sounds import Sound
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
@@ -55,6 +57,10 @@ def _record(header: Fields, tensors: Mapping[str, Tensor]) -> CapturedAttention:
     names = [entry.site.name for entry in entries]
     if len(set(names)) < len(names):
         raise FileFormatError(f"{header.name} describes a site twice.")
+    media = tuple(
+        _medium(Fields.of(each, f"{header.name}, medium {number}"), parts.take(f"media.{number}"))
+        for number, each in enumerate(header.items("media") if "media" in header.entries else ())
+    )
     parts.check_all_used()
     notes = header.nested("notes").entries
     if depth_of(notes, _DEEPEST_NOTES) > _DEEPEST_NOTES:
@@ -63,8 +69,23 @@ def _record(header: Fields, tensors: Mapping[str, Tensor]) -> CapturedAttention:
     if deviation < 0:
         raise FileFormatError(f"{header.name}: 'deviation' must not be negative, but is {deviation}.")
     return CapturedAttention(
-        entries, header.text("model_name"), header.text("fingerprint"), header.flag("exact"), deviation, notes
+        entries,
+        header.text("model_name"),
+        header.text("fingerprint"),
+        header.flag("exact"),
+        deviation,
+        notes,
+        media=media,
     )
+
+
+def _medium(fields: Fields, tensor: Tensor) -> Image | Sound:
+    kind, name = fields.text("kind"), fields.text("name")
+    if kind == "image" and tensor.dtype == torch.uint8 and tensor.dim() == 3 and tensor.shape[-1] == 3:
+        return Image(tensor.numpy(), name)
+    if kind == "sound" and tensor.dtype == torch.float32 and tensor.dim() == 1:
+        return Sound(tensor.numpy(), fields.whole("rate", 1, 1 << 20), name)
+    raise FileFormatError(f"{fields.name} is no image and no sound that can be used.")
 
 
 class _Parts:

@@ -22,7 +22,7 @@ from attention_analyzer.hooks.forward import CapturedForward, capture_forward
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.inputs import Prepared, Text, accepted, generated_ids, prepare, written_targets
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.patches import Patches
+from attention_analyzer.places.find import placed
 from attention_analyzer.site import Site
 from attention_analyzer.text.chat import Messages, chat_text, is_messages
 from attention_analyzer.text.padding import padded_groups, valid_of
@@ -91,12 +91,17 @@ def record_texts(
     return records
 
 
-def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True) -> list[CapturedAttention]:
+def record_inputs(
+    loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True, places: bool = True
+) -> list[CapturedAttention]:
     """Records of any inputs of a forward, such as a tokenizer's or a processor's: text, images, sound, or a mixture.
 
     The forward runs as the inputs are; padding, left or right, is neither measured nor shown. Axes as long as
-    ``input_ids`` (or ``decoder_input_ids``) show those tokens; patches of images
-    show ``row,column`` where that is proved (see :mod:`.patches`), all others numbered positions.
+    ``input_ids`` (or ``decoder_input_ids``) show those tokens; cells of images show ``row,column`` where that is
+    verified (see :mod:`.places`), all others numbered positions.
+
+    Args:
+        places: whether it is measured where tokens of images lie.
 
     Returns:
         One record per row of the batch, and per text where several are packed into a row.
@@ -115,15 +120,15 @@ def record_inputs(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool
         forward = capture_forward(
             model, loaded.to_device(tensors), valid=valid_tokens(tensors), check=check, store=loaded.store
         )
-    return records_of(
+    records = records_of(
         loaded,
         forward.sites,
         axes,
         exact=forward.exact,
         deviation=forward.deviation,
         notes={"not_captured": list(forward.not_captured)} if forward.not_captured else None,
-        names=Patches(loaded, tensors).tokens,
     )
+    return placed(loaded, records, tensors) if places else records
 
 
 @overload

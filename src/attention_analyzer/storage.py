@@ -1,9 +1,10 @@
 """Records as files: safetensors with a JSON header, no pickle, linear in the text.
 
 Layout, version 2: the metadata entry ``attention_analyzer`` is JSON with the format's version, a checksum over the
-whole file (:mod:`.files`), the record's own attributes, the token axes (each once) and the sites. Tensors are named
-``{site}.{part}``: ``query`` and ``key`` of the score source, or ``weights`` where a model handed weights over; a bias,
-sinks, and the parts of the visibility that two numbers cannot say. Version 1 had no checksum.
+whole file (:mod:`.files`), the record's own attributes, the token axes (each once), the sites and the media. Tensors
+are named ``{site}.{part}``: ``query`` and ``key`` of the score source, or ``weights`` where a model handed weights
+over; a bias, sinks, and the parts of the visibility that two numbers cannot say. Images and sounds are
+``media.{number}``. Version 1 had no checksum.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from attention_analyzer.external.layers_file import ENTRY as ENTRY_OF_LAYERS
 from attention_analyzer.external.layers_file import record_from_layers
 from attention_analyzer.fields import Fields
 from attention_analyzer.files import draft_checksum, exported, has_checksum, seal, warn_of_old
+from attention_analyzer.media.images import Image
+from attention_analyzer.media.sounds import Sound
 from attention_analyzer.record_reader import read_record
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.bias import Bias, RelativeBias
@@ -130,7 +133,15 @@ class _Writer:
             "notes": dict(record.notes),
             "axes": [tokens.to_dict() for tokens in self.axes],
             "sites": sites,
+            "media": [self._medium(number, medium) for number, medium in enumerate(record.media)],
         }
+
+    def _medium(self, number: int, medium: Image | Sound) -> dict[str, Any]:
+        if isinstance(medium, Image):
+            self._keep(f"media.{number}", torch.from_numpy(medium.pixels.copy()))
+            return {"kind": "image", "name": medium.name}
+        self._keep(f"media.{number}", torch.from_numpy(medium.samples.copy()))
+        return {"kind": "sound", "name": medium.name, "rate": medium.rate}
 
     def _site(self, entry: SiteRecord) -> dict[str, Any]:
         site = entry.site

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.errors import InputError, ModelError, TooLongError
+from attention_analyzer.errors import InputError, MissingDependencyError, ModelError, TooLongError
 from attention_analyzer.models.fingerprint import cached_fingerprint
 from attention_analyzer.models.offload import input_device, on_several_devices
 
@@ -39,6 +39,8 @@ class LoadedModel:
         tokenizer_problem: why the checkpoint's tokenizer could not be loaded, where that was so.
         keep_on: where recorded queries and keys are kept, if not where the model computed them.
         wrappers: class names of what the model was taken out of, outermost first.
+        processor: what turns images, sound and text into inputs, if it was given; see :meth:`need_processor`.
+        source: the folder or hub id that the model was read from, or "".
     """
 
     model: nn.Module
@@ -47,6 +49,8 @@ class LoadedModel:
     tokenizer_problem: str = ""
     keep_on: torch.device | None = None
     wrappers: tuple[str, ...] = ()
+    processor: Any = None
+    source: str = ""
 
     @property
     def config(self) -> Any:
@@ -205,6 +209,36 @@ class LoadedModel:
             )
         return self.tokenizer
 
+    def need_processor(self) -> Any:
+        """The processor of images, sound and text: the one that was given, else the checkpoint's own.
+
+        Raises:
+            ModelError: there is none.
+            MissingDependencyError: it needs a package that is not installed.
+        """
+        processor, problem = self._own_processor
+        if processor is None:
+            reason = f" ({problem})" if problem else ""
+            raise ModelError(
+                f"{self.name or type(self.model).__name__} has no processor{reason}, so it reads texts only; pass "
+                "processor=… for a model of images or sound."
+            )
+        return processor
+
+    @cached_property
+    def _own_processor(self) -> tuple[Any, str]:
+        if self.processor is not None or not self.source:
+            return self.processor, ""
+        from transformers import AutoProcessor
+
+        try:
+            found = AutoProcessor.from_pretrained(self.source, local_files_only=True)
+        except ImportError as error:
+            raise MissingDependencyError(error.name or "pillow", "vision", "The model's processor") from error
+        except Exception as error:  # noqa: BLE001 (a dozen kinds of error say the same: no processor here)
+            return None, " ".join(str(error).split())[:200]
+        return (found, "") if is_processor(found) else (None, "")
+
     def to_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The inputs on the model's device; floating ones in its dtype."""
         moved = {}
@@ -241,6 +275,13 @@ class LoadedModel:
         ):
             if isinstance(size, int) and not 0 <= value < size:
                 raise InputError(f"There is no {label} {value}: {self.name} has {size}, numbered from 0 to {size - 1}.")
+
+
+def is_processor(candidate: Any) -> bool:
+    """Whether an object processes images or sound, alone or beside texts."""
+    return any(
+        hasattr(candidate, name) for name in ("image_processor", "feature_extractor", "sampling_rate", "do_normalize")
+    )
 
 
 def _embedding(part: Any) -> Any:

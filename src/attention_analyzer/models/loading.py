@@ -32,7 +32,7 @@ from attention_analyzer.errors import (
 )
 from attention_analyzer.models.adapters import base_of, with_adapter
 from attention_analyzer.models.catalog import available, offline_encoder, offline_folder
-from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.models.loaded import LoadedModel, is_processor
 from attention_analyzer.models.unwrapping import unwrap
 
 #: What is meant where nothing is named.
@@ -56,6 +56,7 @@ def load_model(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     keep_on: str | torch.device | None = None,
+    processor: Any = None,
     **options: Any,
 ) -> LoadedModel:
     """Load a model and its tokenizer.
@@ -75,6 +76,7 @@ def load_model(
         allow_pickle: whether weights may be read from pickle files.
         keep_on: where recorded queries and keys are kept ("cpu" spares a GPU's memory); by default where the model
             computed them, and main memory for a model on several devices.
+        processor: of images or sound, instead of the checkpoint's own; one given as ``tokenizer`` is taken, too.
         options: further arguments of ``from_pretrained`` (``attn_implementation``, ``device_map``, …).
 
     Raises:
@@ -90,7 +92,12 @@ def load_model(
         bare = unwrap(model)
         text_side = bare.text_side if tokenizer is None else tokenizer
         return LoadedModel(
-            bare.model, _text_part(text_side), _name_of(bare.model), keep_on=store, wrappers=bare.wrappers
+            bare.model,
+            _text_part(text_side, processor),
+            _name_of(bare.model),
+            keep_on=store,
+            wrappers=bare.wrappers,
+            processor=_processor(text_side, processor),
         )
     name = os.fspath(model)
     if not name.strip():
@@ -113,6 +120,7 @@ def load_model(
             model_class=model_class,
             allow_pickle=allow_pickle,
             store=store,
+            processor=processor,
             options=options,
         )
 
@@ -127,6 +135,7 @@ def _load_named(
     model_class: str | type | None,
     allow_pickle: bool,
     store: torch.device | None,
+    processor: Any,
     options: dict[str, Any],
 ) -> LoadedModel:
     where, settings["local_files_only"] = _locate(name, settings)
@@ -155,10 +164,11 @@ def _load_named(
     if "device_map" not in options:
         network = network.to(place)
     network.eval()
-    if tokenizer is not None:
-        return LoadedModel(network, _text_part(tokenizer), name, keep_on=store)
+    if tokenizer is not None or processor is not None:
+        text_side, reader = _text_part(tokenizer, processor), _processor(tokenizer, processor)
+        return LoadedModel(network, text_side, name, keep_on=store, processor=reader, source=where)
     own, problem = _tokenizer(where, settings)
-    return LoadedModel(network, own, name, problem, store)
+    return LoadedModel(network, own, name, problem, store, source=where)
 
 
 #: The name inside the package.
@@ -200,7 +210,12 @@ def from_config(
         # The Auto classes build by a method of their own.
         model = chosen.from_config(config) if hasattr(chosen, "from_config") else chosen(config)
     model.to(_device(device)).eval()
-    return LoadedModel(model, _text_part(tokenizer), f"{type(model).__name__} with random weights")
+    return LoadedModel(
+        model,
+        _text_part(tokenizer, None),
+        f"{type(model).__name__} with random weights",
+        processor=_processor(tokenizer, None),
+    )
 
 
 def _load_default(**options: Any) -> LoadedModel:
@@ -356,9 +371,15 @@ def _quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _text_part(tokenizer: Any) -> Any:
-    """The tokenizer itself, or the one inside a processor."""
-    return getattr(tokenizer, "tokenizer", tokenizer)
+def _text_part(tokenizer: Any, processor: Any) -> Any:
+    """The tokenizer itself, or the one inside a processor; None where that reads no text."""
+    given = processor if tokenizer is None else tokenizer
+    return getattr(given, "tokenizer", None if is_processor(given) else given)
+
+
+def _processor(tokenizer: Any, processor: Any) -> Any:
+    """The processor that was given, also as a tokenizer."""
+    return processor if processor is not None else tokenizer if is_processor(tokenizer) else None
 
 
 def _name_of(model: nn.Module) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from attention_analyzer.errors import InputError
 from attention_analyzer.fields import shown
 from attention_analyzer.text.parts import Part
+from attention_analyzer.text.place import Place, place_from_dict, place_to_dict
 from attention_analyzer.text.words import Span, is_punctuation, word_spans
 
 
@@ -29,6 +30,7 @@ class Tokens:
         segments: which of the texts a token belongs to (0; 1 in the second text of a pair).
         texts: the texts themselves, one per segment.
         parts: turns, thoughts and documents of the chat that the text was made of, by level; see :mod:`.parts`.
+        places: where each token lies in an image, a film or a sound; None for a token that lies in none.
     """
 
     pieces: tuple[str, ...]
@@ -39,10 +41,12 @@ class Tokens:
     segments: tuple[int, ...] = ()
     texts: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
+    places: tuple[Place | None, ...] = ()
 
     def __post_init__(self) -> None:
         size = len(self.pieces)
-        for name, empty in (("spans", None), ("is_special", False), ("is_separator", False), ("segments", 0)):
+        per_token = {"spans": None, "is_special": False, "is_separator": False, "segments": 0, "places": None}
+        for name, empty in per_token.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, (empty,) * size)
             elif len(getattr(self, name)) != size:
@@ -132,6 +136,7 @@ class Tokens:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, for JSON."""
+        places = {"places": [place_to_dict(place) for place in self.places]} if any(self.places) else {}
         return {
             "pieces": list(self.pieces),
             "ids": list(self.ids),
@@ -141,6 +146,7 @@ class Tokens:
             "segments": list(self.segments),
             "texts": list(self.texts),
             **({"parts": [part.to_dict() for part in self.parts]} if self.parts else {}),
+            **places,
         }
 
     @classmethod
@@ -152,7 +158,8 @@ class Tokens:
         """
         parts = {name: _listed(data, name, is_entry) for name, is_entry in _ENTRIES.items()}
         spans = tuple(None if span is None else (span[0], span[1]) for span in parts.pop("spans"))
-        tokens = cls(spans=spans, parts=_parts(data), **parts)
+        places = tuple(map(place_from_dict, data["places"])) if isinstance(data.get("places"), list | tuple) else ()
+        tokens = cls(spans=spans, parts=_parts(data), places=places, **parts)
         if tokens.ids and len(tokens.ids) != len(tokens):
             raise InputError(f"{len(tokens)} tokens were given, but {len(tokens.ids)} entries of 'ids'.")
         texts = len(tokens.texts)

@@ -1,0 +1,199 @@
+"""Records of images and sounds: read, processed, run, and with the place of every token."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.captured import CapturedAttention
+from attention_analyzer.errors import InputError, ModelError
+from attention_analyzer.inputs import LONGEST_TARGET, accepted, generated_ids, shifted_target, written_targets
+from attention_analyzer.media.images import Image, read_image
+from attention_analyzer.media.processing import Processed, process_images, process_sound
+from attention_analyzer.media.sounds import Sound, read_sound
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.models.signatures import forward_parameters
+from attention_analyzer.places.find import placed
+from attention_analyzer.recording import record_inputs
+from attention_analyzer.text.chat import Messages
+
+#: What an image in a message may be called beside its type, as templates of the hub have it.
+_IMAGE_KEYS = ("image", "path", "url", "data")
+
+
+@dataclass(frozen=True)
+class Media:
+    """What a record is asked of: images or a sound, and the text or chat that goes with them."""
+
+    images: tuple[Image, ...] = ()
+    sound: Sound | None = None
+    text: str | None = None
+    messages: Messages | None = None
+
+
+def read_media(
+    *,
+    images: Sequence[Any] = (),
+    audio: Any = None,
+    sampling_rate: int | None = None,
+    text: str | None = None,
+    messages: Messages | None = None,
+) -> Media:
+    """Read what was given.
+
+    Raises:
+        InputError: an image or sound cannot be used, or images and a sound were given together.
+    """
+    if audio is not None and (images or messages is not None):
+        raise InputError("Images and a sound were given together; give one of them.")
+    if text is not None and not isinstance(text, str):
+        raise InputError(f"The text beside an image or a sound is a str, not {type(text).__name__}.")
+    if audio is not None:
+        return Media(sound=read_sound(audio, sampling_rate), text=text)
+    if messages is not None:
+        found, marked = _of_messages(messages)
+        return Media(images=(*found, *map(read_image, images)), messages=marked)
+    return Media(images=tuple(map(read_image, images)), text=text)
+
+
+def has_images(messages: Any) -> bool:
+    """Whether a chat holds images."""
+    contents = (each.get("content") for each in messages if isinstance(each, Mapping))
+    return any(
+        isinstance(part, Mapping) and part.get("type") in ("image", "image_url")
+        for content in contents
+        if isinstance(content, (list, tuple))
+        for part in content
+    )
+
+
+def record_media(
+    loaded: LoadedModel, media: Media, *, truncate: bool = False, check: bool = True
+) -> tuple[CapturedAttention, Mapping[str, Any]]:
+    """The record of images or a sound, and the inputs that it was made from.
+
+    For an encoder–decoder the text is the target if the encoder reads no text, and the model writes one itself where
+    none is given.
+
+    Raises:
+        InputError, TooLongError: the images, the sound or the text cannot be used.
+        ModelError: the model reads no images or no sound.
+    """
+    processed = _processed(loaded, media, truncate)
+    inputs = _completed(loaded, processed, media)
+    return _recorded(loaded, processed, inputs, check), inputs
+
+
+def generate_media(
+    loaded: LoadedModel, media: Media, *, max_new_tokens: int = 40, check: bool = True, **options: Any
+) -> tuple[CapturedAttention, Mapping[str, Any]]:
+    """Let the model write about images or a sound, and record what every written token attends to.
+
+    Args:
+        options: further arguments of the model's ``generate``.
+
+    Raises:
+        InputError: the images, the sound or an option cannot be used.
+        ModelError: the model cannot write, or reads no images or no sound.
+    """
+    if not loaded.can_generate:
+        raise ModelError(f"{loaded.name} cannot write text: {type(loaded.model).__name__} has no language-model head.")
+    processed = _processed(loaded, media, truncate=False)
+    inputs = dict(processed.inputs)
+    options |= {"max_new_tokens": max_new_tokens}
+    tokenizer = loaded.need_tokenizer()
+    if loaded.architecture == "encoder-decoder":
+        ids = written_targets(loaded, inputs, **options)[0]
+        inputs["decoder_input_ids"] = ids
+        start = 1
+    else:
+        start = inputs["input_ids"].shape[1]
+        ids = generated_ids(loaded, inputs, start=start, **options)[0]
+        inputs = _continued(inputs, ids)
+    written = tokenizer.decode(ids[0, start:], skip_special_tokens=True)
+    record = _recorded(loaded, processed, accepted(loaded.model, inputs), check)
+    return replace(record, notes={**record.notes, "prompt_tokens": start, "written": written}), inputs
+
+
+def _processed(loaded: LoadedModel, media: Media, truncate: bool) -> Processed:
+    if media.sound is not None:
+        return process_sound(loaded.need_processor(), media.sound, truncate=truncate)
+    parameters = forward_parameters(loaded.model)
+    if not any("pixel" in name or "patches" in name or "image" in name for name in parameters) and not any(
+        each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()
+    ):
+        raise ModelError(f"{loaded.name} reads no images: its forward takes {', '.join(list(parameters)[:4])}.")
+    beside = _reads_text(loaded)
+    text = media.text if beside or loaded.architecture != "encoder-decoder" else None
+    return process_images(loaded.need_processor(), media.images, text, messages=media.messages, beside_text=beside)
+
+
+def _reads_text(loaded: LoadedModel) -> bool:
+    """Whether a text stands beside the image in the model's inputs, and is not what a decoder writes."""
+    return "input_ids" in forward_parameters(loaded.model)
+
+
+def _completed(loaded: LoadedModel, processed: Processed, media: Media) -> dict[str, Any]:
+    inputs = dict(processed.inputs)
+    if loaded.architecture != "encoder-decoder" or "decoder_input_ids" in inputs:
+        return inputs
+    if media.text is not None and not _reads_text(loaded):
+        row = shifted_target(loaded, media.text)[None]
+        if row.shape[1] > 1 and row[0, 0] == row[0, 1]:
+            row = row[:, 1:]  # the tokenizer wrote the start itself, and shifting put it there once more
+    elif loaded.can_generate:
+        limit = loaded.max_target_length
+        longest = LONGEST_TARGET if limit is None else max(1, min(LONGEST_TARGET, limit - 1))
+        settings = getattr(loaded.model, "generation_config", None)
+        longest = min(longest, getattr(settings, "max_new_tokens", None) or longest)
+        row = written_targets(loaded, inputs, max_new_tokens=longest)[0]
+    else:
+        return inputs
+    return inputs | {"decoder_input_ids": row}
+
+
+def _recorded(loaded: LoadedModel, processed: Processed, inputs: dict[str, Any], check: bool) -> CapturedAttention:
+    records = record_inputs(loaded, inputs, check=check, places=False)
+    found = placed(loaded, records, inputs, processed)
+    if len(found) != 1:
+        raise InputError(f"{loaded.name} made {len(found)} texts of these images; record them one by one.")
+    return replace(found[0], media=(*processed.images, *processed.sounds))
+
+
+def _continued(inputs: Mapping[str, Any], ids: Tensor) -> dict[str, Any]:
+    """The inputs with the whole text; what has one number per token goes on as it ended."""
+    result = dict(inputs)
+    size, whole = inputs["input_ids"].shape[1], ids.shape[1]
+    for name, value in inputs.items():
+        if name != "input_ids" and isinstance(value, Tensor) and value.dim() == 2 and value.shape[1] == size:
+            fill = 1 if name == "attention_mask" else 0
+            more = torch.full((len(value), whole - size), fill, dtype=value.dtype)
+            result[name] = torch.cat([value.cpu(), more], 1)
+    return result | {"input_ids": ids}
+
+
+def _of_messages(messages: Messages) -> tuple[list[Image], list[dict[str, Any]]]:
+    """The images of a chat, and the chat with a mark for each."""
+    images: list[Image] = []
+    marked = []
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, (list, tuple)):
+            parts = []
+            for part in content:
+                if isinstance(part, Mapping) and part.get("type") in ("image", "image_url"):
+                    source = next((part[key] for key in _IMAGE_KEYS if part.get(key) is not None), None)
+                    if source is None:
+                        raise InputError("An image of the chat has no content; give {'type': 'image', 'image': …}.")
+                    images.append(read_image(source))
+                    parts.append({"type": "image"})
+                else:
+                    parts.append(part)
+            content = parts
+        marked.append({**message, "content": content})
+    return images, marked

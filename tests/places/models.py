@@ -1,0 +1,79 @@
+"""Tiny random models of images, text and sound, with processors that need no files."""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+    SwinConfig,
+    SwinModel,
+    ViTConfig,
+    ViTImageProcessorPil,
+    ViTModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+)
+
+from attention_analyzer import AttentionAnalyzer
+
+SMALL = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 3}
+
+
+def tokenizer(*marks: str) -> PreTrainedTokenizerFast:
+    words = ["<unk>", "<pad>", "<s>", "</s>", *marks, "what", "is", "this", "?"]
+    made = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        additional_special_tokens=[*marks],
+    )
+
+
+def vit() -> AttentionAnalyzer:
+    """32 × 32 pixels in cells of 8; images are stretched to that size."""
+    torch.manual_seed(0)
+    model = ViTModel(ViTConfig(**SMALL, image_size=32, patch_size=8)).eval()
+    return AttentionAnalyzer(model, ViTImageProcessorPil(size={"height": 32, "width": 32}), cache=False)
+
+
+def swin() -> AttentionAnalyzer:
+    """Two stages of two layers in windows of 4 × 4, every second of them shifted by 2."""
+    torch.manual_seed(0)
+    config = SwinConfig(image_size=32, patch_size=2, embed_dim=12, depths=[2, 2], num_heads=[2, 2], window_size=4)
+    return AttentionAnalyzer(
+        SwinModel(config).eval(), ViTImageProcessorPil(size={"height": 32, "width": 32}), cache=False
+    )
+
+
+def llava() -> AttentionAnalyzer:
+    """The middle square of an image, scaled to 32 × 32 pixels in cells of 8, in front of a Llama."""
+    torch.manual_seed(0)
+    words = tokenizer("<image>")
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**SMALL, image_size=32, patch_size=8),
+        text_config=LlamaConfig(**SMALL, num_key_value_heads=3, vocab_size=40, pad_token_id=1),
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        image_seq_length=16,
+    )
+    images = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    processor = LlavaProcessor(
+        images, words, patch_size=8, vision_feature_select_strategy="default", num_additional_image_tokens=1
+    )
+    return AttentionAnalyzer(LlavaForConditionalGeneration(config).eval(), processor, cache=False)
+
+
+def wav2vec2() -> AttentionAnalyzer:
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(**SMALL, conv_dim=(16,) * 7, num_conv_pos_embedding_groups=4, num_conv_pos_embeddings=16)
+    return AttentionAnalyzer(Wav2Vec2Model(config).eval(), processor=Wav2Vec2FeatureExtractor(), cache=False)
