@@ -102,7 +102,6 @@ def test_a_method_passes_on_all_it_is_given(
         return AttentionRecord(())
 
     monkeypatch.setattr(import_module(f"attention_analyzer.{target[0]}"), target[1], function)
-    beside = dict.fromkeys(BESIDE_TEXT.get(method, ()))
     given = {name: object() for name in keywords(getattr(owner, method)) if name not in own_of(method)}
     instance = owner.__new__(owner)
     instance.__dict__["loaded"] = None

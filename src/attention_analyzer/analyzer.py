@@ -1320,7 +1320,7 @@ def _media_of(
     text: Any, *, image: Any, images: Sequence[Any] | None, audio: Any, rate: int | None, messages: Any
 ) -> Media | None:
     """The images or the sound that were given, read; None where there are none."""
-    chat = messages if messages is not None else text if is_messages(text) else None
+    chat = next((each for each in (messages, text) if is_messages(each)), None)
     listed = [image] if image is not None else [] if images is None else list(images)
     if image is not None and images is not None:
         raise InputError("Give image=… or images=[…], and not both.")
