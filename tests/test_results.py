@@ -42,6 +42,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "PartAttention": lambda: analyzer().record(TEXTS[0]).between(),
     "WhatIf": lambda: analyzer().record(TEXTS[0]).what_if(ablate="L1"),
     "Effects": lambda: analyzer().effects(TEXTS[0]),
+    "Why": lambda: analyzer().record(TEXTS[0]).why(1, 2, 5, 3),
     "HeadImportance": lambda: analyzer().head_importance(TEXTS),
     "PruningCurve": lambda: analyzer().pruning_curve([*TEXTS, TEXTS[0]], shares=(0, 0.5, 1)),
     "Similarity": lambda: analyzer().similarity(TEXTS),

@@ -25,6 +25,7 @@ ANALYZER: dict[str, tuple[str, str]] = {
     "replace_by_program": ("programs.replace", "replace_by_program"),
     "what_if": ("interventions", "what_if"),
     "effects": ("mechanism.effects", "effects"),
+    "why": ("mechanism.why", "why"),
     "compare": ("comparison", "compare"),
     "relations": ("linguistics", "relations"),
     "scan": ("corpus", "scan"),
@@ -35,6 +36,7 @@ RECORD: dict[str, tuple[str, str]] = {
     "html": ("view.html", "html_text"),
     "view": ("view.widget", "AttentionWidget"),
     "what_if": ("interventions.what_if", "what_if_of_record"),
+    "why": ("mechanism.why", "why_of_record"),
 }
 #: Functions that pass keywords on themselves → the function that names them.
 THROUGH = {

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions.plan import Ablation, Replacements
     from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.linguistics import Relations
-    from attention_analyzer.mechanism import Effects
+    from attention_analyzer.mechanism import Effects, Why
     from attention_analyzer.mechanism.target import Token
     from attention_analyzer.metrics.metric import Metric
     from attention_analyzer.parts import PartAttention
@@ -1087,6 +1087,38 @@ class AttentionAnalyzer:
         from attention_analyzer.mechanism.effects import effects
 
         return effects(self.loaded, text, target=target, versus=versus, position=position, truncate=truncate)
+
+    def why(
+        self,
+        text: str | Pair,
+        layer: int,
+        head: int,
+        query: int,
+        key: int,
+        *,
+        stack: str | None = None,
+        kind: Kind = "self",
+        truncate: bool = False,
+    ) -> Why:
+        """Why a head looks from one token at another: its score as a table [query component × key component].
+
+        >>> analyzer.why("Tom saw a red bird. Sue saw a red", 2, 3, query=-1, key=6).to_frame()
+
+        Args:
+            text: a text or a pair.
+            layer, head: which head, counted from zero.
+            query, key: positions of the two tokens; negative ones count from the end.
+            stack, kind: of the head's attention where layers are not unique.
+            truncate: cut what the model has no positions for, instead of refusing it.
+
+        Raises:
+            SelectionError: there is no such head or position, or the query may not attend to the key.
+            UnsupportedModelError: the head computes its attention outside of the library's interface.
+            CaptureError: the cells do not sum to the score.
+        """
+        from attention_analyzer.mechanism.why import why
+
+        return why(self.loaded, text, layer, head, query, key, stack=stack, kind=kind, truncate=truncate)
 
     def compare(
         self,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions import KnockOut, WhatIf
     from attention_analyzer.interventions.plan import Ablation, Replacements
     from attention_analyzer.interventions.selection import Selector
+    from attention_analyzer.mechanism import Why
     from attention_analyzer.metrics.metric import Metric
     from attention_analyzer.parts.attention import PartAttention
     from attention_analyzer.patterns.pattern import Pattern
@@ -449,6 +450,35 @@ class AttentionRecord(CapturedAttention):
             target=target,
             position=position,
         )
+
+    def why(
+        self,
+        layer: int,
+        head: int,
+        query: int,
+        key: int,
+        *,
+        analyzer: AttentionAnalyzer | None = None,
+        stack: str | None = None,
+        kind: Kind = "self",
+    ) -> Why:
+        """Why a head looks from one token at another: its score as a table [query component × key component].
+
+        Args:
+            layer, head: which head, counted from zero.
+            query, key: positions of the two tokens; negative ones count from the end.
+            analyzer: of the model that the record is of; needed for a record that was read from a file.
+            stack, kind: of the head's attention where layers are not unique.
+
+        Raises:
+            InputError: the model is not known, or it is another one.
+            SelectionError: there is no such head or position, or the query may not attend to the key.
+            UnsupportedModelError: the head computes its attention outside of the library's interface.
+        """
+        from attention_analyzer.mechanism.why import why_of_record
+
+        loaded = None if analyzer is None else analyzer.loaded
+        return why_of_record(self, loaded, layer, head, query, key, stack=stack, kind=kind)
 
 
 def _refuse(drawn: str, **settings: object) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations, Scores
     from attention_analyzer.matrices import AttentionMatrices
-    from attention_analyzer.mechanism import Effects
+    from attention_analyzer.mechanism import Effects, Why
     from attention_analyzer.parts import PartAttention
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
@@ -56,6 +56,7 @@ __all__ = [
     "StudyResults",
     "TokenImportance",
     "WhatIf",
+    "Why",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -86,6 +87,7 @@ __getattr__, __dir__ = lazily(
         "StudyResults": "attention_analyzer.run.runner",
         "TokenImportance": "attention_analyzer.attribution",
         "WhatIf": "attention_analyzer.interventions",
+        "Why": "attention_analyzer.mechanism",
     },
     renamed={"LabelTable": "HeadLabels", "SeveralModels": "MultiModelComparison", "Specialisation": "DepthProfile"},
 )

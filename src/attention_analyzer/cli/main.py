@@ -30,6 +30,7 @@ COMMANDS = (
     ("heads", "heads", "heads"),
     ("what-if", "what_if", "what_if"),
     ("effects", "effects", "effects"),
+    ("why", "why", "why"),
     ("generate", "generate", "generate"),
     ("relations", "relations", "relations"),
     ("corpus", "corpus", "corpus"),

@@ -9,13 +9,17 @@ from attention_analyzer.lazy import lazily
 if TYPE_CHECKING:
     from attention_analyzer.mechanism.effects import effects
     from attention_analyzer.mechanism.effects_result import Effects
+    from attention_analyzer.mechanism.why import why
+    from attention_analyzer.mechanism.why_result import Why
 
-__all__ = ["Effects", "effects"]
+__all__ = ["Effects", "Why", "effects", "why"]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
         "Effects": "attention_analyzer.mechanism.effects_result",
+        "Why": "attention_analyzer.mechanism.why_result",
         "effects": "attention_analyzer.mechanism.effects",
+        "why": "attention_analyzer.mechanism.why",
     },
 )

@@ -10,7 +10,6 @@ of the same vectors without a direction.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 import pandas as pd
@@ -21,6 +20,7 @@ from attention_analyzer.errors import CaptureError, UnsupportedModelError
 from attention_analyzer.inputs import Prepared, prepare
 from attention_analyzer.mechanism.effects_result import Effects
 from attention_analyzer.mechanism.linear_path import Component
+from attention_analyzer.mechanism.naming import Part, PartNames
 from attention_analyzer.mechanism.target import Token, axis_of, choose_target, logits_of
 from attention_analyzer.mechanism.trace import Trace, TracedCall, gradients, trace
 from attention_analyzer.models.loaded import LoadedModel
@@ -29,7 +29,6 @@ from attention_analyzer.text.tokens import Tokens
 
 #: How far the sum of all effects may be from the logit, relative to the largest of 1, the logit and any effect.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-_NUMBER = re.compile(r"\.(\d+)(?:\.|$)")
 
 
 def effects(
@@ -96,10 +95,9 @@ class _Table:
 
     def __post_init__(self) -> None:
         self.heads: list[dict[str, object]] = []
-        self.others: dict[tuple[object, ...], float] = {}
+        self.others: dict[Part, float] = {}
         self.sources: dict[tuple[str, int], Tensor] = {}
-        self._layer_of = {call.site.module: call.site for call in self.run.calls if call.site}
-        self._embedding = _input_embedding(self.loaded)
+        self._names = PartNames(self.loaded, self.run.calls)
 
     def add(self, component: Component, gradient: Tensor) -> None:
         if component.origin == "attention":
@@ -107,9 +105,8 @@ class _Table:
             self._add_heads(self.run.calls[component.call], gradient)
             return
         effect = float((component.tensor.detach().double() * gradient.double()).sum())
-        kind, name, stack, layer = self._place(component)
-        key = (kind, name, stack, layer)
-        self.others[key] = self.others.get(key, 0.0) + effect
+        part = self._names.part(component)
+        self.others[part] = self.others.get(part, 0.0) + effect
 
     def _add_heads(self, call: TracedCall, gradient: Tensor) -> None:
         assert call.output is not None and call.site is not None and call.weights is not None
@@ -122,35 +119,10 @@ class _Table:
         site = call.site
         for head in range(call.heads):
             self.heads.append(
-                {"kind": "head", "component": f"L{site.layer}H{head}", "stack": site.stack, "attention": site.kind,
+                {"kind": "head", "component": self._names.head(site, head), "stack": site.stack, "attention": site.kind,
                  "layer": site.layer, "head": head, "effect": float(effect[head])}
             )  # fmt: skip
             self.sources[site.name, head] = sources[head].float().cpu()
-
-    def _place(self, component: Component) -> tuple[str, str, str, int | None]:
-        """Kind, name, stack and layer of what is no head."""
-        path = component.path
-        module = self.loaded.model.get_submodule(path)
-        weight = getattr(module, "weight", None)
-        if component.origin == "embedding" and weight is not None and weight is self._embedding:
-            return "embedding", "token embedding", "", None
-        number = _NUMBER.search(f".{path}")
-        if number is None:
-            last = path.rpartition(".")[2] or "model"
-            if component.origin == "embedding":
-                return "embedding", last.replace("_", " "), "", None
-            return "bias", f"{'.'.join(path.split('.')[-2:])} {'bias' if weight is not None else 'constant'}", "", None
-        layer, stack = int(number[1]), self._stack_of(path)
-        if isinstance(weight, Tensor) and weight.dim() == 1:
-            return "bias", f"L{layer} norm biases", stack, layer
-        owner = next((site for module, site in self._layer_of.items() if _around(path, module)), None)
-        if owner is not None and component.origin == "constant":
-            return "bias", f"L{layer} attention bias", stack, layer
-        return "mlp", f"L{layer} MLP", stack, layer
-
-    def _stack_of(self, path: str) -> str:
-        """The stack of the attention whose path begins as this one."""
-        return max(self._layer_of.items(), key=lambda item: _shared(path, item[0]))[1].stack
 
     def frame(self) -> pd.DataFrame:
         """One row per head, then one per MLP, embedding and bias."""
@@ -160,11 +132,6 @@ class _Table:
             for (kind, name, stack, layer), effect in self.others.items()
         ]  # fmt: skip
         frame = pd.DataFrame([*self.heads, *others])
-        several = frame.loc[frame["kind"] == "head", ["stack", "attention"]].drop_duplicates().shape[0] > 1
-        if several:
-            heads = frame["kind"] == "head"
-            place = frame["stack"] + "." + frame["attention"] + "."
-            frame.loc[heads, "component"] = place[heads] + frame.loc[heads, "component"]
         return frame.astype({"layer": "Int64", "head": "Int64"})
 
     def keys(self, prepared: Prepared) -> dict[str, Tokens]:
@@ -235,26 +202,3 @@ def _check_followed(loaded: LoadedModel, run: Trace, found: list[Tensor | None],
             f"The stream of {type(loaded.model).__name__} could not be followed from its "
             f"{' and '.join(sorted(missing))} to the logits{at}, so direct effects cannot be told."
         )
-
-
-def _input_embedding(loaded: LoadedModel) -> Tensor | None:
-    """The table of token embeddings, which several modules may share."""
-    find = getattr(loaded.model, "get_input_embeddings", None)
-    try:
-        found = find() if callable(find) else None
-    except (NotImplementedError, AttributeError):
-        return None
-    return getattr(found, "weight", None)
-
-
-def _around(path: str, module: str) -> bool:
-    """Whether a path lies in an attention module, or in what holds nothing but it and its output projection."""
-    holder = module.rpartition(".")[0]
-    inside = path == module or path.startswith(f"{module}.")
-    return inside or (not holder.rpartition(".")[2].isdigit() and path.startswith(f"{holder}."))
-
-
-def _shared(one: str, two: str) -> int:
-    """How many names two paths have in common at their start."""
-    pairs = enumerate(zip(one.split("."), two.split("."), strict=False))
-    return next((number for number, (left, right) in pairs if left != right), 1_000)

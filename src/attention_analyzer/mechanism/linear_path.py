@@ -171,7 +171,8 @@ class LinearPath(TorchFunctionMode):
         """A constant that is added becomes a component."""
         if isinstance(value, (list, tuple)):
             return type(value)(map(self._summand, value))
-        if isinstance(value, Tensor) and value.is_floating_point() and not value.requires_grad:
+        # An empty one is a cache without past keys.
+        if isinstance(value, Tensor) and value.is_floating_point() and not value.requires_grad and value.numel():
             return self.begin(value, "constant", "add")
         return value
 

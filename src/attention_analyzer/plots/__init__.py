@@ -30,6 +30,7 @@ FIGURES: dict[tuple[str, str], tuple[str, str]] = {
     ("Effects", "heads"): ("mechanism", "effect_map"),
     ("HeadImportance", ""): ("head_importance", "importance_figure"),
     ("PruningCurve", ""): ("head_importance", "pruning_figure"),
+    ("Why", ""): ("mechanism", "why_figure"),
     ("WhatIf", ""): ("intervention", "what_if_figure"),
     ("HeadLabels", ""): ("labels", "label_figure"),
     ("HeadPrograms", ""): ("programs", "programs_figure"),

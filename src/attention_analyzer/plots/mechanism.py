@@ -22,9 +22,11 @@ from attention_analyzer.plots.style import (
 from attention_analyzer.view.canvas import new_figure
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from attention_analyzer.mechanism.effects_result import Effects
+    from attention_analyzer.mechanism.why_result import Why
 
 _TOTAL = "#5b6472"
 
@@ -91,3 +93,38 @@ def effect_map(effects: Effects) -> Figure:
     color_bar(figure, image, [axes for axes, _ in grid], "added to the logit")
     heading(figure, f"{effects.model_name}  {effects.what}")
     return figure
+
+
+def why_figure(why: Why, *, shown: int = 12) -> Figure:
+    """The score as a map: components of the query's side down, those of the key's side across.
+
+    Args:
+        shown: how many components of each side are drawn; the others are summed.
+    """
+    table = _largest(_largest(why.table, shown).T, shown).T
+    values = table.to_numpy(float)
+    bound = float(np.abs(values).max()) or 1.0
+    figure = new_figure((2.6 + 0.42 * values.shape[1], 2.4 + 0.3 * values.shape[0]))
+    axes = figure.subplots()
+    image = axes.imshow(values, cmap="RdBu", vmin=-bound, vmax=bound, aspect="auto")
+    for row, column in zip(*np.nonzero(np.abs(values) > 0.25 * bound), strict=True):
+        color = "white" if abs(values[row, column]) > 0.6 * bound else INK
+        axes.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=6.5, color=color)
+    axes.set_xticks(range(values.shape[1]), [short(name, 22) for name in table.columns], rotation=60, ha="right")
+    axes.set_yticks(range(values.shape[0]), [short(name, 22) for name in table.index])
+    axes.set_xlabel(f"written at the key {short(why.key_token, 14)!r} ({why.key})", fontsize=8, color=FAINT)
+    axes.set_ylabel(f"written at the query {short(why.query_token, 14)!r} ({why.query})", fontsize=8, color=FAINT)
+    finish(axes, "", closed=True)
+    color_bar(figure, image, axes, "added to the score")
+    heading(figure, f"{why.model_name}  {why.facts()[0].partition(';')[0]}")
+    return figure
+
+
+def _largest(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The rows with the largest cells, and the others as one."""
+    if len(table) <= count:
+        return table
+    order = table.abs().max(axis=1).sort_values(ascending=False, kind="stable").index
+    first, rest = table.loc[order[:count]], table.loc[order[count:]]
+    first.loc[f"{len(rest)} others"] = rest.sum(axis=0)
+    return first
