@@ -68,7 +68,7 @@ RELATIONS = (
     _relation("drink", "tea coffee milk water juice cocoa cider lemonade beer wine broth soda punch mead rum whey"),
 )
 HELD_OUT_EVERY = 10
-KINDS, KIND_SHARES = ("answerable", "unanswerable", "contradicting"), (0.7, 0.15, 0.15)
+KINDS, KIND_SHARES = ("answerable", "unanswerable", "contradicting"), (0.6, 0.25, 0.15)
 #: Training prompts with several questions that have a contradiction, asked for or not.
 CONTRADICTED_SHARE = 0.4
 
@@ -122,8 +122,8 @@ class Shape:
         in_turns: share of the parts that are turns or thoughts instead of documents.
     """
 
-    documents: int = 8
-    facts: int = 3
+    documents: int = 4
+    facts: int = 2
     questions: int = 1
     held_out: bool = False
     in_turns: float = 0.15

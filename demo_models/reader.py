@@ -4,7 +4,7 @@
 
 Every prompt has its own facts (`demo_models/facts.py`), so the only way to an answer is to find the part that says it:
 the source of each answer is known. Training prompts ask several questions, which gives many answers per token read;
-the loss is taken on answers alone. Prompts grow from two parts to eight.
+the loss is taken on answers alone. Prompts grow from two parts to four.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ from demo_models.tokenization import READER_POSITIONS, reader_tokenizer
 from demo_models.training_loop import Batch, Plan, train
 
 NAME = "demo-reader"
-PLAN = Plan(rate=((0, 0.0), (80, 1.0), (1400, 0.7), (2200, 0.0)), learning_rate=3e-3)
+PLAN = Plan(rate=((0, 0.0), (80, 1.0), (800, 0.7), (1500, 0.0)), learning_rate=3e-3)
 IGNORED = -100
 #: From which step on prompts have which shape, how many tokens they are padded to, and how many a step has.
 STAGES = (
     (0, facts.Shape(documents=2, facts=2, questions=5), 112, 48),
     (300, facts.Shape(documents=4, facts=2, questions=8), 176, 28),
-    (800, facts.Shape(documents=8, facts=3, questions=10), 320, 14),
 )
 
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from demo_models import facts
 
 PROMPTS = 500
-PARTS = (2, 4, 8)
+PARTS = (2, 3, 4)
 
 
 def held_out(count: int, seed: int, documents: int, kind: str | None = None) -> list[facts.Example]:

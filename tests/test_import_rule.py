@@ -51,6 +51,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "comparison",
             "mechanism",
             "parts",
+            "sources",
             "programs",
         },
     ),

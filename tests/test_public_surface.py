@@ -61,6 +61,7 @@ PUBLIC_PACKAGES = {
         "replace_by_program",
     },
     "results": {"Corpus", "Result"},
+    "sources": {"METHODS", "HeadWeights", "learn_head_weights", "sources"},
     "studies": {"STUDIES", "MeasuredBatch", "State", "Study"},
     "training": {"AttentionTracker", "LogSpaced", "Schedule", "track_checkpoints"},
     "view": {"Annotations", "AttentionWidget", "HeadClusters", "save_figure"},

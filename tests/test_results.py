@@ -40,6 +40,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "TokenImportance": lambda: analyzer().token_importance(TEXTS[0]),
     "AttributionComparison": lambda: analyzer().compare_attributions(TEXTS[0], methods=("received", "rollout")),
     "PartAttention": lambda: analyzer().record(TEXTS[0]).between(),
+    "Sources": lambda: analyzer().sources(TEXTS[1], removals=8, max_new_tokens=2),
     "WhatIf": lambda: analyzer().record(TEXTS[0]).what_if(ablate="L1"),
     "Effects": lambda: analyzer().effects(TEXTS[0]),
     "Why": lambda: analyzer().record(TEXTS[0]).why(1, 2, 5, 3),
@@ -81,6 +82,7 @@ def test_every_result_is_here_and_has_a_figure() -> None:
     for module in pkgutil.walk_packages(attention_analyzer.__path__, "attention_analyzer."):
         if module.name.split(".")[1] in (
             "parts",
+            "sources",
             "attribution",
             "heads",
             "patterns",

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from attention_analyzer.run.runner import StudyResults
     from attention_analyzer.run.study import Study
     from attention_analyzer.site import Kind
+    from attention_analyzer.sources import HeadWeights, Sources
     from attention_analyzer.text.annotation import AnnotatedText
     from attention_analyzer.text.readers.row import Unit as TextUnit
     from attention_analyzer.text.splitters import Level
@@ -1178,6 +1179,84 @@ class AttentionAnalyzer:
         from attention_analyzer.parts.streaming import stream_between
 
         return stream_between(self.loaded, text, level, truncate=truncate, check=check)
+
+    def sources(
+        self,
+        prompt: str | Messages | None = None,
+        *,
+        messages: Messages | None = None,
+        documents: Sequence[Any] | None = None,
+        answer: str | None = None,
+        parts: Level | None = None,
+        methods: Sequence[str] | None = None,
+        removals: int = 64,
+        max_new_tokens: int = 64,
+        seed: int = 0,
+        progress: OnProgress | None = None,
+    ) -> Sources:
+        """Which documents, turns or sentences of a prompt an answer rests on, by five methods that are judged on it.
+
+        >>> analyzer.sources(messages=[{"role": "user", "content": "Who is at home?"}], documents=["Ada is at home."])
+
+        Args:
+            prompt: a text, or messages. Of a text, the parts are its sentences unless something else is said.
+            messages: a chat; a last message of the assistant is taken as its answer. The parts are its documents,
+                turns and thoughts before the last turn of the user.
+            documents: for the chat's template; or, of a text, documents that stand in it.
+            answer: what is explained; by default the model answers, greedily.
+            parts: another level, or parts of your own; see :meth:`.AttentionRecord.parts`.
+            methods: some of :data:`attention_analyzer.sources.METHODS`; by default all that are possible.
+            removals: how many random removals are measured: half to fit the surrogate, half to judge all methods. With
+                0, nothing is judged.
+            max_new_tokens: of the model's own answer.
+            seed: of the random removals.
+            progress: called with the number of steps done and of all.
+
+        Raises:
+            InputError: prompt, documents, parts, answer or methods cannot be used.
+            TooLongError: prompt and answer exceed the model's positions.
+            UnsupportedModelError: the model does not continue texts.
+            MissingDependencyError: scikit-learn is not installed, which the surrogate needs.
+        """
+        from attention_analyzer.sources import sources
+
+        return sources(
+            self.loaded,
+            prompt,
+            messages=messages,
+            documents=documents,
+            answer=answer,
+            parts=parts,
+            methods=methods,
+            removals=removals,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            cache=None if self.cache is None else self.cache.folder,
+            progress=progress,
+        )
+
+    def learn_sources(
+        self, prompts: Iterable[Any], *, max_new_tokens: int = 64, progress: OnProgress | None = None
+    ) -> HeadWeights:
+        """Learn which heads show sources, from prompts without any annotation; :meth:`sources` then uses them.
+
+        The weights are kept in the cache folder under the model's fingerprint, if the analyzer has a cache.
+
+        Args:
+            prompts: at least eight: texts, lists of messages, or mappings with ``messages`` and ``documents``.
+            max_new_tokens: of the model's own answers.
+            progress: called with the number of prompts done and of all.
+
+        Raises:
+            InputError: there are too few prompts, or one cannot be used.
+            MissingDependencyError: scikit-learn is not installed.
+        """
+        from attention_analyzer.sources import learn_head_weights
+
+        weights = learn_head_weights(self.loaded, prompts, max_new_tokens=max_new_tokens, progress=progress)
+        if self.cache is not None:
+            weights.save(self.cache.folder)
+        return weights
 
     # Language and corpora
 

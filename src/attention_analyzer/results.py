@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from attention_analyzer.programs.result import HeadPrograms
     from attention_analyzer.result import Result
     from attention_analyzer.run.runner import StudyResults
+    from attention_analyzer.sources import Sources
     from attention_analyzer.training.history import History
     from attention_analyzer.training.run_comparison import RunComparison
 
@@ -53,6 +54,7 @@ __all__ = [
     "RunComparison",
     "Scores",
     "Similarity",
+    "Sources",
     "StudyResults",
     "TokenImportance",
     "WhatIf",
@@ -84,6 +86,7 @@ __getattr__, __dir__ = lazily(
         "MultiModelComparison": "attention_analyzer.comparison",
         "Similarity": "attention_analyzer.heads",
         "DepthProfile": "attention_analyzer.heads",
+        "Sources": "attention_analyzer.sources",
         "StudyResults": "attention_analyzer.run.runner",
         "TokenImportance": "attention_analyzer.attribution",
         "WhatIf": "attention_analyzer.interventions",

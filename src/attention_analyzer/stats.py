@@ -87,6 +87,15 @@ def holm(p: Floats) -> Floats:
     return adjusted.reshape(p.shape)
 
 
+def rank_correlation(one: Floats, other: Floats) -> float:
+    """Spearman's rank correlation, ties by mean rank; NaN where one of the two does not vary."""
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(values) - (len(values) + 1) / 2 for values in (one, other)]
+    size = float(np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1]))
+    return float(ranks[0] @ ranks[1]) / size if size > 0 else float("nan")
+
+
 def mean_over_texts(values: Floats) -> Floats:
     """``[test]`` from ``[text, test]``, over the texts that say something; NaN where none does."""
     size = (~np.isnan(values)).sum(0)

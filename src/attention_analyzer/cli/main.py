@@ -28,6 +28,8 @@ COMMANDS = (
     ("patterns", "patterns", "patterns"),
     ("programs", "programs", "programs"),
     ("heads", "heads", "heads"),
+    ("parts", "parts", "parts"),
+    ("sources", "sources", "sources"),
     ("what-if", "what_if", "what_if"),
     ("effects", "effects", "effects"),
     ("why", "why", "why"),

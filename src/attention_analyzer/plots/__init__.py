@@ -36,6 +36,7 @@ FIGURES: dict[tuple[str, str], tuple[str, str]] = {
     ("HeadPrograms", ""): ("programs", "programs_figure"),
     ("PartAttention", ""): ("parts", "between_figure"),
     ("ProgramReplacement", ""): ("programs", "replacement_figure"),
+    ("Sources", ""): ("parts", "sources_figure"),
     ("Relations", ""): ("relations", "first_task_figure"),
     ("Scores", ""): ("relations", "relations_figure"),
     ("Scores", "map"): ("relations", "relation_map"),

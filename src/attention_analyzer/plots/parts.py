@@ -1,4 +1,4 @@
-"""The figure of attention between parts: a map, with the parts' names on both sides."""
+"""Figures of parts: a map of the attention between them, and bars of what an answer rests on."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attention_analyzer.errors import InputError
-from attention_analyzer.plots.style import INK, heading
+from attention_analyzer.plots.style import BLUE, FAINT, INK, ORANGE, UNSURE, finish, heading, short
 from attention_analyzer.view.canvas import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from attention_analyzer.parts.attention import PartAttention
+    from attention_analyzer.sources.result import Sources
 
 #: More parts than this cannot be told apart in a figure.
 MOST_PARTS = 200
@@ -62,4 +63,30 @@ def between_figure(
     figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
     of = "mean over all heads" if layer is None else f"L{layer}" + ("" if head is None else f"H{head}")
     heading(figure, f"{found.model_name}  {_WORDS[values]}; {of}")
+    return figure
+
+
+def sources_figure(found: Sources, most: int = 20) -> Figure:
+    """Bars of the parts by the recommended method, best first; blue are sources, orange speak against the answer.
+
+    Args:
+        most: how many parts are shown.
+    """
+    table = found.table.head(most).iloc[::-1]
+    colors = {"source": BLUE, "against": ORANGE}
+    figure = new_figure((9.5, 1.5 + 0.34 * len(table)))
+    axes = figure.subplots()
+    places = np.arange(len(table))
+    axes.barh(places, table["score"], color=[colors.get(role, UNSURE) for role in table["role"]], height=0.62)
+    known = table["low"].notna().to_numpy()
+    axes.hlines(places[known], table["low"][known], table["high"][known], color=INK, linewidth=1.2)
+    names = [f"{part}  {short(text, 48)}" for part, text in zip(table["part"], table["text"], strict=True)]
+    axes.set_yticks(places, names, fontsize=8, color=INK, parse_math=False)
+    axes.axvline(0, color=FAINT, linewidth=0.6)
+    method = found.recommended or ("removal" if "removal" in found.table else str(found.methods["method"].iloc[0]))
+    unit = "attention above chance" if method in ("attention", "learned_heads") else "nats of the answer"
+    axes.set_xlabel(f"{method.replace('_', ' ')} ({unit})", fontsize=8, color=INK)
+    finish(axes, "")
+    none = "no part moves the answer" if found.none else "blue: sources; orange: against the answer"
+    heading(figure, f"{found.model_name}  sources of {short(found.answer, 60)!r}; {none}")
     return figure

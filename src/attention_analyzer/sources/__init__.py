@@ -1,0 +1,9 @@
+"""Which part of a prompt an answer came from: methods, how each is judged, learned head weights."""
+
+from __future__ import annotations
+
+from attention_analyzer.sources.find import METHODS, sources
+from attention_analyzer.sources.head_weights import HeadWeights, learn_head_weights
+from attention_analyzer.sources.result import Sources
+
+__all__ = ["METHODS", "HeadWeights", "Sources", "learn_head_weights", "sources"]

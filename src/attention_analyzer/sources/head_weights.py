@@ -1,0 +1,152 @@
+"""Which heads to believe: weights learned from what removals do, once per model (compare AT2, Cohen-Wang et al. 2025).
+
+A part's score is a sum over heads, ``Σ_h w_h · a_h``, with ``a_h`` the head's attention from the answer to the part
+above chance and ``w_h ≥ 0``. The weights are fitted by ridge regression to the measured drops of the answer's
+log-probability on prompts without any annotation. They are kept in the cache folder under the model's fingerprint;
+afterwards, sources need one forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attention_analyzer.errors import FileFormatError, InputError, MissingDependencyError
+from attention_analyzer.fields import Fields
+from attention_analyzer.files import read_json, write_json
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.progress import OnProgress, ProgressCounter
+from attention_analyzer.sources.evidence import HeadRows, attention_to_parts
+from attention_analyzer.sources.prompt import read_prompt
+from attention_analyzer.sources.scorer import Scorer
+from attention_analyzer.stats import rank_correlation
+
+_FOLDER = "source-heads"
+#: Drops beyond this count as this: an answer that is gone is gone.
+_LARGEST_DROP = 8.0
+#: Strength of the ridge, as a share of the mean squared feature.
+_RIDGE = 0.1
+#: Prompts of which every fourth is held out.
+_FEWEST, _HELD_OUT = 8, 4
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """Learned weights of heads.
+
+    Attributes:
+        heads: each head, with the queries that were read; see :data:`.sources.evidence.HeadRows`.
+        weights: of each head, none negative.
+        fingerprint: of the model.
+        prompts: how many prompts they were fitted on.
+        held_out: rank correlation with the measured drops, mean over prompts that were held out.
+    """
+
+    heads: tuple[HeadRows, ...]
+    weights: tuple[float, ...]
+    fingerprint: str
+    prompts: int
+    held_out: float
+
+    def scores(self, heads: list[HeadRows], attention: np.ndarray) -> np.ndarray:
+        """``[part]`` from ``attention [head, part]``.
+
+        Raises:
+            InputError: the weights are of other heads.
+        """
+        if tuple(heads) != self.heads:
+            raise InputError("The learned head weights are of a model with other heads; fit them again.")
+        return np.asarray(self.weights) @ attention
+
+    def save(self, folder: Path) -> Path:
+        """Write them beside the records of a cache."""
+        path = _path(folder, self.fingerprint)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            "heads": [list(head) for head in self.heads],
+            "weights": list(self.weights),
+            "fingerprint": self.fingerprint,
+            "prompts": self.prompts,
+            "held_out": self.held_out,
+        }
+        write_json(path, content)
+        return path
+
+
+def saved_weights(folder: Path | None, fingerprint: str) -> HeadWeights | None:
+    """What was fitted for a model before; None if nothing was.
+
+    Raises:
+        FileFormatError: the file was cut or altered.
+    """
+    if folder is None or not (path := _path(folder, fingerprint)).is_file():
+        return None
+    content, _ = read_json(path)
+    fields = Fields(content, str(path))
+    weights = [float(value) for value in fields.any("weights")]
+    heads = [(int(layer), int(head), str(rows)) for layer, head, rows in fields.any("heads")]
+    if len(weights) != len(heads) or not np.isfinite(weights).all() or fields.text("fingerprint") != fingerprint:
+        raise FileFormatError(f"{path} does not hold the head weights of this model; delete it and fit them again.")
+    return HeadWeights(
+        tuple(heads), tuple(weights), fingerprint, fields.whole("prompts", 1, 1 << 40), fields.number("held_out")
+    )
+
+
+def learn_head_weights(
+    loaded: LoadedModel,
+    prompts: Iterable[Any],
+    *,
+    max_new_tokens: int = 64,
+    progress: OnProgress | None = None,
+) -> HeadWeights:
+    """Fit the weights on prompts: texts, lists of messages, or mappings with ``messages`` and ``documents``.
+
+    The model answers each; every part is removed once. One prompt in four is held out.
+
+    Raises:
+        InputError: there are fewer than eight prompts, or one cannot be used.
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.linear_model import Ridge
+    except ImportError:
+        raise MissingDependencyError("scikit-learn", "cluster", "Learning head weights") from None
+    given = list(prompts)
+    if len(given) < _FEWEST:
+        raise InputError(f"Head weights are learned from at least {_FEWEST} prompts, not {len(given)}; give more.")
+    counter = ProgressCounter(len(given), progress)
+    heads: list[HeadRows] = []
+    measured: list[tuple[np.ndarray, np.ndarray]] = []
+    for number, each in enumerate(given):
+        options = dict(each) if isinstance(each, Mapping) else {"prompt": each}
+        try:
+            prompt = read_prompt(loaded, **options, max_new_tokens=max_new_tokens)
+        except TypeError:
+            raise InputError(
+                f"Prompt {number} has other entries than messages (or prompt), documents, answer and parts."
+            ) from None
+        scorer = Scorer(loaded, prompt)
+        drops = np.array([scorer.whole - scorer.removed([part]) for part in range(len(prompt.candidates))])
+        heads, attention = attention_to_parts(loaded, prompt)
+        measured.append((_centered(attention.T), _centered(drops.clip(-_LARGEST_DROP, _LARGEST_DROP))))
+        counter.advance()
+    fitted = [pair for number, pair in enumerate(measured) if number % _HELD_OUT]
+    features, drops = np.concatenate([pair[0] for pair in fitted]), np.concatenate([pair[1] for pair in fitted])
+    strength = _RIDGE * float((features**2).sum()) / features.shape[1]
+    weights = Ridge(alpha=max(strength, 1e-9), positive=True, fit_intercept=False).fit(features, drops).coef_
+    fits = [rank_correlation(x @ weights, y) for x, y in measured[::_HELD_OUT] if len(y) > 1]
+    finite = [fit for fit in fits if np.isfinite(fit)]
+    held_out = float(np.mean(finite)) if finite else 0.0
+    return HeadWeights(tuple(heads), tuple(map(float, weights)), loaded.fingerprint, len(fitted), held_out)
+
+
+def _centered(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values - values.mean(0))
+
+
+def _path(folder: Path, fingerprint: str) -> Path:
+    return folder / _FOLDER / f"{fingerprint}.json"

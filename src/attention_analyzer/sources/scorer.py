@@ -1,0 +1,136 @@
+"""How probable the answer is when parts of the prompt are taken away, with what stands before them read only once."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attention_analyzer.errors import CaptureError
+from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.sources.prompt import Prompt
+
+#: How far the log-probability of an answer may lie from that of the whole forward, per token, in nats.
+TOLERANCE = 2e-3
+
+
+@dataclass
+class Scorer:
+    """Log-probabilities of one answer, in nats, summed over its tokens.
+
+    Keys and values of the prompt are read once. A removal starts from what stands before the first removed token. The
+    model's cache is used only if it gives back the log-probability of the whole forward, cut in the middle; otherwise
+    every prompt is read from its beginning, and knock-outs are not available here.
+
+    Attributes:
+        whole: with everything in the prompt.
+        forwards: how many forwards were run.
+    """
+
+    loaded: LoadedModel
+    prompt: Prompt
+    use_cache: bool = True
+    whole: float = field(init=False)
+    forwards: int = field(init=False, default=0)
+    _cache: Any = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.ids = torch.tensor([*self.prompt.tokens.ids, *self.prompt.answer_ids])
+        self._parameters = inspect.signature(self.loaded.model.forward).parameters
+        self.whole = self._read_whole()
+        if not torch.isfinite(torch.tensor(self.whole)):
+            raise CaptureError("The answer's log-probability is NaN or infinite; the model itself computes it so.")
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether keys and values of a common beginning are read only once."""
+        return self._cache is not None
+
+    def removed(self, candidates: Sequence[int]) -> float:
+        """Without these candidates: their tokens are taken out, and what follows moves up."""
+        gone = sorted(token for number in candidates for token in self.prompt.run_of(number))
+        if not gone:
+            return self.whole
+        kept = torch.ones(len(self.ids), dtype=torch.bool)
+        kept[gone] = False
+        start = gone[0] if self.has_cache else 0
+        rest = self.ids[start:][kept[start:]]
+        return self._score(rest, start)
+
+    def knocked_out(self, candidate: int) -> float:
+        """With no attention to a candidate from what follows it, in any head; rows renormalize over the other keys."""
+        hidden = torch.ones(1, len(self.ids) - 1, dtype=torch.long)
+        run = self.prompt.run_of(candidate)
+        hidden[0, run.start : run.stop] = 0
+        return self._score(self.ids[run.stop :], run.stop, mask=hidden)
+
+    def preferred(self, candidates: Sequence[int], length: int) -> tuple[int, ...]:
+        """What the model writes, greedily, without these candidates."""
+        gone = {token for number in candidates for token in self.prompt.run_of(number)}
+        ids = [int(number) for at, number in enumerate(self.prompt.tokens.ids) if at not in gone]
+        written: list[int] = []
+        for _ in range(length):
+            logits = self._forward(torch.tensor([*ids, *written]), 0, keep=1).logits[0, -1]
+            written.append(int(logits.argmax()))
+            self.forwards += 1
+        return tuple(written)
+
+    def _read_whole(self) -> float:
+        outputs = self._forward(self.ids[:-1], 0, use_cache=self.use_cache)
+        self.forwards += 1
+        whole = self._answer_score(outputs.logits)
+        cache = getattr(outputs, "past_key_values", None)
+        if self.use_cache and cache is not None and hasattr(cache, "crop"):
+            self._cache = cache
+            middle = max(1, len(self.prompt.tokens) // 2)
+            try:
+                seen = torch.ones(1, len(self.ids) - 1, dtype=torch.long)
+                found = [self._score(self.ids[middle:], middle), self._score(self.ids[middle:], middle, mask=seen)]
+            except (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError, IndexError):
+                found = []
+            allowed = TOLERANCE * len(self.prompt.answer_ids) * max(1.0, abs(whole))
+            if not found or any(not abs(value - whole) <= allowed for value in found):
+                self._cache = None
+        return whole
+
+    def _score(self, ids: Tensor, start: int, mask: Tensor | None = None) -> float:
+        """The answer at the end of ``ids``, which follow the first ``start`` tokens of the prompt."""
+        past = None
+        if start:
+            past = copy.deepcopy(self._cache)
+            past.crop(start - (len(self.ids) - 1))  # by how many tokens too long it is
+        outputs = self._forward(ids[:-1], start, past=past, mask=mask)
+        self.forwards += 1
+        return self._answer_score(outputs.logits)
+
+    def _forward(
+        self,
+        ids: Tensor,
+        start: int,
+        *,
+        past: Any = None,
+        mask: Tensor | None = None,
+        use_cache: bool = False,
+        keep: int | None = None,
+    ) -> Any:
+        inputs: dict[str, Any] = {"input_ids": ids[None]}
+        inputs["attention_mask"] = torch.ones(1, start + len(ids), dtype=torch.long) if mask is None else mask
+        if "position_ids" in self._parameters:
+            inputs["position_ids"] = torch.arange(start, start + len(ids))[None]
+        inputs = self.loaded.to_device(inputs)
+        if "logits_to_keep" in self._parameters:
+            inputs["logits_to_keep"] = keep or len(self.prompt.answer_ids)
+        if past is not None:
+            inputs["past_key_values"] = past
+        with self.loaded.evaluating() as model, torch.no_grad():
+            return model(**inputs, use_cache=use_cache or past is not None)
+
+    def _answer_score(self, logits: Tensor) -> float:
+        size = len(self.prompt.answer_ids)
+        picked = torch.log_softmax(logits[0, -size:].double(), dim=-1)
+        return float(picked[torch.arange(size), torch.tensor(self.prompt.answer_ids)].sum())
