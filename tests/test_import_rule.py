@@ -69,7 +69,7 @@ ONLY_IN = {
     "streamlit": ("dashboard",),
     "anywidget": ("view.widget",),
     "mcp": ("agents.serving", "agents.tools"),
-    "ray": ("corpus.ray", "corpus.ray_engine"),
+    "ray": ("run.ray",),
 }
 #: Of transformers, everything but these is an internal, and only ``hooks`` knows its internals.
 TRANSFORMERS_PUBLIC = frozenset({"transformers", "transformers.utils.logging"})

@@ -488,6 +488,9 @@ class AttentionAnalyzer:
         truncate: bool = False,
         batch_size: int = BATCH,
         errors: Literal["raise", "skip"] = "raise",
+        engine: Literal["local", "ray"] = "local",
+        workers: int | None = None,
+        address: str | None = None,
         progress: OnProgress | None = None,
     ) -> StudyResults:
         """Any number of studies (:data:`.studies.STUDIES`, or your own) of the same texts, with one forward per batch.
@@ -501,6 +504,9 @@ class AttentionAnalyzer:
             truncate: cut what the model has no positions for.
             batch_size: how many texts run together.
             errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
+            engine: "local", or "ray" for a cluster; the results are the same.
+            workers: with Ray, how many; by default one for every four cores, or for every GPU if the model is on one.
+            address: of a running Ray cluster; "auto" finds it.
             progress: called with how many texts are done and how many there are.
 
         Returns:
@@ -509,6 +515,7 @@ class AttentionAnalyzer:
         Raises:
             InputError: no list of texts or no study was given, a text cannot be used, or the store is of another run.
             FileFormatError: a file of the store is not as it was written.
+            MissingDependencyError: Ray is not installed.
         """
         from attention_analyzer.run.runner import StudyResults, run_studies
 
@@ -522,6 +529,9 @@ class AttentionAnalyzer:
             truncate=truncate,
             batch_size=batch_size,
             errors=errors,
+            engine=engine,
+            workers=workers,
+            address=address,
             progress=progress,
         )
         pairs = zip(studies, learned.states, strict=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from attention_analyzer.corpus.chunks import CHUNK_CHARACTERS, CHUNK_TEXTS, Chunk, Problem, Rows, rows_of
+from attention_analyzer.corpus.chunks import CHUNK_CHARACTERS, CHUNK_TEXTS, Problem, Rows, rows_of
 from attention_analyzer.corpus.corpus import Corpus
 from attention_analyzer.corpus.manifest import MOST_EXAMPLES, Manifest
 from attention_analyzer.corpus.measures import MEASURES
@@ -20,6 +21,7 @@ from attention_analyzer.corpus.summary import Summary
 from attention_analyzer.corpus.worker import ChunkResult, WorkSettings, work
 from attention_analyzer.errors import FileFormatError, InputError, OnError, check_on_error
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.run.engines import Engine, results_of
 from attention_analyzer.text.readers import ReadOptions
 from attention_analyzer.text.readers.row import Unit
 
@@ -41,7 +43,7 @@ def scan(
     examples: int = 10,
     links: bool = True,
     batch_tokens: int = 4096,
-    engine: Literal["local", "ray"] = "local",
+    engine: Engine = "local",
     workers: int | None = None,
     address: str | None = None,
     errors: OnError = "skip",
@@ -62,7 +64,9 @@ def scan(
         rows.skip(scanning.manifest.rows, scanning.manifest.digest)
         chunks = rows.chunks(scanning.manifest.chunks)
         started = time.monotonic()
-        for result in _engine(engine, loaded, chunks, settings, workers, address):
+        for result in results_of(
+            engine, loaded, chunks, partial(work, settings=settings), workers=workers, address=address
+        ):
             if result.problems and errors == "raise":
                 raise InputError(f"{result.problems[0]}; leave such rows out with errors='skip'.")
             scanning.add(result)
@@ -70,26 +74,6 @@ def scan(
                 show(scanning.progress(time.monotonic() - started, result.share))
         scanning.finish()
     return Corpus.load(store)
-
-
-def _engine(
-    engine: str,
-    loaded: LoadedModel,
-    chunks: Iterator[Chunk],
-    settings: WorkSettings,
-    workers: int | None,
-    address: str | None,
-) -> Iterator[ChunkResult]:
-    """Results in the order of the chunks."""
-    if engine == "ray":
-        from attention_analyzer.corpus.ray import work_with_ray
-
-        return work_with_ray(loaded, chunks, settings, workers=workers, address=address)
-    if engine != "local":
-        raise InputError(f"There is no engine {engine!r}; the engines are local and ray.")
-    if workers not in (None, 1) or address is not None:
-        raise InputError("The local engine works by itself; workers and address are for engine='ray'.")
-    return (work(loaded, chunk, settings) for chunk in chunks)
 
 
 def _shown(

@@ -26,6 +26,7 @@ from attention_analyzer.patterns.retrieval import Retrieval
 from attention_analyzer.patterns.streaming import measure_prepared
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.result import Result
+from attention_analyzer.run.needs import Needs
 from attention_analyzer.run.runner import run_studies
 from attention_analyzer.run.state import Array, State
 from attention_analyzer.run.study import Measure, MeasuredBatch, Study
@@ -174,14 +175,12 @@ class CacheSizes(Study[CacheAdvice]):
         firsts, lasts = zip(*self._caches, strict=True)
         groups = [GroupWeight(f"first {size}") for size in dict.fromkeys(firsts)]
         wanted = [TotalWeight(), *groups, *(RecentWeight(size) for size in dict.fromkeys(lasts))]
-        valid = prepared.valid
+        keys = torch.arange(prepared.source_length)[None]
+        seen = {need.group: keys < int(need.group.split()[1]) for need in groups}
 
-        def measure(_stack: str, _kind: Kind, weights: AttentionWeights) -> tuple[int, Floats, Floats]:
-            keys = torch.arange(weights.keys, device=weights.empty().device)[None]
-            seen = {need.group: keys < int(need.group.split()[1]) for need in groups}
-            results = weights.reduce(wanted, groups=seen, valid=valid, key_valid=valid)
+        def measure(_stack: str, _kind: Kind, weights: AttentionWeights) -> Needs:
             shared = weights.source.key.shape[1] if isinstance(weights, QueryKeyWeights) else weights.heads
-            return shared, *_kept(results, self._caches)
+            return Needs(wanted, lambda results: (shared, *_kept(results, self._caches)), groups=seen)
 
         return measure
 

@@ -186,18 +186,22 @@ def gathered(
     Args:
         also: what else is gathered in the same pass.
     """
-    needs = dict.fromkeys(need for pattern in patterns for need in pattern.needs)
-    moving = dict.fromkeys(need for pattern in patterns if pattern.moves for need in pattern.needs)
-    wanted = dict.fromkeys([*also, *needs, *moved_needs(moving, frame.moves)])
     device = weights.empty().device
     return weights.reduce(
-        list(wanted),
+        list(dict.fromkeys([*also, *needs_of_patterns(patterns, frame.moves)])),
         diagonal=frame.diagonal,
         groups={name: flags.to(device) for name, flags in frame.groups.items()},
         labels={name: (left.to(device), right.to(device)) for name, (left, right) in frame.labels.items()},
         valid=valid,
         key_valid=key_valid,
     )
+
+
+def needs_of_patterns(patterns: Sequence[Pattern], moves: int) -> list[Reduction]:
+    """What these patterns need, for a frame's own and its moved groups and labels; each once."""
+    needs = dict.fromkeys(need for pattern in patterns for need in pattern.needs)
+    moving = dict.fromkeys(need for pattern in patterns if pattern.moves for need in pattern.needs)
+    return list(dict.fromkeys([*needs, *moved_needs(moving, moves)]))
 
 
 def even_weights(weights: AttentionWeights) -> AttentionWeights:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor
 
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.patterns.measure import Strengths, measure_batch, measure_record
+from attention_analyzer.patterns.measure import (
+    Strengths,
+    even_strengths,
+    gathered,
+    measure_record,
+    needs_of_patterns,
+    strengths_from,
+)
 from attention_analyzer.patterns.pattern import Pattern, TokenContext
 from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.patterns.token_context import batched_token_context
-from attention_analyzer.recording import run
-from attention_analyzer.run.axes import check_axes
+from attention_analyzer.run.needs import Needs
+from attention_analyzer.run.runner import measured_sites
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.padding import valid_of
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
+from attention_analyzer.weights.reductions import Statistics
+from attention_analyzer.weights.visibility import Visibility
 
 #: Further labels of a batch's queries and keys, as in :class:`.reductions.Axes`.
 Labels = Mapping[str, tuple[Tensor, Tensor]]
@@ -47,25 +57,41 @@ def measure_prepared(
     Args:
         labels: beside those of :func:`.frame.token_context_of`.
     """
-    measure = measuring(prepared, patterns, labels)
-    found = run(loaded, prepared, keep=lambda place, weights: measure(place.stack, place.kind, weights))
-    return [Measured(site, *kept) for site, kept in found.sites]
+    return [
+        Measured(site, *kept) for site, kept in measured_sites(loaded, prepared, measuring(prepared, patterns, labels))
+    ]
 
 
 def measuring(
     prepared: Prepared, patterns: Sequence[Pattern] = PATTERNS, labels: Labels | None = None
-) -> Callable[[str, Kind, AttentionWeights], tuple[Strengths, tuple[Tokens, ...]]]:
-    """What measures one site of a prepared batch: called with its stack, kind and weights; see :class:`Measured`."""
+) -> Callable[[str, Kind, AttentionWeights], Needs]:
+    """What measures one site of a prepared batch: called with its stack, kind and weights; it keeps strengths and the
+    tokens on the key axis, as in :class:`Measured`.
+    """
     frames: dict[tuple[str, Kind], TokenContext] = {}
+    chances: dict[Hashable, tuple[Visibility, dict[str, Tensor]]] = {}
 
-    def measure(stack: str, kind: Kind, weights: AttentionWeights) -> tuple[Strengths, tuple[Tokens, ...]]:
-        check_axes(prepared, stack, kind, weights)
+    def measure(stack: str, kind: Kind, weights: AttentionWeights) -> Needs:
         queries, keys = prepared.axes(stack, kind)
         at = (stack, kind)
         if at not in frames:
             frame = batched_token_context(queries, keys, None if kind == "cross" else 0)
             frames[at] = replace(frame, labels={**frame.labels, **(labels or {})})
-        return measure_batch(weights, frames[at], patterns, valid=valid_of(queries), key_valid=valid_of(keys)), keys
+        frame = frames[at]
+        chosen = tuple(each for pattern in patterns if (each := pattern.fitting(frame)) is not None)
+        gather = partial(gathered, valid=valid_of(queries), key_valid=valid_of(keys))
+        # What evenly spread weights would give depends on the text and on what is visible, which most layers share.
+        seen = weights.visibility
+        same = (*at, seen.identity, weights.heads if seen.differs_by_head else 1)
+        if same not in chances:
+            chances[same] = seen, even_strengths(weights, frame, chosen, gather)
+        chance = chances[same][1]
+
+        def strengths(results: Statistics) -> tuple[Strengths, tuple[Tokens, ...]]:
+            return strengths_from(results, chosen, frame.moves, chance), keys
+
+        needs = needs_of_patterns(chosen, frame.moves)
+        return Needs(needs, strengths, frame.diagonal, frame.groups, frame.labels)
 
     return measure
 

@@ -1,7 +1,7 @@
 """Runs any number of studies over texts, with one forward per batch.
 
-With a folder, the states of every :data:`CHUNK` batches are kept there, so that a run that was interrupted resumes
-where it stopped and ends with the same states.
+Texts are cut into chunks of :data:`CHUNK` batches. An engine measures the chunks that are missing; with a folder, each
+chunk's states are stored there, so that an interrupted run resumes and ends with the same states.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import pandas as pd
 import xxhash
@@ -18,15 +19,16 @@ import xxhash
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError, TooLongError
 from attention_analyzer.hooks.layer_names import CallSite
-from attention_analyzer.inputs import Prepared, prepare
+from attention_analyzer.inputs import Prepared, Text, prepare
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import BATCH, batches, record_of, record_texts, run
 from attention_analyzer.run.axes import OtherAxesError, check_axes
+from attention_analyzer.run.engines import Engine, check_engine, results_of
+from attention_analyzer.run.needs import United
 from attention_analyzer.run.state import State, load_states, save_states
-from attention_analyzer.run.study import MeasuredBatch, Study
+from attention_analyzer.run.study import Measure, MeasuredBatch, Study
 from attention_analyzer.site import Site
-from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.weights.base import AttentionWeights
 
 #: Batches between two files of a store.
@@ -34,6 +36,7 @@ CHUNK = 16
 Errors = Literal["raise", "skip"]
 #: Index, first characters and reason of a text that was left out.
 Problem = tuple[int, str, str]
+ChunkStates: TypeAlias = tuple[list[State], list[Problem]]
 _SHOWN = 40
 
 
@@ -59,15 +62,48 @@ class StudyResults(Sequence[Any]):
         return self.results[index]
 
 
+@dataclass(frozen=True)
+class TextChunk:
+    """A run of texts, by their numbers, that is measured as a whole.
+
+    Attributes:
+        key: what its states are made from: settings and texts.
+    """
+
+    texts: tuple[tuple[int, Text], ...]
+    key: str
+
+    @property
+    def first(self) -> int:
+        return self.texts[0][0]
+
+    @property
+    def stop(self) -> int:
+        return self.texts[-1][0] + 1
+
+
+@dataclass(frozen=True)
+class WorkSettings:
+    """What decides the states of a chunk, beside its texts and the model."""
+
+    studies: tuple[Study[Any], ...]
+    truncate: bool
+    batch_size: int
+    errors: Errors
+
+
 def run_studies(
     loaded: LoadedModel,
-    texts: Sequence[str | Pair],
+    texts: Sequence[Text],
     studies: Sequence[Study[Any]],
     *,
     store: str | os.PathLike[str] | None = None,
     truncate: bool = False,
     batch_size: int = BATCH,
     errors: Errors = "raise",
+    engine: Engine = "local",
+    workers: int | None = None,
+    address: str | None = None,
     progress: OnProgress | None = None,
 ) -> Learned:
     """The states of all studies.
@@ -76,6 +112,8 @@ def run_studies(
         store: a folder for the states, from which a run with the same texts and settings resumes.
         truncate: cut what the model has no positions for.
         errors: "raise" ends at the first text that cannot be used; "skip" leaves it out and says so in ``problems``.
+        engine: "local", or "ray" for a cluster; the states are the same.
+        workers, address: for Ray; see :func:`.ray.work_with_ray`.
         progress: called with how many texts are done and how many there are.
 
     Raises:
@@ -87,35 +125,64 @@ def run_studies(
         raise InputError(f'errors is "raise" or "skip", not {errors!r}.')
     if not studies or not all(isinstance(study, Study) for study in studies):
         raise InputError("A list of at least one study was expected, such as [Patterns()].")
+    check_engine(engine, workers, address)
     folder = None if store is None else Path(store)
     if folder is not None:
         _open_store(folder, texts)
-    settings = repr(
-        (loaded.fingerprint, str(loaded.dtype), [study.settings for study in studies], truncate, batch_size, errors)
-    )
+    settings = WorkSettings(tuple(studies), truncate, batch_size, errors)
+    chunks = _chunks(loaded, texts, settings)
     steps = ProgressCounter(len(texts), progress) if texts else None
-    parts: list[list[State]] = [[State() for _ in studies]]
-    problems: list[Problem] = []
-    for number, chunk in enumerate(batches(enumerate(texts), batch_size * CHUNK)):
-        key = xxhash.xxh3_128_hexdigest(repr((settings, chunk)).encode("utf-8", "surrogatepass"))
-        path = None if folder is None else folder / f"chunk-{number:06}.safetensors"
-        found = None
-        if path is not None and path.exists():
-            found = load_states(path, key)
-            if found is None:
-                raise InputError(
-                    f"{folder} was begun with other texts, studies or settings; give those, or another folder."
-                )
+    done: dict[int, ChunkStates] = {}
+    for chunk in chunks:
+        found = None if folder is None else _stored(folder, chunk)
+        if found is not None:
+            done[chunk.first] = found
             if steps is not None:
-                steps.advance(len(chunk))
-        if found is None:
-            found = _chunk(loaded, chunk, studies, truncate, batch_size, errors, steps)
-            if path is not None:
-                save_states(path, found[0], key, found[1])
-        parts.append(found[0])
-        problems += found[1]
+                steps.advance(len(chunk.texts))
+    missing = [chunk for chunk in chunks if chunk.first not in done]
+    # Over Ray a chunk is done when it arrives; in this process, batch by batch.
+    work = partial(measure_chunk, settings=settings, steps=steps if engine == "local" else None)
+    results = results_of(engine, loaded, iter(missing), work, workers=workers, address=address)
+    for chunk, found in zip(missing, results, strict=True):
+        if folder is not None:
+            save_states(_path(folder, chunk), found[0], chunk.key, found[1])
+        if engine != "local" and steps is not None:
+            steps.advance(len(chunk.texts))
+        done[chunk.first] = found
+    parts = [[State() for _ in studies], *(done[chunk.first][0] for chunk in chunks)]
     merged = tuple(State.merge(states) for states in zip(*parts, strict=True))
+    problems = [problem for chunk in chunks for problem in done[chunk.first][1]]
     return Learned(merged, pd.DataFrame(problems, columns=["index", "text", "reason"]))
+
+
+def _chunks(loaded: LoadedModel, texts: Sequence[Text], settings: WorkSettings) -> list[TextChunk]:
+    about = repr(
+        (
+            loaded.fingerprint,
+            str(loaded.dtype),
+            [study.settings for study in settings.studies],
+            *(settings.truncate, settings.batch_size, settings.errors),
+        )
+    )
+    chunks = []
+    for chunk in batches(enumerate(texts), settings.batch_size * CHUNK):
+        key = xxhash.xxh3_128_hexdigest(repr((about, chunk)).encode("utf-8", "surrogatepass"))
+        chunks.append(TextChunk(tuple(chunk), key))
+    return chunks
+
+
+def _path(folder: Path, chunk: TextChunk) -> Path:
+    return folder / f"texts-{chunk.first:09}.safetensors"
+
+
+def _stored(folder: Path, chunk: TextChunk) -> ChunkStates | None:
+    path = _path(folder, chunk)
+    if not path.exists():
+        return None
+    found = load_states(path, chunk.key)
+    if found is None:
+        raise InputError(f"{folder} was begun with other texts, studies or settings; give those, or another folder.")
+    return found
 
 
 def _open_store(folder: Path, texts: Sequence[Any]) -> None:
@@ -127,22 +194,18 @@ def _open_store(folder: Path, texts: Sequence[Any]) -> None:
         raise InputError(f"The store {folder} cannot be made: {error.strerror}; give another folder.") from None
 
 
-def _chunk(
-    loaded: LoadedModel,
-    chunk: Sequence[tuple[int, str | Pair]],
-    studies: Sequence[Study[Any]],
-    truncate: bool,
-    batch_size: int,
-    errors: Errors,
-    steps: ProgressCounter | None,
-) -> tuple[list[State], list[Problem]]:
+def measure_chunk(
+    loaded: LoadedModel, chunk: TextChunk, settings: WorkSettings, steps: ProgressCounter | None = None
+) -> ChunkStates:
+    """The states of one chunk, one per study, and its texts that cannot be used."""
+    studies, truncate = settings.studies, settings.truncate
     parts: list[list[State]] = [[State() for _ in studies]]
     problems: list[Problem] = []
-    for batch in batches(chunk, loaded.at_once(batch_size)):
+    for batch in batches(chunk.texts, loaded.at_once(settings.batch_size)):
         try:
             parts.append(_batch(loaded, batch, studies, truncate))
         except (InputError, TooLongError):
-            if errors == "raise":
+            if settings.errors == "raise":
                 raise
             for index, text in batch:
                 try:
@@ -155,13 +218,12 @@ def _chunk(
 
 
 def _batch(
-    loaded: LoadedModel, texts: Sequence[tuple[int, str | Pair]], studies: Sequence[Study[Any]], truncate: bool
+    loaded: LoadedModel, texts: Sequence[tuple[int, Text]], studies: Sequence[Study[Any]], truncate: bool
 ) -> list[State]:
     numbers = tuple(number for number, _ in texts)
     prepared = prepare(loaded, [text for _, text in texts], truncate=truncate)
     try:
-        seen = _forward(loaded, numbers, prepared, studies)
-        return [study.take(loaded, batch) for study, batch in zip(studies, seen, strict=True)]
+        return take_prepared(loaded, numbers, prepared, studies).states
     except OtherAxesError:
         alone = [
             MeasuredBatch((number,), None, (), tuple(record_texts(loaded, [text], truncate=truncate)))
@@ -170,28 +232,77 @@ def _batch(
         return [State.merge([study.take(loaded, batch) for batch in alone]) for study in studies]
 
 
-def _forward(
-    loaded: LoadedModel, numbers: tuple[int, ...], prepared: Prepared, studies: Sequence[Study[Any]]
-) -> list[MeasuredBatch]:
-    measures = [study.measuring(loaded, prepared) for study in studies]
+@dataclass(frozen=True)
+class Taken:
+    """The states of one batch, one per study, and the largest relative deviation from the model's own outputs."""
 
-    def measure(place: CallSite | Site, weights: AttentionWeights) -> list[Any]:
+    states: list[State]
+    deviation: float = 0.0
+
+
+def measured_sites(loaded: LoadedModel, prepared: Prepared, measure: Measure) -> list[tuple[Site, Any]]:
+    """Every site of one forward with what ``measure`` keeps of it.
+
+    Raises:
+        OtherAxesError: the model pools or widens its sequences.
+    """
+    united = United(prepared)
+
+    def keep(place: CallSite, weights: AttentionWeights) -> list[Any]:
         check_axes(prepared, place.stack, place.kind, weights)
-        return [None if each is None else each(place.stack, place.kind, weights) for each in measures]
+        return united.add(place.stack, place.kind, weights, [measure(place.stack, place.kind, weights)])
 
+    forward = run(loaded, prepared, keep=keep)
+    united.finish()
+    return [(site, kept[0]) for site, kept in forward.sites]
+
+
+def take_prepared(
+    loaded: LoadedModel,
+    numbers: tuple[int, ...],
+    prepared: Prepared,
+    studies: Sequence[Study[Any]],
+    *,
+    check: bool = True,
+) -> Taken:
+    """One forward of a prepared batch, for all studies. There is none if no study measures anything of the weights.
+
+    Args:
+        numbers: of the texts.
+        check: whether outputs are rebuilt from the weights and compared.
+
+    Raises:
+        OtherAxesError: the model pools or widens its sequences.
+    """
+    measures = [study.measuring(loaded, prepared) for study in studies]
+    reads = [study.reads_weights for study in studies]
+    sites: Sequence[tuple[Site, list[Any]]] = ()
     records: tuple[CapturedAttention, ...] = ()
-    if any(study.reads_weights for study in studies):
-        forward = run(loaded, prepared)
-        sites = [(site, measure(site, weights)) for site, weights in forward.sites]
-        records = tuple(record_of(loaded, prepared, forward, index) for index in range(len(prepared.source)))
-    else:
-        sites = run(loaded, prepared, keep=measure).sites
-    return [
+    deviation = 0.0
+    if any(reads) or any(measures):
+        united = United(prepared)
+
+        def measure(place: CallSite | Site, weights: AttentionWeights) -> list[Any]:
+            check_axes(prepared, place.stack, place.kind, weights)
+            found = [None if each is None else each(place.stack, place.kind, weights) for each in measures]
+            return united.add(place.stack, place.kind, weights, found)
+
+        if any(reads):
+            forward = run(loaded, prepared, check=check)
+            sites = [(site, measure(site, weights)) for site, weights in forward.sites]
+            records = tuple(record_of(loaded, prepared, forward, index) for index in range(len(prepared.source)))
+            deviation = forward.deviation
+        else:
+            measured = run(loaded, prepared, keep=measure, check=check)
+            sites, deviation = measured.sites, measured.deviation
+        united.finish()
+    seen = [
         MeasuredBatch(
             numbers,
             prepared,
             () if measures[number] is None else tuple((site, kept[number]) for site, kept in sites),
-            records if study.reads_weights else (),
+            records if reads[number] else (),
         )
-        for number, study in enumerate(studies)
+        for number in range(len(studies))
     ]
+    return Taken([study.take(loaded, batch) for study, batch in zip(studies, seen, strict=True)], deviation)

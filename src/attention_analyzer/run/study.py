@@ -16,7 +16,8 @@ from attention_analyzer.site import Kind, Site
 from attention_analyzer.weights.base import AttentionWeights
 
 R = TypeVar("R")
-#: Called with a site's stack and kind and its weights in the batch; returns what the study keeps of them.
+#: Called with a site's stack and kind and its weights in the batch; returns what the study keeps of them, or the
+#: reductions that it needs (:class:`.needs.Needs`), which are measured once for all studies of a run.
 Measure = Callable[[str, Kind, AttentionWeights], Any]
 
 
@@ -56,7 +57,11 @@ class Study(ABC, Generic[R]):
         return repr(self)
 
     def measuring(self, loaded: LoadedModel, prepared: Prepared) -> Measure | None:
-        """What to call with every site of this batch, inside the forward where no study reads weights."""
+        """What to call with every site of this batch, inside the forward where no study reads weights.
+
+        None for a study that runs the model itself, in :meth:`take`; a batch is captured
+        only if some study measures it.
+        """
         return None
 
     @abstractmethod

@@ -82,10 +82,9 @@ def _kind(weights: QueryKeyWeights) -> Hashable | None:
     source, seen = weights.source, weights.source.visibility
     if source.bias is not None or source.sinks is not None:
         return None
-    parts = (seen.key_seen, seen.mask, *(seen.segments or ()))
     return (
         *(source.query.shape, source.key.shape, source.query.dtype, source.device, source.scaling, source.softcap),
-        *(seen.queries, seen.keys, seen.lower, seen.upper, *map(id, parts)),
+        seen.identity,
     )
 
 

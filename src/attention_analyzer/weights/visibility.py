@@ -7,6 +7,7 @@ says it, a dense mask. A band costs two numbers, so a record of a causal model s
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -45,6 +46,15 @@ class Visibility:
     def is_band(self) -> bool:
         """Whether the band alone says it all, so that batch rows and heads do not differ."""
         return self.key_seen is None and self.segments is None and self.mask is None
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for two that say the same with the same tensors, as the layers of one forward do.
+
+        Tensors are told apart by their ``id``, so it means something only while they live.
+        """
+        parts = (self.key_seen, self.mask, *(self.segments or ()))
+        return self.queries, self.keys, self.lower, self.upper, *map(id, parts)
 
     @property
     def differs_by_head(self) -> bool:

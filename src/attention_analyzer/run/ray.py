@@ -1,7 +1,7 @@
-"""The same work on a Ray cluster: one model per worker, results taken in the order of the chunks.
+"""The same work on a Ray cluster: one model per worker, results in the order of the chunks.
 
-Chunks are the unit here as everywhere, so a cluster's tables are those of one machine. A worker that dies is started
-again and its chunk runs again.
+A chunk is worked on as a whole, by one worker, so a cluster's results are those of one machine. A worker that dies is
+started again and its chunk runs again.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 
-from attention_analyzer.corpus.chunks import Chunk
-from attention_analyzer.corpus.worker import ChunkResult, WorkSettings, work
 from attention_analyzer.errors import AttentionAnalyzerError, InputError, MissingDependencyError
 from attention_analyzer.hooks.pickling import picklable_copy
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.run.work import C, R, Work
 
 #: How often a chunk may lose its worker before it is taken to be the chunk's fault.
 LIVES = 4
@@ -28,20 +27,21 @@ _CORES_A_WORKER = 4
 class Worker:
     """One model, in a process of its own somewhere in the cluster."""
 
-    def __init__(self, loaded: LoadedModel, settings: WorkSettings, threads: int) -> None:
+    def __init__(self, loaded: LoadedModel, work: Work[Any, Any], threads: int) -> None:
         torch.set_num_threads(threads)
-        self.loaded, self.settings = loaded, settings
+        self.loaded, self.does = loaded, work
 
-    def work(self, chunk: Chunk) -> ChunkResult:
-        return work(self.loaded, chunk, self.settings)
+    def work(self, chunk: Any) -> Any:
+        return self.does(self.loaded, chunk)
 
 
 def work_with_ray(
-    loaded: LoadedModel, chunks: Iterator[Chunk], settings: WorkSettings, *, workers: int | None, address: str | None
-) -> Iterator[ChunkResult]:
+    loaded: LoadedModel, chunks: Iterator[C], work: Work[C, R], *, workers: int | None, address: str | None
+) -> Iterator[R]:
     """Results in the order of the chunks.
 
     Args:
+        work: a function of a module, or a :func:`functools.partial` of one: it is sent to the workers.
         workers: how many; by default one for every four cores, or one for every GPU if the model is on one.
         address: of a running cluster ("auto" finds it); None joins the one that this process has joined already, or
             starts one on this machine for as long as it is needed.
@@ -64,13 +64,13 @@ def work_with_ray(
     try:
         # Held until the end: a worker that is started again asks for it again.
         model = ray.put(replace(loaded, model=picklable_copy(loaded.model)))
-        yield from _results(ray, _started(ray, loaded, model, settings, workers), chunks)
+        yield from _results(ray, _started(ray, loaded, model, work, workers), chunks)
     finally:
         if not joined:
             ray.shutdown()
 
 
-def _started(ray: Any, loaded: LoadedModel, model: Any, settings: WorkSettings, workers: int | None) -> list[Any]:
+def _started(ray: Any, loaded: LoadedModel, model: Any, work: Work[Any, Any], workers: int | None) -> list[Any]:
     """The workers; ``model`` is the reference under which the cluster has the loaded one."""
     has = ray.cluster_resources()
     cores, gpus = int(has.get("CPU", 1)), int(has.get("GPU", 0))
@@ -82,12 +82,12 @@ def _started(ray: Any, loaded: LoadedModel, model: Any, settings: WorkSettings, 
     actor = ray.remote(Worker).options(
         num_cpus=1 if on_gpu else threads, num_gpus=1 if on_gpu else 0, max_restarts=-1, max_task_retries=LIVES - 1
     )
-    return [actor.remote(model, settings, threads) for _ in range(count)]
+    return [actor.remote(model, work, threads) for _ in range(count)]
 
 
-def _results(ray: Any, actors: list[Any], chunks: Iterator[Chunk]) -> Iterator[ChunkResult]:
+def _results(ray: Any, actors: list[Any], chunks: Iterator[C]) -> Iterator[Any]:
     """As many chunks ahead as keep the workers busy; memory is bounded by them."""
-    waiting: list[tuple[Chunk, Any]] = []
+    waiting: list[tuple[C, Any]] = []
     rest = iter(chunks)
     turn = 0
     while True:
@@ -100,7 +100,7 @@ def _results(ray: Any, actors: list[Any], chunks: Iterator[Chunk]) -> Iterator[C
         yield _result(ray, chunk, reference)
 
 
-def _result(ray: Any, chunk: Chunk, reference: Any) -> ChunkResult:
+def _result(ray: Any, chunk: C, reference: Any) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -108,6 +108,6 @@ def _result(ray: Any, chunk: Chunk, reference: Any) -> ChunkResult:
         raise error.cause from None
     except ray.exceptions.RayError as error:
         raise AttentionAnalyzerError(
-            f"Rows {chunk.first} to {chunk.stop - 1} lost their worker {LIVES} times ({type(error).__name__}); perhaps "
-            "they need more memory than it has: lower batch_tokens, or use fewer workers. What was finished is kept."
+            f"Texts {chunk.first} to {chunk.stop - 1} lost their worker {LIVES} times ({type(error).__name__}); "
+            "perhaps they need more memory than it has: run smaller batches or fewer workers. Finished ones are stored."
         ) from None
