@@ -1036,7 +1036,8 @@ class AttentionAnalyzer:
         Args:
             text: a text or a pair; for an encoder–decoder a source, or source and target.
             inputs: instead of text, inputs of the forward for one text, image or sound.
-            knock_out: edges such as ``"L2H5:7>3"``: query 7 may not attend to key 3.
+            knock_out: edges such as ``"L2H5:7>3"``: query 7 may not attend to key 3. Parts may be named, too:
+                ``"answer>document 2"`` in all heads, ``"L2:sentence 3>sentence 1"`` in a layer.
             ablate: heads such as ``"L2H5"`` whose output is replaced for every query, by zero or its mean.
             patch: the pattern that a head uses instead of its own, by head: ``"uniform"``, ``"first"``, a text of
                 the same length or a record of one, or weights ``[query, key]``.

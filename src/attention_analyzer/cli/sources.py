@@ -39,7 +39,7 @@ def sources(
     figure: FigureFile = None,
     device: Device = "auto",
 ) -> None:
-    """Which documents, turns or thoughts did the answer come from?
+    """Find the parts that an answer rests on.
 
     A last message of the assistant is the answer that is explained; otherwise the model answers first. A log needs
     --output; interrupted, it resumes from the folder next to that file.

@@ -15,12 +15,13 @@ from attention_analyzer.interventions.apply import run_altered
 from attention_analyzer.interventions.call_index import observe
 from attention_analyzer.interventions.edges import KnockOut
 from attention_analyzer.interventions.means import MeanOutputs, mean_outputs
+from attention_analyzer.interventions.part_edges import with_positions
 from attention_analyzer.interventions.plan import Ablation, Replacements, Request, plan_of
 from attention_analyzer.interventions.prediction import read_prediction
 from attention_analyzer.interventions.result import WhatIf, compare
 from attention_analyzer.interventions.selection import Selector
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.text.tokenization import Pair, tokens_of_ids
+from attention_analyzer.text.tokenization import Pair, tokenize, tokens_of_ids
 from attention_analyzer.text.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def what_if(
         text: a text or a pair; for an encoder–decoder a source, or source and target.
         inputs: instead of text, inputs of the forward for one text, image or sound.
         knock_out: edges such as ``"L2H5:7>3"`` (query 7 may not look at key 3): hidden before the softmax, so that
-            the row renormalizes over the keys that are left. With none left the head gives that query nothing.
+            the row renormalizes over the keys that are left. With none left the head gives that query nothing. Parts
+            may be named, too: ``"answer>document 2"``, ``"L2:sentence 3>sentence 1"``; see :mod:`.part_edges`.
         ablate: heads whose output is replaced for every query: by zero, or by the head's mean output.
         patch: heads that use another pattern on their own values: ``"uniform"`` (the same weight on all keys that a
             query sees), ``"first"`` (all weight on the first of them), a text of the same length in tokens or a
@@ -69,6 +71,8 @@ def what_if(
     """
     if (text is None) == (inputs is None):
         raise InputError("Give either a text or inputs=…, and not both.")
+    if text is not None:
+        knock_out = _with_positions(loaded, text, knock_out, truncate)
     request = Request.of(knock_out, ablate, patch, ablation)
     if reference and ablation != "mean":
         raise InputError("reference=… gives the texts of a mean output; pass ablation='mean' with it.")
@@ -94,6 +98,18 @@ def what_if(
     return compare(loaded, before, after, axis, request.described, target=target, position=position)
 
 
+def _with_positions(
+    loaded: LoadedModel, text: str | Pair, knock_out: str | KnockOut | Iterable[str | KnockOut], truncate: bool
+) -> str | KnockOut | list[str | KnockOut]:
+    """Edges between parts by name, with the positions of the text's tokens."""
+    edges = [knock_out] if isinstance(knock_out, (str, KnockOut)) else list(knock_out)
+    if not any(isinstance(edge, str) for edge in edges) or loaded.tokenizer is None:
+        return edges
+    source = text[0] if isinstance(text, tuple) and loaded.architecture == "encoder-decoder" else text
+    tokenized = tokenize(loaded.tokenizer, [source], max_length=loaded.max_length, truncate=truncate)
+    return with_positions(edges, tokenized.tokens[0])
+
+
 def what_if_of_record(record: CapturedAttention, loaded: LoadedModel | None, **options: Any) -> WhatIf:
     """:func:`what_if` on the very tokens of a record.
 
@@ -116,6 +132,9 @@ def what_if_of_record(record: CapturedAttention, loaded: LoadedModel | None, **o
             f"The record is of {record.model_name or 'a model'} with other weights or configuration than "
             f"{chosen.name or 'the given model'}; pass analyzer=… of the model that made it."
         )
+    if "knock_out" in options:
+        written = record.notes.get("prompt_tokens") if len(record.stacks) == 1 else None
+        options["knock_out"] = with_positions(options["knock_out"], record.target_tokens, written)
     if origin is not None and origin.inputs is not None:
         return what_if(chosen, inputs=origin.inputs, **options)
     return what_if(chosen, inputs=inputs_of_record(record, chosen), **options)
