@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PAGES = (
     ("explore", "Explore", ":material/visibility:"),
     ("generate", "Generate", ":material/edit_note:"),
+    ("conversation", "Conversation", ":material/forum:"),
     ("heads", "Heads", ":material/grid_view:"),
     ("tokens", "Tokens", ":material/format_color_text:"),
     ("files", "Files", ":material/folder_open:"),
