@@ -55,6 +55,22 @@ def test_positions_are_bounded_before_they_are_built(edge: str) -> None:
     assert time.perf_counter() - began < 1
 
 
+@pytest.mark.parametrize("positions", [range(10**9), range(10**9, 0, -1)])
+def test_runs_given_as_ranges_are_bounded_too(positions: range) -> None:
+    began = time.perf_counter()
+    with pytest.raises(SelectionError, match="There is no query") as refused:
+        edges_of(KnockOut("L0H0", positions, 0), 7, 7)
+    assert time.perf_counter() - began < 1
+    assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.parametrize("selector", ["L0," * 5000, "L" + "0," * 5000, "L7H" + "0," * 5000])
+def test_errors_show_the_first_of_what_is_long(selector: str) -> None:
+    with pytest.raises((InputError, SelectionError)) as refused:
+        select_heads(selector, SITES)
+    assert len(str(refused.value)) < 400
+
+
 def test_an_interrupt_while_modes_are_switched_leaves_all_of_them_in_training() -> None:
     class Slow(nn.Linear):
         def train(self, mode: bool = True) -> nn.Module:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -48,6 +50,35 @@ def test_one_model_in_many_threads_and_tasks() -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
+def test_a_model_in_training_stays_without_dropout_until_the_last_thread_is_done() -> None:
+    analyzer = AttentionAnalyzer("demo-decoder", cache=False)
+    expected = analyzer.record(TEXT).weights(2)
+    model = analyzer.model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.9
+    model.get_submodule("model" if hasattr(model, "model") else "transformer").eval()
+    modes = {name: module.training for name, module in model.named_modules()}
+    inside, left = threading.Event(), threading.Event()
+
+    def short() -> None:
+        with analyzer.loaded.evaluating():
+            inside.wait(30)
+        left.set()
+
+    thread = threading.Thread(target=short)
+    thread.start()
+    while any(module.training for module in model.modules()):
+        time.sleep(0.001)
+    with analyzer.loaded.evaluating():
+        inside.set()
+        assert left.wait(30)
+        assert not any(module.training for module in model.modules())
+        torch.testing.assert_close(analyzer.record(TEXT).weights(2), expected, rtol=0, atol=1e-6)
+    thread.join()
+    assert {name: module.training for name, module in model.named_modules()} == modes
+
+
 def test_a_process_that_is_spawned_records_the_same() -> None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
@@ -75,7 +106,7 @@ def test_a_process_that_is_forked_while_a_model_is_loaded_can_load_one() -> None
     assert done.stdout.strip() == "0", done.stderr
 
 
-@pytest.mark.parametrize("name", ["x" * 10_000, "a\0b", "model\udcff"])
+@pytest.mark.parametrize("name", ["x" * 10_000, "x" * 256, "some/" + "ü" * 128, "a\0b", "model\udcff"])
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(InputError, match="is no name of a model"):
         AttentionAnalyzer(name, cache=False)

@@ -24,6 +24,9 @@ from attention_analyzer.interventions.selection import Selector, numbers
 #: One position, several, ``"*"`` for all, ``"last"``; the form of a command's text is understood, too.
 Positions = int | str | Sequence[int]
 
+#: Positions that a message or a result's name writes out.
+_MOST_SHOWN = 50
+
 
 @dataclass(frozen=True)
 class KnockOut:
@@ -95,13 +98,13 @@ def _flags(positions: Positions, size: int, axis: str, whole: str) -> Tensor:
     if isinstance(positions, str):
         if positions == "*":
             return ~flags
-        wanted: list[Any] = [
+        wanted: Sequence[Any] = [
             number
             for part in positions.split(",")
             for number in ([size - 1] if part.strip() == "last" else numbers(part.strip(), whole, size))
         ]
     else:
-        wanted = list(positions) if isinstance(positions, Sequence) else [positions]
+        wanted = positions if isinstance(positions, Sequence) else [positions]
     for position in wanted:
         if not isinstance(position, int) or isinstance(position, bool):
             raise InputError(f"A {axis} position is a whole number, not {position!r} ({whole}).")
@@ -114,4 +117,5 @@ def _flags(positions: Positions, size: int, axis: str, whole: str) -> Tensor:
 def _shown(positions: Positions) -> str:
     if isinstance(positions, str) or not isinstance(positions, Sequence):
         return str(positions)
-    return ",".join(map(str, positions))
+    shown = ",".join(map(str, positions[:_MOST_SHOWN]))
+    return f"{shown},…" if len(positions) > _MOST_SHOWN else shown

@@ -40,6 +40,8 @@ DEFAULT = "bert-base-uncased"
 
 #: Longer than any file system's path and any name on the hub.
 _LONGEST_NAME = 4096
+#: Bytes of one part of a path; file systems refuse to look for longer ones.
+_LONGEST_PART = 255
 #: transformers builds models under settings of the whole process (dtype, device), so they are loaded one at a time.
 _loading = RLock()
 
@@ -102,7 +104,7 @@ def load_model(
     name = os.fspath(model)
     if not name.strip():
         raise InputError("The model's name is empty; name a model (attn models lists what can be had here).")
-    if len(name) > _LONGEST_NAME or "\0" in name or not _is_text(name):
+    if not _can_be_looked_for(name):
         raise InputError(f"{name[:60]!r} ({len(name):,} characters) is no name of a model or folder.")
     base = base_of(name)
     if base is not None:
@@ -230,12 +232,12 @@ def _load_default(**options: Any) -> LoadedModel:
         return load(name, **options)
 
 
-def _is_text(name: str) -> bool:
+def _can_be_looked_for(name: str) -> bool:
     try:
-        name.encode()
+        parts = name.encode().split(b"/")
     except UnicodeEncodeError:
         return False
-    return True
+    return len(name) <= _LONGEST_NAME and "\0" not in name and max(map(len, parts)) <= _LONGEST_PART
 
 
 def _new_lock() -> None:
