@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -205,3 +207,29 @@ def test_a_long_text_is_drawn_as_a_line(encoder: AttentionAnalyzer) -> None:
     found = encoder.token_importance("The dog ran. " * 30)
     (lines,) = found.plot().axes[0].collections
     assert len(lines.get_segments()) == len(found)
+
+
+def test_a_long_text_is_judged_at_each_share_and_at_even_steps(encoder: AttentionAnalyzer) -> None:
+    trial = Trial(Deleter(ask(encoder.loaded, TEXT), "mask"), tuple((at,) for at in range(100)), 100)
+    assert trial.counts == [1, 5, 10, 20, 50]
+    assert trial.steps == list(range(0, 101, 5))
+
+
+def test_texts_of_different_lengths_that_run_together_do_not_see_the_padding(encoder: AttentionAnalyzer) -> None:
+    asked = ask(encoder.loaded, "The dog ran to the cat.", "pooled")
+    kept = torch.ones(2, len(asked.tokens), dtype=torch.bool)
+    kept[1, [1, 3, 5]] = False
+    deleter = Deleter(asked, "remove")
+    together = deleter.measures(kept)
+    alone = torch.cat([deleter.measures(kept[:1]), deleter.measures(kept[1:])])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    inputs, _ = deleter.variants(kept)
+    assert inputs["attention_mask"].sum(1).tolist() == kept.sum(1).tolist()
+
+
+def test_a_model_without_an_attention_mask_cannot_hide_tokens(encoder: AttentionAnalyzer) -> None:
+    asked = ask(encoder.loaded, TEXT)
+    inputs = {name: value for name, value in asked.inputs.items() if name != "attention_mask"}
+    bare = replace(asked, prepared=replace(asked.prepared, inputs=inputs))
+    with pytest.raises(InputError, match="takes no attention mask"):
+        Deleter(bare, "hide")

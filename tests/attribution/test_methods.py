@@ -311,3 +311,28 @@ def test_integrated_gradients_sum_to_the_difference_from_a_blank_text() -> None:
             for given in (asked.inputs["input_ids"], ids)
         )
     assert result.notes["difference_to_blank_text"] == pytest.approx(float(text - blank), rel=1e-3)
+
+
+def test_a_model_that_treats_embeddings_unlike_their_tokens_is_refused() -> None:
+    from attention_analyzer import AttentionAnalyzer
+    from attention_analyzer.attribution.context import ask
+
+    analyzer = AttentionAnalyzer("demo-encoder", cache=False)
+    asked = ask(analyzer.loaded, "The dog [MASK] at the cat.")
+
+    def doubled(module, args, given):
+        if given.get("inputs_embeds") is not None:
+            given = {**given, "inputs_embeds": given["inputs_embeds"] * 2}
+        return args, given
+
+    changed = analyzer.model.register_forward_pre_hook(doubled, with_kwargs=True)
+    with changed, pytest.raises(UnsupportedModelError, match="a path through them does not lead to the text"):
+        attribution_named("integrated_gradients").find(asked)
+
+    def refusing(module, args, given):
+        if given.get("inputs_embeds") is not None:
+            raise TypeError("no inputs_embeds here")
+
+    changed = analyzer.model.register_forward_pre_hook(refusing, with_kwargs=True)
+    with changed, pytest.raises(UnsupportedModelError, match="takes no embeddings in place of tokens"):
+        attribution_named("integrated_gradients").find(asked)

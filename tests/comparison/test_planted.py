@@ -145,3 +145,30 @@ def test_what_cannot_be_compared_is_refused(encoder: LoadedModel) -> None:
         compare(encoder, encoder, texts=[])
     with pytest.raises(InputError, match="not int"):
         compare(encoder, 3, texts=TEXTS)
+
+
+def test_tables_are_means_over_texts_heads_and_tokens(encoder: LoadedModel) -> None:
+    copied = changed(encoder)
+    with torch.no_grad():
+        attention(copied, 4).self.query.weight[3 * WIDTH : 4 * WIDTH] *= -1
+    found = compare(encoder, copied, texts=TEXTS)
+    single = [compare(encoder, copied, texts=text) for text in TEXTS]
+    by_head = [one.heads.set_index(["layer", "head"]).sort_index() for one in single]
+    heads = found.heads.set_index(["layer", "head"]).sort_index()
+    for column in ("divergence", "entropy", "entropy_change", "distance", "distance_change"):
+        expected = np.mean([table[column] for table in by_head], axis=0)
+        np.testing.assert_allclose(heads[column], expected, rtol=1e-6, atol=1e-9)
+    layers = found.layers.set_index("layer")
+    for column in ("divergence", "entropy_change"):
+        np.testing.assert_allclose(layers[column], heads.groupby("layer")[column].mean(), rtol=1e-6, atol=1e-9)
+    for number, one in enumerate(single):
+        tokens = found.tokens.loc[found.tokens["text"] == number, "divergence"]
+        assert tokens.mean() == pytest.approx(one.divergence)
+        assert tokens.max() <= np.log(2)
+
+
+def test_tokens_without_a_counterpart_are_counted_over_all_texts(encoder: LoadedModel) -> None:
+    texts, others = ["The cat sat on the mat.", "Anna gave Tom the book."], ["The cat slept there.", "Anna gave it."]
+    single = [compare(encoder, texts=text, other_texts=other) for text, other in zip(texts, others, strict=True)]
+    assert all(one.unaligned > 0 for one in single)
+    assert compare(encoder, texts=texts, other_texts=others).unaligned == sum(one.unaligned for one in single)

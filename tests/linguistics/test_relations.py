@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from attention_analyzer.linguistics.combination import CombinationProbe
 from attention_analyzer.linguistics.coreference import coreference_questions, head_word, mention_kind, nearest_rules
 from attention_analyzer.linguistics.relations import read_annotated
 from attention_analyzer.linguistics.roles import role_questions, syntax_rules
+from attention_analyzer.text.annotation import AnnotatedText, Argument, Mention, Predicate
 from attention_analyzer.text.conll2012 import read_conll2012
 from attention_analyzer.text.conllu import read_conllu
 from tests.linguistics.treebank import ROWS, treebank
@@ -156,3 +158,50 @@ def test_treebanks_of_windows(tmp_path: Path) -> None:
         assert "Dög" in " ".join(sentence.text for sentence in read_annotated(path, asked))
     with pytest.raises(FileFormatError, match=r"Dög.*pass encoding='cp1252'"):
         list(read_annotated(path))
+
+
+def words_of(text: str) -> dict[str, object]:
+    spans = [(match.start(), match.end()) for match in re.finditer(r"\S+", text)]
+    return {"text": text, "spans": tuple(spans)}
+
+
+def test_a_rule_of_syntax_names_the_first_of_several_dependents() -> None:
+    # "said" governs two objects; only the first is the argument.
+    sentence = AnnotatedText(
+        **words_of("Anna said yes yesterday"),
+        governors=(1, None, 1, 1),
+        relations=("nsubj", "root", "obj", "obj"),
+        predicates=(Predicate(1, "say.01", (Argument("ARG0", (0,), 0), Argument("ARG1", (2,), 2))),),
+    )
+    questions = role_questions([sentence])
+    rules = syntax_rules([sentence], questions)
+    asked = next(row for row, q in enumerate(questions) if q.direction == "predicate→argument" and q.answers == {2})
+    assert dict(zip(rules.names, rules.correct[asked], strict=True)) == {"governor": False, "nsubj": False, "obj": True}
+
+
+def test_rules_of_syntax_are_the_most_frequent_relations() -> None:
+    # Thirteen relations between predicates and arguments; the one that occurs once among twos is left out.
+    names = [f"r{number}" for number in range(13)]
+    sentences = [
+        AnnotatedText(
+            **words_of("a b"),
+            governors=(None, 0),
+            relations=("root", name),
+            predicates=(Predicate(0, "p.01", (Argument("ARG0", (1,), 1),)),),
+        )
+        for name in ["r0", *names[1:], *names[1:]]
+    ]
+    rules = syntax_rules(sentences, role_questions(sentences))
+    assert rules.names == ("governor", *names[1:])
+
+
+def test_of_two_mentions_with_one_head_the_longer_stands_for_both() -> None:
+    text = AnnotatedText(
+        **words_of("the old king Bob ; those of us ; Bob"),
+        mentions=(Mention("x", 3, 4), Mention("king", 0, 4), Mention("us", 5, 8), Mention("king", 9, 10)),
+    )
+    (towards, _) = coreference_questions([text])
+    assert (towards.word, towards.answers, towards.candidates) == (9, {3}, (3, 5))
+    # Only a pronoun alone is one: "those of us" is described.
+    assert mention_kind(text, Mention("us", 5, 8)) == "nominal"
+    assert mention_kind(text, Mention("us", 5, 6)) == "pronoun"

@@ -116,3 +116,13 @@ def test_halves_are_of_whole_sentences_and_about_even() -> None:
         halves[sentence].add(bool(half))
     assert all(len(each) == 1 for each in halves.values())
     assert sum(each == {True} for each in halves.values()) == 60
+
+
+@pytest.mark.parametrize(
+    ("distance", "band"),
+    [(1, "1"), (2, "2"), (3, "3–5"), (5, "3–5"), (6, "6–10"), (10, "6–10"), (11, "over 10"), (30, "over 10")],
+)
+def test_a_band_holds_the_distances_that_it_names(distance: int, band: str) -> None:
+    rows = "".join(f"{n}\tw\t_\tVERB\t_\t_\t{32 if n == 32 - distance else 0}\tobj\t_\t_\n" for n in range(1, 33))
+    (question, _) = dependency_questions(list(read_conllu(rows.splitlines(), "f")))
+    assert {label for label in question.labels if label.startswith("distance")} == {f"distance {band}"}

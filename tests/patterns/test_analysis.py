@@ -151,3 +151,24 @@ def test_strengths_and_names_of_a_matrix() -> None:
     assert strengths_of(previous(), PIECES)["previous_token"] == 1
     with pytest.raises(InputError, match="not of 2 heads"):
         named(torch.stack([previous(), previous()]))
+
+
+def test_rows_may_sum_to_a_little_more_than_one() -> None:
+    assert strengths_of(previous() * 1.01)
+    with pytest.raises(InputError, match=r"sums to 1\.1"):
+        strengths_of(previous() * 1.1)
+
+
+def test_without_tokens_the_first_position_is_the_first_key() -> None:
+    assert strengths_of(one_hot([0] * N))["first_token"] == pytest.approx(1)
+    assert strengths_of(one_hot([1] * N))["first_token"] == pytest.approx(0)
+
+
+def test_one_row_alone_says_nothing_about_offsets() -> None:
+    assert "previous_token" not in strengths_of(one_hot([3])[:1])
+
+
+def test_last_rows_are_those_of_the_last_tokens() -> None:
+    # "the dog saw a bird": "dog" and "saw" were there before, and the last rows look there.
+    whole = one_hot([0, 1, 2, 0, 4, 5, 3, 4, 2, 9, 10])
+    assert strengths_of(whole[-5:], PIECES)["duplicate_token"] == pytest.approx(1)
