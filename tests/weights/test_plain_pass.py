@@ -20,7 +20,9 @@ from attention_analyzer.weights import block
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.dense import DenseWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
+from attention_analyzer.weights.linear_reductions import DiagonalPart
 from attention_analyzer.weights.reductions import (
+    Axes,
     Distance,
     Entropy,
     GroupWeight,
@@ -35,6 +37,7 @@ from attention_analyzer.weights.reductions import (
     TotalWeight,
     WindowWeight,
 )
+from attention_analyzer.weights.scores import ScoreSource
 from attention_analyzer.weights.visibility import Visibility
 from tests import reference
 from tests.kernels.sites import GROUPS, SiteCase, sites
@@ -276,3 +279,38 @@ def test_memory_is_linear_in_the_text() -> None:
     largest = max(found.weights.numel() for found in weights.blocks())
     assert largest <= block.CELLS_ON_CPU
     assert weights.reduce([TotalWeight()]).mean(TotalWeight()).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("far", [10**6, 10**9, -(10**9), 2**70])
+def test_what_is_built_is_bounded_by_the_text(far: int) -> None:
+    matrix = torch.rand(1, 2, 5, 5).tril()
+    lazy = QueryKeyWeights(ScoreSource(torch.randn(1, 2, 5, 4), torch.randn(1, 2, 5, 4), 0.5, Visibility(5, 5)))
+    for weights in (DenseWeights(matrix / matrix.sum(-1, keepdim=True), Visibility(5, 5)), lazy):
+        offsets = (OffsetWeight(0), OffsetWeight(far), OffsetWeight(-4), OffsetWeight(4))
+        found = weights.reduce([*offsets, WindowWeight(abs(far)), TotalWeight()])
+        assert found[OffsetWeight(far)].isnan().all()
+        full = weights.full()[None]
+        torch.testing.assert_close(found[OffsetWeight(0)], full.diagonal(dim1=-2, dim2=-1))
+        torch.testing.assert_close(found[OffsetWeight(-4)][..., 4], full[..., 4, 0])
+        torch.testing.assert_close(found[OffsetWeight(4)][..., 0], full[..., 0, 4])
+        torch.testing.assert_close(found[WindowWeight(abs(far))], full.sum(-1))
+
+
+@pytest.mark.parametrize("width", [0, 3, 8, 9, 40, 99, 500])
+def test_windows_of_any_width(width: int) -> None:
+    class Blocked(QueryKeyWeights):
+        gather = AttentionWeights.gather
+
+    source = ScoreSource(torch.randn(1, 3, 100, 4), torch.randn(1, 3, 100, 4), 0.5, Visibility(100, 100, upper=0))
+    found = Blocked(source).reduce([WindowWeight(width), OffsetWeight(-1)])
+    full, place = Blocked(source).full(), torch.arange(100)
+    inside = (place - place[:, None]).abs() <= width
+    torch.testing.assert_close(found[WindowWeight(width)], (full * inside).sum(-1)[None])
+
+
+def test_offsets_that_lie_far_apart_take_no_room_between_them() -> None:
+    size = 20_000
+    counts = torch.full((1, 1, size), size)
+    axes = Axes(1, 1, size, size, 0, valid=torch.ones(1, size, dtype=torch.bool), visible=counts)
+    part = DiagonalPart([OffsetWeight(0), OffsetWeight(-19_000), WindowWeight(15_000)], axes, torch.zeros(1))
+    assert part.strip.numel() == 2 * size

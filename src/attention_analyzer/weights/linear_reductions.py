@@ -55,11 +55,24 @@ def numbered_labels(axes: Axes, name: str) -> tuple[Tensor, Tensor]:
     return numbers[:, : axes.queries].masked_fill(of_queries < 0, -1), numbers[:, axes.queries :]
 
 
+def reachable(axes: Axes, offset: int) -> int:
+    """The offset, or the nearest one at which no query has a key: what a pass builds is bounded by the axes."""
+    assert axes.diagonal is not None
+    return min(max(offset, -axes.queries - axes.diagonal), axes.keys - axes.diagonal)
+
+
+def reachable_width(axes: Axes, width: int) -> int:
+    """The width, or the smallest one that reaches every key of every query."""
+    assert axes.diagonal is not None
+    return min(width, max(axes.queries + axes.diagonal, axes.keys - axes.diagonal))
+
+
 def only_existing(axes: Axes, offsets: Sequence[int], weights: Tensor) -> Tensor:
     """Weights on the keys at fixed offsets ``[offset, flat head, query]``, NaN where there is no key or padding."""
     assert axes.diagonal is not None
     device = axes.valid.device
-    at = torch.arange(axes.queries, device=device) + axes.diagonal + torch.tensor(offsets, device=device)[:, None]
+    near = torch.tensor([reachable(axes, offset) for offset in offsets], device=device)
+    at = torch.arange(axes.queries, device=device) + axes.diagonal + near[:, None]
     exists = ((at >= 0) & (at < axes.keys))[:, None]
     if axes.key_valid is not None:
         exists = exists & axes.key_valid[:, at.clamp(0, axes.keys - 1)].transpose(0, 1)
@@ -132,51 +145,69 @@ def _apart(low: int, high: int, rows: int, dtype: torch.dtype, device: torch.dev
     return (keys - torch.arange(rows, dtype=dtype, device=device)[:, None]).abs()
 
 
+#: Up to this width the cells of a window are copied with those of the offsets; a wider one is summed in the block.
+_NARROW = 8
+
+
 class DiagonalPart:
-    """Offset and window weights: the strip of cells around the diagonal, copied once and read off at the end."""
+    """Offset and window weights: the cells of some diagonals, copied once and read off at the end.
+
+    What is copied is one number per row for each diagonal that is needed, however far apart they are.
+    """
 
     def __init__(self, requested: Iterable[Reduction], axes: Axes, like: Tensor) -> None:
         requested = list(requested)
-        self.offsets = [reduction for reduction in requested if isinstance(reduction, OffsetWeight)]
-        self.windows = [reduction for reduction in requested if isinstance(reduction, WindowWeight)]
         self.axes = axes
-        reach = [reduction.offset for reduction in self.offsets]
-        for window in self.windows:
-            reach += [-window.width, window.width]
-        self.active = bool(reach) and axes.diagonal is not None
-        self.first = min(reach, default=0)
-        self.width = max(reach, default=0) - self.first + 1
+        aligned = requested if axes.diagonal is not None else []
+        self.offsets = {r: reachable(axes, r.offset) for r in aligned if isinstance(r, OffsetWeight)}
+        widths = {r: reachable_width(axes, r.width) for r in aligned if isinstance(r, WindowWeight)}
+        self.narrow = {window: width for window, width in widths.items() if width <= _NARROW}
+        self.wide = {window: width for window, width in widths.items() if width > _NARROW}
+        needed = set(self.offsets.values())
+        for width in self.narrow.values():
+            needed.update(range(-width, width + 1))
+        self.columns = sorted(needed)
         # Keys that a block leaves out are hidden from its queries: their weight is zero.
-        self.strip = like.new_zeros(axes.flat, axes.queries, self.width) if self.active else like
+        self.strip = like.new_zeros(axes.flat, axes.queries, len(self.columns)) if self.columns else like
+        self.sums = {window: like.new_zeros(axes.flat, axes.queries) for window in self.wide}
 
     def update(self, block: Block) -> None:
-        if not self.active:
-            return
+        if self.columns:
+            self._copy(block)
+        for window, width in self.wide.items():
+            assert self.axes.diagonal is not None
+            offset = block.rows.start + self.axes.diagonal - block.keys.start
+            inside = block.weights.tril(offset + width).triu(offset - width)
+            self.sums[window][block.heads, block.rows] += inside.sum(-1)
+
+    def _copy(self, block: Block) -> None:
         assert self.axes.diagonal is not None
         height, width = block.weights.shape[1:]
-        column = block.rows.start + self.axes.diagonal + self.first - block.keys.start
-        if column >= 0 and column + height - 1 + self.width <= width and block.weights.is_contiguous():
+        first, span = self.columns[0], self.columns[-1] - self.columns[0] + 1
+        column = block.rows.start + self.axes.diagonal + first - block.keys.start
+        lies_within = column >= 0 and column + height - 1 + span <= width
+        if span == len(self.columns) and lies_within and block.weights.is_contiguous():
             # One step down and one to the right per row: the strip is a strided view of the block.
             view = block.weights.as_strided(
-                (block.weights.shape[0], height, self.width),
+                (block.weights.shape[0], height, span),
                 (height * width, width + 1, 1),
                 block.weights.storage_offset() + column,
             )
             self.strip[block.heads, block.rows] = view
             return
-        for step in range(self.width):
-            values, rows = block.diagonal(self.first + step + self.axes.diagonal)
-            self.strip[block.heads, rows, step] = values
+        for place, offset in enumerate(self.columns):
+            values, rows = block.diagonal(offset + self.axes.diagonal)
+            self.strip[block.heads, rows, place] = values
 
     def finish(self, results: Mapping[Reduction, Tensor]) -> None:
         """Write each request's result; it stays NaN where the key does not exist or is padding."""
-        if not self.active:
-            return
+        place = {offset: number for number, offset in enumerate(self.columns)}
         if self.offsets:
-            offsets = [reduction.offset for reduction in self.offsets]
-            strip = self.strip[..., [offset - self.first for offset in offsets]].movedim(-1, 0)
-            for reduction, values in zip(self.offsets, only_existing(self.axes, offsets, strip), strict=True):
+            strip = self.strip[..., [place[offset] for offset in self.offsets.values()]].movedim(-1, 0)
+            existing = only_existing(self.axes, list(self.offsets.values()), strip)
+            for reduction, values in zip(self.offsets, existing, strict=True):
                 results[reduction].copy_(values)
-        for window in self.windows:
-            middle = -self.first
-            results[window].copy_(self.strip[..., middle - window.width : middle + window.width + 1].sum(-1))
+        for window, width in self.narrow.items():
+            results[window].copy_(self.strip[..., place[-width] : place[width] + 1].sum(-1))
+        for window, sums in self.sums.items():
+            results[window].copy_(sums)

@@ -15,7 +15,15 @@ from torch import Tensor
 
 from attention_analyzer.weights.bias import DenseBias, RelativeBias
 from attention_analyzer.weights.cpu.compiled import Pass, openmp_parallel, row_pass
-from attention_analyzer.weights.linear_reductions import AMONG, key_group, key_labels, numbered_labels, only_existing
+from attention_analyzer.weights.linear_reductions import (
+    AMONG,
+    key_group,
+    key_labels,
+    numbered_labels,
+    only_existing,
+    reachable,
+    reachable_width,
+)
 from attention_analyzer.weights.reductions import (
     Axes,
     Distance,
@@ -234,7 +242,10 @@ class _Call:
             wanted = [reduction for reduction in results if isinstance(reduction, kind)]
             if not wanted:
                 continue
-            reach = [r.offset if isinstance(r, OffsetWeight) else r.width for r in wanted]
+            reach = [
+                reachable(axes, r.offset) if isinstance(r, OffsetWeight) else reachable_width(axes, r.width)
+                for r in wanted
+            ]
             self.put(numbers, torch.tensor(reach, dtype=torch.int64))
             values = self.put(weights, torch.full((len(wanted), axes.flat, axes.queries), torch.nan))
             setattr(self.fields, weights.replace("_weights", "_count"), len(wanted))

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.weights.bias import DenseBias, RelativeBias
-from attention_analyzer.weights.linear_reductions import AMONG, key_group, numbered_labels
+from attention_analyzer.weights.linear_reductions import (
+    AMONG,
+    key_group,
+    numbered_labels,
+    reachable,
+    reachable_width,
+)
 from attention_analyzer.weights.reductions import Axes, GroupWeight, MatchWeight, OffsetWeight, WindowWeight
 from attention_analyzer.weights.scores import ScoreSource
 
@@ -207,11 +213,12 @@ def basis_of(groups: Sequence[GroupWeight], axes: Axes, columns: int, tile: int,
     return Basis(values, _stride(values, 0), len(groups))
 
 
-def near_of(wanted: Sequence[OffsetWeight | WindowWeight], device: torch.device) -> Near | None:
+def near_of(wanted: Sequence[OffsetWeight | WindowWeight], axes: Axes, device: torch.device) -> Near | None:
     if not wanted:
         return None
-    reach = [(r.offset, r.offset) if isinstance(r, OffsetWeight) else (-r.width, r.width) for r in wanted]
-    low, high = zip(*reach, strict=True)
+    widths = [reachable_width(axes, r.width) if isinstance(r, WindowWeight) else 0 for r in wanted]
+    offsets = [reachable(axes, r.offset) if isinstance(r, OffsetWeight) else 0 for r in wanted]
+    low, high = zip(*((at - width, at + width) for at, width in zip(offsets, widths, strict=True)), strict=True)
     bounds = torch.tensor([low, high], dtype=torch.int32, device=device)
     return Near(bounds[0], bounds[1], len(wanted), min(low), max(high))
 

@@ -187,7 +187,7 @@ class Launch:
         basis = basis_of(groups, axes, columns, form.cols, self.site.query.pointer) if columns else None
         row_kernel[triton.cdiv(axes.queries, form.rows), axes.flat](
             *(self.site, self.sizes, self.scale, basis),
-            *(near_of(near, self.device), matches_of(matches, axes, self.device), self.counts, out, form),
+            *(near_of(near, axes, self.device), matches_of(matches, axes, self.device), self.counts, out, form),
             num_warps=warps,
         )
         results: dict[Reduction, Tensor] = {reduction: getattr(out, name) for name, reduction in own.items()}
