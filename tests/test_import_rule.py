@@ -55,7 +55,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "programs",
         },
     ),
-    frozenset({"studies", "training", "corpus", "datasets", "view"}),
+    frozenset({"studies", "training", "corpus", "datasets", "view", "atlas"}),
     frozenset({"plots"}),
     frozenset({"record"}),
     frozenset({"analyzer", "capturing", "results"}),

@@ -633,6 +633,45 @@ class AttentionAnalyzer:
             progress=progress,
         )
 
+    def atlas(
+        self,
+        texts: Sequence[str | Pair] | str | os.PathLike[str],
+        folder: str | os.PathLike[str],
+        *,
+        other: AttentionAnalyzer | None = None,
+        seed: int = 0,
+        truncate: bool = False,
+        progress: OnProgress | None = None,
+    ) -> Path:
+        """Write a folder of static pages of all heads: a map with search, and a page and a JSON for each head.
+
+        Args:
+            texts: at least six, better hundreds; or the folder of a store that this model has scanned.
+            folder: made if it is not there.
+            other: a second model on the same texts, side by side; heads that correspond are linked.
+            seed: of controls and probes.
+            truncate: cut what a model has no positions for.
+            progress: called with the number of texts done and of all.
+
+        Returns:
+            The first page, which any browser opens without a server or a network.
+
+        Raises:
+            InputError: too few texts, the store is another model's, or the folder cannot be written.
+        """
+        from attention_analyzer.atlas import store_texts, write_atlas
+
+        chosen = store_texts(os.fspath(texts), self.loaded) if isinstance(texts, (str, os.PathLike)) else list(texts)
+        return write_atlas(
+            self.loaded,
+            chosen,
+            os.fspath(folder),
+            other=None if other is None else other.loaded,
+            seed=seed,
+            truncate=truncate,
+            progress=progress,
+        )
+
     def replace_by_program(
         self,
         programs: HeadPrograms,

@@ -27,6 +27,7 @@ COMMANDS = (
     ("tokens", "tokens", "tokens"),
     ("patterns", "patterns", "patterns"),
     ("programs", "programs", "programs"),
+    ("atlas", "atlas", "atlas"),
     ("heads", "heads", "heads"),
     ("parts", "parts", "parts"),
     ("sources", "sources", "sources"),
