@@ -14,6 +14,7 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.text.tokens import Tokens
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure
 
@@ -259,6 +260,52 @@ class AttentionRecord(CapturedAttention):
 
         return between(self, level, key_level=key_level, stack=stack, kind=kind, layers=layers)
 
+    def heat(
+        self,
+        token: int | str | None = None,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        stack: str | None = None,
+        kind: Kind | None = None,
+        image: int = 0,
+    ) -> np.ndarray:
+        """The weight that a token puts on each pixel's cell: float32 ``[row, column]`` of the original image.
+
+        Pixels that no token shows (cropped away) are NaN; where tiles overlap, their weights are added.
+
+        Args:
+            token: of the queries: its position, or what it shows; by default the class token, else the mean over all.
+                A token that a decoder writes is looked up where it is predicted: one query earlier.
+            layer, head: of which layer and head; means over all of them by default.
+            stack, kind: by default where a text looks at the image, else the image's own attention.
+            image: which image.
+
+        Raises:
+            InputError: the record has no image whose cells are known.
+            SelectionError: there is no such token, layer or head.
+        """
+        from attention_analyzer.places.heat import heat
+
+        return heat(self, token, layer, head, stack=stack, kind=kind, image=image)
+
+    def timeline(
+        self,
+        token: int | str | None = None,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        stack: str | None = None,
+        kind: Kind | None = None,
+    ) -> pd.DataFrame:
+        """The weight that a token puts on each stretch of a sound: ``start`` and ``stop`` in seconds, and ``weight``.
+
+        Arguments and errors are those of :meth:`heat`.
+        """
+        from attention_analyzer.places.heat import timeline
+
+        return timeline(self, token, layer, head, stack=stack, kind=kind)
+
     def generated_tokens(self, top_keys: int = 3) -> pd.DataFrame:
         """One row per generated token: ``position``, ``written``, and the tokens that it attends to most.
 
@@ -294,8 +341,8 @@ class AttentionRecord(CapturedAttention):
 
         Args:
             layer, head: a layer draws all its heads, a layer and a head that head alone.
-            view: a view's name ("heads", "matrix", "arcs", "text", "products", "space", "difference"), or the state of
-                a page or widget, for the same picture as there.
+            view: a view's name ("heads", "matrix", "arcs", "text", "products", "space", "difference", "picture",
+                "sound"), or the state of a page or widget, for the same picture as there.
             other: the second record, for the difference view.
             stack, kind: of the layer, if there are several with its number.
             log: logarithmic colors, from 1e-4 to 1; by default for texts so long that single weights are faint. For a

@@ -14,11 +14,13 @@ import { arcs } from "./views/arcs.js";
 import { difference } from "./views/difference.js";
 import { createHeads, heads } from "./views/heads.js";
 import { matrix } from "./views/matrix.js";
+import { hasImage, picture } from "./views/picture.js";
 import { products } from "./views/products.js";
+import { hasSound, sound } from "./views/sound.js";
 import { space } from "./views/space.js";
 import { text } from "./views/text.js";
 
-const VIEWS = [heads, matrix, arcs, text, products, space, difference];
+const VIEWS = [heads, matrix, arcs, text, products, space, difference, picture, sound];
 /** Changes after which a zoomed tile would mean other tokens. */
 const NEW_AXES = ["record", "units", "hideSpecial", "hideSinks"];
 /** Selections are told to the host once the reader pauses. */
@@ -27,7 +29,12 @@ const TELL_MS = 80;
 /** @param {{host: HTMLElement, shadow: ShadowRoot, model: any, emit: (name: any, value: any) => void, first: any}} given */
 export function createApp({ host, shadow, model, emit, first }) {
   const { header } = model;
-  const views = VIEWS.filter((view) => view !== difference || header.records.length > 1);
+  const applies = new Map([
+    [difference, () => header.records.length > 1],
+    [picture, () => header.records.some(hasImage)],
+    [sound, () => header.records.some(hasSound)],
+  ]);
+  const views = VIEWS.filter((view) => applies.get(view)?.() ?? true);
   const plain = createStore(first);
   const store = {
     ...plain,
@@ -140,7 +147,7 @@ export function createApp({ host, shadow, model, emit, first }) {
     const view = views.find((candidate) => candidate.name === name) ?? views[0];
     current = view.create(context);
     place.replaceChildren(current.element);
-    strip.element.hidden = view === heads || model.heads(store.get().record).length < 2;
+    strip.element.hidden = [heads, picture, sound].includes(view) || model.heads(store.get().record).length < 2;
     tabs.forEach((tab, index) => {
       tab.setAttribute("aria-selected", String(views[index] === view));
       tab.tabIndex = views[index] === view ? 0 : -1;

@@ -10,22 +10,26 @@ import typer
 from attention_analyzer.cli.bars import working
 from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import (
+    Audio,
     Device,
     Encoding,
     Head,
+    Images,
     Kind,
     Layer,
     Model,
+    OptionalText,
     Stack,
-    TextOrRecord,
     Truncate,
     record_of,
 )
 
 
 def figure(
-    text: TextOrRecord,
+    text: OptionalText = None,
     *,
+    image: Images = None,
+    audio: Audio = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: PNG, SVG or PDF.")] = Path(
         "attention.png"
     ),
@@ -37,7 +41,8 @@ def figure(
     kind: Kind = None,
     log: Annotated[bool | None, typer.Option("--log/--linear", help="Scale of the colors.")] = None,
     view: Annotated[
-        str | None, typer.Option(help="heads, matrix, arcs, text, products or space; or the state of a page, as JSON.")
+        str | None,
+        typer.Option(help="heads, matrix, arcs, text, products, space or picture; or the state of a page, as JSON."),
     ] = None,
     query: Annotated[int | None, typer.Option(help="Of a view: the chosen query, by position.")] = None,
     key: Annotated[int | None, typer.Option(help="Of a view: the chosen key, by position.")] = None,
@@ -63,7 +68,7 @@ def figure(
         raise InputError("--query and --key choose tokens of a view; give --view too, for example --view arcs.")
     if state is None and head is not None and layer is None:
         raise InputError("A head is drawn with --layer and --head; only --head was given.")
-    record = record_of(text, model, device, truncate, encoding)
+    record = record_of(text, model, device, truncate, encoding, images=image or (), audio=audio)
     with working("Drawing"):
         if state is not None:
             drawn = record.figure(layer, head, view=state, stack=stack, kind=kind)

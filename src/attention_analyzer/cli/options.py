@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,6 +30,13 @@ TextOrRecord = Annotated[
         help="A text, a text file, a chat (.json), a record (.attn, .safetensors), or - for standard input.",
     ),
 ]
+OptionalText = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TEXT|FILE|-]",
+        help="A text, a text file, a chat (.json), a record (.attn, .safetensors), or - for standard input.",
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Bundled name, folder or hub id (attn models). Default: bert-base-uncased."),
@@ -45,6 +52,11 @@ Head = Annotated[int | None, typer.Option("--head", "-H", help="Head, counted fr
 Stack = Annotated[str | None, typer.Option(help="encoder, decoder …; by default the main text's own attention.")]
 Kind = Annotated[Literal["self", "cross"] | None, typer.Option(help="self or cross.")]
 FigureFile = Annotated[Path | None, typer.Option(help="Also draw the result: PNG, SVG or PDF.")]
+Images = Annotated[
+    list[Path] | None,
+    typer.Option("--image", "-i", help="An image; the text goes with it. May be given several times."),
+]
+Audio = Annotated[Path | None, typer.Option("--audio", "-a", help="A sound; the text is its target, if there is one.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; its suffix says the format.")]
 
 
@@ -120,8 +132,29 @@ def record_file(argument: str, model: str | None, truncate: bool, encoding: str 
     return AttentionRecord.load(path)
 
 
-def record_of(argument: str, model: str | None, device: str, truncate: bool, encoding: str | None) -> AttentionRecord:
-    """The record of a text by a model, or the one that was read from a file."""
+def record_of(
+    argument: str | None,
+    model: str | None,
+    device: str,
+    truncate: bool,
+    encoding: str | None,
+    *,
+    images: Sequence[Path] = (),
+    audio: Path | None = None,
+) -> AttentionRecord:
+    """The record of a text, of images or of a sound by a model, or the one that was read from a file.
+
+    Raises:
+        InputError: there is nothing to analyze.
+    """
+    from attention_analyzer.errors import InputError
+
+    if images or audio is not None:
+        beside = None if argument is None else read_text(argument, encoding)
+        given: dict[str, Any] = {"images": list(images)} if images else {"audio": audio}
+        return analyzer_for(model, device).record(beside, **given, truncate=truncate)
+    if argument is None:
+        raise InputError("There is nothing to analyze; give a text, a file, --image or --audio.")
     read = record_file(argument, model, truncate, encoding)
     return read or analyzer_for(model, device).record(read_text_or_chat(argument, encoding), truncate=truncate)
 

@@ -9,12 +9,24 @@ import typer
 
 from attention_analyzer.cli.bars import working
 from attention_analyzer.cli.console import say
-from attention_analyzer.cli.options import Device, Encoding, Model, TextOrRecord, Truncate, record_file, record_of
+from attention_analyzer.cli.options import (
+    Audio,
+    Device,
+    Encoding,
+    Images,
+    Model,
+    OptionalText,
+    Truncate,
+    record_file,
+    record_of,
+)
 
 
 def show(
-    text: TextOrRecord,
+    text: OptionalText = None,
     *,
+    image: Images = None,
+    audio: Audio = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path("attention.html"),
     model: Model = None,
     other: Annotated[
@@ -29,7 +41,7 @@ def show(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Write an interactive HTML viewer.
+    """Write an interactive HTML viewer of a text, of images (--image) or of a sound (--audio).
 
     One file that opens in any browser, without a network.
     """
@@ -39,12 +51,12 @@ def show(
         raise InputError(f"The page {output} must end in .html; attn figure draws PNG, SVG and PDF.")
     if not output.resolve().parent.is_dir():
         raise InputError(f"There is no folder {output.resolve().parent} to write {output.name} to.")
-    record = record_of(text, model, device, truncate, encoding)
+    record = record_of(text, model, device, truncate, encoding, images=image or (), audio=audio)
     second = None
     if other is not None:
         # The same text by another model, or the record beside a record.
         read = record_file(other, None, False, None)
-        second = read or record_of(text, other, device, truncate, encoding)
+        second = read or record_of(text, other, device, truncate, encoding, images=image or (), audio=audio)
     with working("Writing the page"):
         record.to_html(output, second, queries_and_keys=queries_and_keys)
     say(f"Written to {output} ({output.stat().st_size / 1e6:.1f} MB)")

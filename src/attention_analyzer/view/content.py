@@ -17,6 +17,7 @@ from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.view.annotations import Annotations
 from attention_analyzer.view.downsample import Coarse, coarse
 from attention_analyzer.view.head_names import alike_groups, pattern_content
+from attention_analyzer.view.media_content import media_content, opening_state
 from attention_analyzer.view.payload import PayloadWriter
 from attention_analyzer.view.program import space_deflated
 from attention_analyzer.view.site_content import (
@@ -72,7 +73,7 @@ def payload_parts(
         "records": contents,
         "alignments": [] if other is None else _alignments(record, other),
         "assets": {"space": writer.add_deflated(*space_deflated())},
-        "state": dict(state or {}),
+        "state": dict(opening_state(record) if state is None else state),
     }
     return writer.parts(header)
 
@@ -130,6 +131,7 @@ def _record_content(
         "fingerprint": record.fingerprint,
         "exact": record.exact,
         "tokens": [token_content(tokens) for tokens in tables],
+        "media": media_content(record, writer),
         "sites": sites,
         "heads": _head_table(record),
         "sinks": [sorted(found) for found in sinks],

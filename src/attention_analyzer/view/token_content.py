@@ -10,6 +10,7 @@ from typing import Any
 
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.text.visible import visible
+from attention_analyzer.view.media_content import places_content, roles_content
 
 
 def token_content(tokens: Tokens) -> dict[str, Any]:
@@ -25,6 +26,8 @@ def token_content(tokens: Tokens) -> dict[str, Any]:
         "words": words if len(set(grouped)) < len(grouped) else None,
         "special": [index for index, special in enumerate(tokens.is_special) if special],
         "segments": segments if len(set(segments)) > 1 else None,
+        "places": places_content(tokens),
+        "roles": roles_content(tokens),
     }
 
 

@@ -114,6 +114,9 @@ export function createModel(payload, engine) {
       );
     },
 
+    /** A block as it is stored, such as an image's pixels. */
+    block: (number) => payload.block(number),
+
     /** A program that was packed along, such as the 3D view's. */
     asset: async (name) => new TextDecoder().decode(await payload.block(header.assets[name])),
   };

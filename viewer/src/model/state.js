@@ -4,7 +4,7 @@
  */
 import { DIVERGING, SEQUENTIAL } from "../draw/palettes.js";
 
-export const VIEWS = ["heads", "matrix", "arcs", "text", "products", "space", "difference"];
+export const VIEWS = ["heads", "matrix", "arcs", "text", "products", "space", "difference", "picture", "sound"];
 
 export const DEFAULTS = Object.freeze({
   view: "heads",

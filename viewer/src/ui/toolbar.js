@@ -101,13 +101,13 @@ export function createToolbar(context, zoom) {
     segmented("Tokens", "units", [["pieces", "pieces"], ["words", "words"]], store, (state) =>
       ["matrix", "arcs", "text", "space"].includes(state.view) && model.record(state).tokens.some(({ words }) => words)),
     segmented("Colour scale", "scale", [["linear", "linear"], ["log", "log"]], store,
-      on("matrix", "arcs", "text", "products", "difference")),
+      on("matrix", "arcs", "text", "products", "difference", "picture")),
     switchOf("hide special", "Leave out tokens such as [CLS] (s)", "hideSpecial", store, (state) =>
-      (["heads", "products"].includes(state.view) || !model.record(state).tokens.some(({ special }) => special.length) ? null : true)),
+      (["heads", "products", "picture", "sound"].includes(state.view) || !model.record(state).tokens.some(({ special }) => special.length) ? null : true)),
     switchOf("hide sinks", "Leave out keys that most heads of a layer rest on (k)", "hideSinks", store, (state) =>
-      (["heads", "products", "difference"].includes(state.view) || !model.record(state).sinks.some((sink) => sink.length) ? null : true)),
+      (["heads", "products", "difference", "picture", "sound"].includes(state.view) || !model.record(state).sinks.some((sink) => sink.length) ? null : true)),
     switchOf("renormalise", "Let the weights that are left sum to 1 (r)", "renormalise", store, (state) =>
-      (["heads", "products", "difference"].includes(state.view) || !canHide(state) ? null : state.hideSpecial || state.hideSinks)),
+      (["heads", "products", "difference", "picture", "sound"].includes(state.view) || !canHide(state) ? null : state.hideSpecial || state.hideSinks)),
     {
       node: element("label", {}, ["from", threshold, thresholdText]),
       follow(state) {

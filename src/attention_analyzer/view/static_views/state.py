@@ -47,7 +47,7 @@ class ViewSettings(TypedDict, total=False):
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "view": ("heads", "matrix", "arcs", "text", "products", "space", "difference"),
+    "view": ("heads", "matrix", "arcs", "text", "products", "space", "difference", "picture", "sound"),
     "units": ("pieces", "words"),
     "scale": ("linear", "log"),
     "palette": tuple(SEQUENTIAL),

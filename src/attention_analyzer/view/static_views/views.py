@@ -10,6 +10,7 @@ from attention_analyzer.view.annotations import Annotations
 from attention_analyzer.view.static_views.arcs import arcs
 from attention_analyzer.view.static_views.grid import difference, matrix
 from attention_analyzer.view.static_views.heads import heads
+from attention_analyzer.view.static_views.picture import picture, sound
 from attention_analyzer.view.static_views.qk import products
 from attention_analyzer.view.static_views.scene3d import space
 from attention_analyzer.view.static_views.screen import Screen
@@ -27,6 +28,8 @@ VIEWS: dict[str, Callable[[Screen], Figure]] = {
     "products": products,
     "space": space,
     "difference": difference,
+    "picture": picture,
+    "sound": sound,
 }
 
 
