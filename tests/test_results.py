@@ -25,6 +25,8 @@ TEXTS = [
     "Tom had a dog. The dog was happy. Tom and the dog went home, and the dog slept.",
 ]
 
+CLEAN_AND_CORRUPTED = ("Tom saw a red dog. Tom saw a red", "Tom saw a big dog. Tom saw a red")
+
 
 @cache
 def analyzer() -> AttentionAnalyzer:
@@ -44,6 +46,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "WhatIf": lambda: analyzer().record(TEXTS[0]).what_if(ablate="L1"),
     "Effects": lambda: analyzer().effects(TEXTS[0]),
     "Why": lambda: analyzer().record(TEXTS[0]).why(1, 2, 5, 3),
+    "Patching": lambda: analyzer().patch(*CLEAN_AND_CORRUPTED),
     "HeadImportance": lambda: analyzer().head_importance(TEXTS),
     "PruningCurve": lambda: analyzer().pruning_curve([*TEXTS, TEXTS[0]], shares=(0, 0.5, 1)),
     "Similarity": lambda: analyzer().similarity(TEXTS),

@@ -26,6 +26,7 @@ ANALYZER: dict[str, tuple[str, str]] = {
     "what_if": ("interventions", "what_if"),
     "effects": ("mechanism.effects", "effects"),
     "why": ("mechanism.why", "why"),
+    "patch": ("mechanism.patching", "patch"),
     "compare": ("comparison", "compare"),
     "relations": ("linguistics", "relations"),
     "scan": ("corpus", "scan"),

@@ -45,11 +45,14 @@ if TYPE_CHECKING:
     from attention_analyzer.errors import OnError
     from attention_analyzer.heads import DepthProfile, HeadImportance, PruningCurve, Similarity
     from attention_analyzer.heads.ablation import Measure
+    from attention_analyzer.inputs import Text
     from attention_analyzer.interventions import KnockOut, WhatIf
     from attention_analyzer.interventions.plan import Ablation, Replacements
     from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.linguistics import Relations
-    from attention_analyzer.mechanism import Effects, Why
+    from attention_analyzer.mechanism import Effects, Patching, Why
+    from attention_analyzer.mechanism.pairs import Metric as PatchMetric
+    from attention_analyzer.mechanism.patching import What
     from attention_analyzer.mechanism.target import Token
     from attention_analyzer.metrics.metric import Metric
     from attention_analyzer.parts import PartAttention
@@ -1170,6 +1173,68 @@ class AttentionAnalyzer:
         from attention_analyzer.mechanism.why import why
 
         return why(self.loaded, text, layer, head, query, key, stack=stack, kind=kind, truncate=truncate)
+
+    def patch(
+        self,
+        clean: Text,
+        corrupted: Text,
+        metric: PatchMetric | None = None,
+        *,
+        what: What = "heads",
+        into: Selector | None = None,
+        approximate: bool = False,
+        sample: int = 8,
+        target: Token | None = None,
+        versus: Token | None = None,
+        position: int | None = None,
+        seed: int = 0,
+        truncate: bool = False,
+        progress: OnProgress | None = None,
+    ) -> Patching:
+        """Put activations of a clean run into a corrupted one, one at a time, and measure what comes back.
+
+        >>> analyzer.patch("Tom saw a red dog. Tom saw a red", "Tom saw a big dog. Tom saw a red", target="dog")
+
+        Args:
+            clean, corrupted: two texts of the same number of tokens.
+            metric: a function of logits ``[position, vocabulary]`` that returns one number; by default the logit of
+                ``target`` less that of ``versus``.
+            what: "heads" (what a head writes), "queries", "keys" or "values" (what it reads by; grouped heads share
+                keys and values), or "residual" (what enters a layer at one position).
+            into: only along the path into one head, such as "L4H2": with "heads", through all of its inputs; with
+                "queries", "keys" or "values", through that one.
+            approximate: estimate all heads by gradients, and patch only a sample exactly.
+            sample: how many heads that sample has.
+            target, versus: tokens; by default the most probable ones after the clean and the corrupted text.
+            position: where the prediction is read; by default the last token, or the mask.
+            seed: of the sample.
+            truncate: cut what the model has no positions for.
+            progress: called with how many patches are done and how many there are.
+
+        Raises:
+            InputError: the texts have different numbers of tokens, or the metric is no number.
+            SelectionError: there is no such head.
+            UnsupportedModelError: the attention is computed outside of the library's interface.
+            CaptureError: the metric is NaN.
+        """
+        from attention_analyzer.mechanism.patching import patch
+
+        return patch(
+            self.loaded,
+            clean,
+            corrupted,
+            metric,
+            what=what,
+            into=into,
+            approximate=approximate,
+            sample=sample,
+            target=target,
+            versus=versus,
+            position=position,
+            seed=seed,
+            truncate=truncate,
+            progress=progress,
+        )
 
     def compare(
         self,

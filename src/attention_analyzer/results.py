@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations, Scores
     from attention_analyzer.matrices import AttentionMatrices
-    from attention_analyzer.mechanism import Effects, Why
+    from attention_analyzer.mechanism import Effects, Patching, Why
     from attention_analyzer.parts import PartAttention
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
@@ -47,6 +47,7 @@ __all__ = [
     "History",
     "MultiModelComparison",
     "PartAttention",
+    "Patching",
     "ProgramReplacement",
     "PruningCurve",
     "Relations",
@@ -77,6 +78,7 @@ __getattr__, __dir__ = lazily(
         "HeadLabels": "attention_analyzer.patterns.labels",
         "HeadPrograms": "attention_analyzer.programs.result",
         "PartAttention": "attention_analyzer.parts",
+        "Patching": "attention_analyzer.mechanism",
         "ProgramReplacement": "attention_analyzer.programs.replace",
         "PruningCurve": "attention_analyzer.heads",
         "Relations": "attention_analyzer.linguistics",

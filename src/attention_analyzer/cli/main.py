@@ -34,6 +34,7 @@ COMMANDS = (
     ("what-if", "what_if", "what_if"),
     ("effects", "effects", "effects"),
     ("why", "why", "why"),
+    ("patch", "patch", "patch"),
     ("generate", "generate", "generate"),
     ("relations", "relations", "relations"),
     ("corpus", "corpus", "corpus"),

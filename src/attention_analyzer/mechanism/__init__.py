@@ -9,17 +9,21 @@ from attention_analyzer.lazy import lazily
 if TYPE_CHECKING:
     from attention_analyzer.mechanism.effects import effects
     from attention_analyzer.mechanism.effects_result import Effects
+    from attention_analyzer.mechanism.patching import patch
+    from attention_analyzer.mechanism.patching_result import Patching
     from attention_analyzer.mechanism.why import why
     from attention_analyzer.mechanism.why_result import Why
 
-__all__ = ["Effects", "Why", "effects", "why"]
+__all__ = ["Effects", "Patching", "Why", "effects", "patch", "why"]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
         "Effects": "attention_analyzer.mechanism.effects_result",
         "Why": "attention_analyzer.mechanism.why_result",
+        "Patching": "attention_analyzer.mechanism.patching_result",
         "effects": "attention_analyzer.mechanism.effects",
+        "patch": "attention_analyzer.mechanism.patching",
         "why": "attention_analyzer.mechanism.why",
     },
 )

@@ -29,6 +29,7 @@ FIGURES: dict[tuple[str, str], tuple[str, str]] = {
     ("Effects", ""): ("mechanism", "effects_figure"),
     ("Effects", "heads"): ("mechanism", "effect_map"),
     ("HeadImportance", ""): ("head_importance", "importance_figure"),
+    ("Patching", ""): ("mechanism", "patching_figure"),
     ("PruningCurve", ""): ("head_importance", "pruning_figure"),
     ("Why", ""): ("mechanism", "why_figure"),
     ("WhatIf", ""): ("intervention", "what_if_figure"),

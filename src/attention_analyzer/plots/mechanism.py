@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from attention_analyzer.mechanism.effects_result import Effects
+    from attention_analyzer.mechanism.patching_result import Patching
     from attention_analyzer.mechanism.why_result import Why
 
 _TOTAL = "#5b6472"
@@ -128,3 +129,37 @@ def _largest(table: pd.DataFrame, count: int) -> pd.DataFrame:
     first, rest = table.loc[order[:count]], table.loc[order[count:]]
     first.loc[f"{len(rest)} others"] = rest.sum(axis=0)
     return first
+
+
+def patching_figure(patching: Patching) -> Figure:
+    """Heads by layer and head, or the residual stream by layer and position: the fraction that each patch recovered."""
+    table, column = patching.table, patching.column
+    bound = float(table[column].abs().max()) or 1.0
+    image: Any = None
+    figure: Figure
+    if "position" in table:
+        values = table.pivot_table(index="layer", columns="position", values=column).to_numpy(float)
+        figure = new_figure((min(14.0, 2.2 + 0.36 * values.shape[1]), 2.2 + 0.3 * values.shape[0]))
+        axes = figure.subplots()
+        image = axes.imshow(values, cmap="RdBu", vmin=-bound, vmax=bound, origin="lower", aspect="auto")
+        labels = [
+            f"{short(piece, 12)}{' *' if at in patching.differ else ''}"
+            for at, piece in enumerate(patching.tokens.pieces)
+        ]
+        axes.set_xticks(range(len(labels)), labels, rotation=70, ha="right", parse_math=False)
+        axes.set_yticks(range(values.shape[0]))
+        axes.set_ylabel("enters layer", fontsize=8, color=FAINT)
+        finish(axes, "", closed=True)
+        color_bar(figure, image, axes, "recovered")
+    else:
+        figure, grid = panels(table)
+        for axes, (place, part) in grid:
+            values = part.pivot_table(index="layer", columns="head", values=column).to_numpy(float)
+            image = axes.imshow(values, cmap="RdBu", vmin=-bound, vmax=bound, origin="lower", aspect="auto")
+            layer_by_head(axes, range(int(part["head"].max()) + 1), list(part["layer"]), place)
+        color_bar(figure, image, [axes for axes, _ in grid], column)
+    path = f" on the path into {patching.into}" if patching.into else ""
+    ends = f"{patching.clean:.3f} clean, {patching.corrupted:.3f} corrupted"
+    star = "; * positions at which the texts differ" if "position" in table else ""
+    heading(figure, f"{patching.model_name}  {patching.what} patched{path}", f"{patching.metric}: {ends}{star}")
+    return figure
