@@ -16,7 +16,7 @@ from torch import Tensor
 
 from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError, UnsupportedModelError
-from attention_analyzer.given_inputs import SOURCE, TARGET, main_ids, valid_tokens
+from attention_analyzer.given_inputs import SOURCE, TARGET, main_ids, valid_tokens, vectors_axis
 from attention_analyzer.inputs import tokens_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.site import Site
@@ -114,6 +114,7 @@ def records_of(
                 f"The inputs hold {rows} texts, images or sounds, but {site.module} attends in {weights.batch}; give "
                 "them one by one."
             )
+    _check_texts(axes, rows)
     parts = [_texts(sites, axes, row) for row in range(rows)]
     shown: dict[tuple[int, ...], Tokens] = {}
 
@@ -140,12 +141,21 @@ def records_of(
     return records
 
 
+def _check_texts(axes: Axes, rows: int) -> None:
+    for axis in (axes.source, axes.target):
+        empty = [row for row in range(rows) if axis is not None and not len(axis.kept(row))]
+        if empty:
+            raise InputError(f"Text {empty[0]} of the inputs has no token but padding; leave it out.")
+
+
 def _axis(inputs: Mapping[str, Any], side: str, names: tuple[str, ...]) -> Axis | None:
     ids, valid = main_ids(inputs, names), valid_tokens(inputs, side)
     if ids is not None:
         length = ids.shape[1]
     elif isinstance(inputs.get(names[1]), Tensor):
         length = inputs[names[1]].shape[1]
+    elif (of_vectors := vectors_axis(inputs, side)) is not None:
+        length = of_vectors[0]
     elif valid is not None:
         length = valid.shape[1]
     else:

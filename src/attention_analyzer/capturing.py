@@ -12,7 +12,7 @@ import pandas as pd
 from attention_analyzer.assembly import records_of
 from attention_analyzer.captured import CapturedAttention, Origin
 from attention_analyzer.collecting import Collected, Collector, Sites, depths_of, layers_among
-from attention_analyzer.errors import InputError, SelectionError
+from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
 from attention_analyzer.forwards import each_forward
 from attention_analyzer.metrics import Metric
 from attention_analyzer.metrics.chosen import chosen_metrics
@@ -20,6 +20,7 @@ from attention_analyzer.metrics.head_table import head_table
 from attention_analyzer.models.fingerprint import cached_fingerprint, state_mark
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import load
+from attention_analyzer.models.offload import check_weights
 from attention_analyzer.places.find import placed
 from attention_analyzer.record import AttentionRecord
 
@@ -62,7 +63,7 @@ def capture(
 
     Raises:
         InputError: an argument cannot be used.
-        ModelError: there is no model in what was given.
+        ModelError: there is no model in what was given, or it has no weights.
     """
     if keep not in ("queries_keys", None):
         raise InputError(f"keep must be 'queries_keys' or None, not {keep!r}; to keep only numbers pass metrics=[…].")
@@ -76,6 +77,7 @@ def capture(
     if layers is not None and not layers:
         yield captured
         return
+    check_weights(captured.loaded.model)
     collector = captured.collector
     try:
         with each_forward(captured.loaded.model, collector.keep, collector.finished, check=check):
@@ -172,6 +174,8 @@ class CapturedForwards:
         if self.collector.problem is not None:
             raise self.collector.problem
         slots = self.collector.so_far()
+        if not slots and self.collector.nothing:
+            raise UnsupportedModelError(self.collector.nothing)
         deepest = max(self._depths.values(), default=0)
         for layer in self._asked if deepest else ():
             if not -deepest <= layer < deepest:

@@ -69,6 +69,7 @@ class Collector:
     Attributes:
         wanted: which of a forward's sites are kept.
         reduce: what is kept of a whole instead of itself; None to keep it.
+        nothing: why the last forward without any attention to show had none.
         problem: why collecting stopped. The forwards themselves go on undisturbed.
         slots: what was collected, in the order it began: a :class:`Collected`, what ``reduce`` made of it, or None
             where sequences still grow.
@@ -78,6 +79,7 @@ class Collector:
     wanted: Callable[[Sites], Sites]
     reduce: Callable[[Collected], Any] | None
     max_bytes: int
+    nothing: str = ""
     problem: AttentionAnalyzerError | None = None
     slots: list[Any] = field(default_factory=list)
     _growing: dict[int, _Growing] = field(default_factory=dict)
@@ -109,6 +111,7 @@ class Collector:
             self._stop(forward.capture.problem)
         if self.problem is not None:
             return
+        self.nothing = forward.nothing or self.nothing
         sites = _kept_sites(forward)
         if not sites:
             return

@@ -108,7 +108,7 @@ class Sequences:
         main = [layer for site, layer in layers.items() if site.kind == "self"]
         if not main or any(layer.first.queries != layer.first.keys for layer in main):
             return None
-        names, side = (TARGET, "target") if main_ids(inputs, TARGET) is not None else (SOURCE, "source")
+        names, side = (TARGET, "target") if Axes.of(inputs).target is not None else (SOURCE, "source")
         valid = valid_tokens(inputs, side)
         valid = None if valid is None or valid.shape[1] < main[0].rows else valid[:, : main[0].rows]
         return cls(layers, main_ids(inputs, names), valid, dict(inputs), side, deviation, exact)

@@ -64,6 +64,9 @@ class _QuietCapture(Capture[AttentionWeights | None]):
         with self._noting():
             super().on_weights(module, name, weights, origin)
 
+    def refuse(self, error: AttentionAnalyzerError) -> None:
+        self.problem = self.problem or error
+
     def finish(self) -> None:
         with self._noting():
             super().finish()
@@ -86,6 +89,7 @@ class Forward:
         capture: what was captured; its ``model`` is the whole model, so that paths are the same for every entry.
         output: what the entry returned.
         not_captured: paths of modules that attended in a way that cannot be shown.
+        nothing: why there is nothing to show, where the forward had no attention that could be captured.
         closing: ends the capture; ``error_before``: what was being handled when it began.
     """
 
@@ -94,6 +98,7 @@ class Forward:
     capture: _QuietCapture
     output: Any = None
     not_captured: tuple[str, ...] = ()
+    nothing: str = ""
     closing: ExitStack = field(default_factory=ExitStack)
     error_before: BaseException | None = None
 
@@ -166,10 +171,12 @@ class _Router:
             missed = not_shown(capture)
             note_interface_only(self.model, capture, missed)
             forward.not_captured = tuple(missed)
-            if missed and not capture.calls and capture.problem is None:
-                capture.problem = UnsupportedModelError(nothing_captured(capture))
+            if not capture.calls and capture.problem is None:
+                forward.nothing = nothing_captured(capture)
+                if missed:
+                    capture.problem = UnsupportedModelError(forward.nothing)
             _watched.setdefault(self.model, set()).add(id(module))
-        if capture.calls or capture.problem:
+        if capture.calls or capture.problem or forward.nothing:
             self.finished(forward)
 
     def abort(self) -> None:
@@ -192,7 +199,7 @@ def each_forward(model: nn.Module, keep: Keep, finished: Callable[[Forward], Non
     Args:
         model: without wrappers; see :mod:`.models.unwrapping`.
         keep: called inside the forward with each call's weights; what it returns is kept of them.
-        finished: called after each forward that had attention and did not fail. What it raises reaches the caller.
+        finished: called after each forward that did not fail. What it raises reaches the caller.
         check: whether outputs are rebuilt from the weights and compared.
     """
     router = _Router(model, keep, finished, check)

@@ -73,6 +73,41 @@ def single_texts(inputs: Any) -> list[dict[str, Tensor]]:
     return found
 
 
+#: How torch's own modules are told of padding, and the vectors whose axis that is, by the token axis.
+_TORCH_PADDING = {
+    "source": (("src_key_padding_mask", "src"), ("memory_key_padding_mask", "memory"), ("key_padding_mask", "key")),
+    "target": (("tgt_key_padding_mask", "tgt"),),
+}
+
+
+def vectors_axis(inputs: Mapping[str, Any], axis: str = "source") -> tuple[int, Tensor | None] | None:
+    """Of torch's own modules, the length of a token axis, and what of it is no padding; None where that is not told.
+
+    They take vectors ``[text, token, channel]`` or ``[token, text, channel]``; which of them, a mask of padding tells.
+    """
+    found = [mask for names in _TORCH_PADDING.values() for mask, _ in names if _is_padding(inputs.get(mask))]
+    for mask_name, name in _TORCH_PADDING[axis]:
+        vectors = inputs.get(name)
+        mask: Tensor | None = inputs[mask_name] if _is_padding(inputs.get(mask_name)) else None
+        if not found or not isinstance(vectors, Tensor) or vectors.dim() != 3:
+            continue
+        if name == "key" and inputs.get("query") is not vectors:
+            continue  # queries are other tokens, of which nothing is said
+        texts = inputs[found[0]].shape[0]
+        lengths = {vectors.shape[1 - at] for at in (0, 1) if vectors.shape[at] == texts}
+        if mask is not None:
+            lengths &= {mask.shape[1]}
+        if len(lengths) != 1:
+            return None
+        padding = mask if mask is None or mask.dtype == torch.bool else mask < 0
+        return lengths.pop(), None if padding is None or not bool(padding.any()) else ~padding
+    return None
+
+
+def _is_padding(mask: Any) -> bool:
+    return isinstance(mask, Tensor) and mask.dim() == 2
+
+
 def valid_tokens(inputs: Mapping[str, Any], axis: str = "source") -> Tensor | None:
     """bool ``[text, token]``: False for padding, as the attention mask says it; None if nothing is padding.
 
@@ -85,6 +120,8 @@ def valid_tokens(inputs: Mapping[str, Any], axis: str = "source") -> Tensor | No
     if isinstance(mask, Tensor) and mask.dim() in (2, 3, 4):
         seen = mask.bool() if mask.dim() == 2 else _ever_seen(mask)
         return None if bool(seen.all()) else seen
+    if mask is None and (of_vectors := vectors_axis(inputs, axis)) is not None:
+        return of_vectors[1]
     labels = inputs.get("labels")
     if axis == "target" and isinstance(labels, Tensor) and labels.dim() == 2 and bool((labels == -100).any()):
         # Where nothing is to be said from some token on, the target has ended.

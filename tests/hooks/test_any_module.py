@@ -310,7 +310,7 @@ class WithoutSoftmax(Block):
     ("module", "message"),
     [
         (Unshown(fused, 3), "computes a softmax in the model itself"),
-        (WithoutSoftmax(fused, 3), "multiplies activations but runs no softmax"),
+        (WithoutSoftmax(fused, 3), "takes exponentials of products of activations in the model itself"),
         (nn.Sequential(nn.Linear(CHANNELS, 4), nn.ReLU(), nn.Linear(4, 3)), "ran without any attention"),
     ],
 )

@@ -175,6 +175,12 @@ def _refuse_wrappers(given: Any, name: str, axes: str) -> None:
     attentions = getattr(given, "attentions", None)
     if attentions is not None or hasattr(given, "last_hidden_state"):
         raise InputError(f"The {name} are a whole {type(given).__name__}; pass its attentions: outputs.attentions.")
+    if isinstance(given, tuple) and given and all(isinstance(step, tuple) for step in given):
+        raise InputError(
+            f"The {name} are {len(given)} tuples of {len(given[0])} arrays each, as generate() returns them, one for "
+            "every step; capture the generation instead (with capture(model) as captured: …), or give the attentions "
+            "of one forward over the finished text."
+        )
     if isinstance(given, Mapping | str | bytes) or not hasattr(given, "__iter__"):
         raise InputError(f"The {name} must be arrays, one [{axes}] for each layer in a list, not {_described(given)}.")
 

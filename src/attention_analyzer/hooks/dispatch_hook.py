@@ -28,7 +28,7 @@ from torch.nn.modules.module import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.errors import AttentionAnalyzerError, UnsupportedModelError
 from attention_analyzer.hooks.dependence import Dependence
 from attention_analyzer.hooks.flex import FLEX, as_one_operation, flex_weights
 from attention_analyzer.hooks.fused_layers import ATTENTION, LAYER, fused_call
@@ -50,7 +50,7 @@ _FUSED = {
     aten._scaled_dot_product_cudnn_attention.default,
     aten._scaled_dot_product_fused_attention_overrideable.default,
 }
-#: Operations through which weights stay weights: copies, casts, dropout, a factor a head, cells set to zero.
+#: Operations through which weights stay weights: copies, casts, a factor a head, cells set to zero.
 _FOLLOWED = {
     aten._to_copy.default,
     aten.clone.default,
@@ -62,7 +62,6 @@ _FOLLOWED = {
     aten.masked_fill.Scalar,
     aten.masked_fill.Tensor,
     aten.where.self,
-    aten.native_dropout.default,
     aten.nan_to_num.default,
 }
 #: Operations through which scores stay scores.
@@ -100,6 +99,10 @@ class DispatchHook(Protocol):
 
     def finish(self) -> None:
         """No further call will follow."""
+        ...
+
+    def refuse(self, error: AttentionAnalyzerError) -> None:
+        """Something cannot be shown; raises the error, or keeps it and lets the forward run on."""
         ...
 
 
@@ -144,23 +147,41 @@ class AttentionDispatchMode(TorchDispatchMode):
             self.dependence.follow(args, result)
         if self.paused or not self.running or id(self.running[-1]) not in self.names or self._is_sparse:
             return result
-        if func in _SOFTMAX:
-            self.tracker.softmax(args[0], result, args[1], self._path)
-        elif func in _PRODUCTS:
+        try:
+            self._see(func, args, kwargs, result)
+        except AttentionAnalyzerError as error:
+            self.listener.refuse(error)
+        return result
+
+    def _see(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, result: Any) -> None:
+        """An operation ran in a module of the model."""
+        if func in _PRODUCTS:
             self._product(args[_PRODUCTS[func] :], result)
-        elif func in _FOLLOWED:
-            self.tracker.copied(result[0] if isinstance(result, tuple) else result, args)
-        elif func in _OF_SCORES:
-            self.tracker.still_scores(result, args)
-        elif func in _PARTS_OF_SOFTMAX:
-            self.tracker.written_out(args[0], self._path)
         elif func in _FUSED:
             self._fused(_named(func, args, kwargs), result)
         elif func in (LAYER, ATTENTION):
             self._fused_layer(func, _named(func, args, kwargs), result)
         elif func is FLEX:
-            self._flex(dict(zip(_FLEX_ARGUMENTS, args, strict=False)) | (kwargs or {}), result)
-        return result
+            self._flex(dict(zip(_FLEX_ARGUMENTS, args, strict=False)) | dict(kwargs or {}), result)
+        else:
+            self._track(func, args, result)
+
+    def _track(self, func: Any, args: Sequence[Any], result: Any) -> None:
+        """What becomes of scores and of weights."""
+        if func in _SOFTMAX:
+            self.tracker.softmax(args[0], result, args[1], self._path)
+        elif func in _FOLLOWED:
+            self.tracker.copied(result, args)
+        elif func is aten.native_dropout.default:
+            self.tracker.copied(result[0], args)
+            if args[2]:
+                self.tracker.dropout(args[0], result[0])
+        elif func is aten.bernoulli_.float:
+            self.tracker.drawn(result)
+        elif func in _OF_SCORES:
+            self.tracker.still_scores(result, args)
+        elif func in _PARTS_OF_SOFTMAX:
+            self.tracker.written_out(args[0], self._path)
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -291,12 +312,17 @@ def intercept(model: nn.Module, listener: DispatchHook) -> Iterator[AttentionDis
         if get_ident() == thread and watch.running and watch.running[-1] is module:
             *kwargs, output = rest  # after an error torch leaves the keyword arguments out
             if kwargs and type(module).__name__ in SPARSE and id(module) in watch.names and not watch.paused:
-                watch.sparse_layer(module, args, kwargs[0], output)
+                try:
+                    watch.sparse_layer(module, args, kwargs[0], output)
+                except AttentionAnalyzerError as error:
+                    listener.refuse(error)
             watch.leave()
             if id(module) in watch.flexible and torch.is_grad_enabled() and getattr(output, "requires_grad", False):
-                raise UnsupportedModelError(
-                    f"{watch.names[id(module)] or type(module).__name__} calls flex attention while gradients are "
-                    "recorded, where it cannot be watched; run the model under torch.no_grad()."
+                listener.refuse(
+                    UnsupportedModelError(
+                        f"{watch.names[id(module)] or type(module).__name__} calls flex attention while gradients are "
+                        "recorded, where it cannot be watched; run the model under torch.no_grad()."
+                    )
                 )
 
     handles = [

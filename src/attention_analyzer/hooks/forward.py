@@ -253,6 +253,12 @@ def nothing_captured(capture: Capture[Any]) -> str:
             f"{name} computes a softmax in {places}, but multiplies no values with all of it as [query, key] weights, "
             "so there is nothing to show; write it as a matrix product, or call scaled_dot_product_attention."
         )
+    if tracker.by_hand:
+        places = ", ".join(path or "the model itself" for path in list(tracker.by_hand)[:3])
+        return (
+            f"{name} takes exponentials of products of activations in {places}, as in a softmax that is written out, "
+            "which cannot be followed; call softmax or scaled_dot_product_attention there."
+        )
     if tracker.activations_met or not watch.ran:
         return (
             f"{name} multiplies activations but runs no softmax over keys and none of torch's attention functions, so "

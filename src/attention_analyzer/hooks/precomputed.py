@@ -39,11 +39,11 @@ def dense_weights(
         weights = weights.transpose(0, 1)
     if weights.dim() != 4:
         raise UnsupportedModelError(
-            f"{name} ({type(module).__name__}) computes its attention in pieces of shape {tuple(weights.shape)}, which "
-            "cannot be shown as [head, query, key]; this architecture is not supported."
+            f"{name or 'The model'} ({type(module).__name__}) computes its attention in pieces of shape "
+            f"{tuple(weights.shape)}, which cannot be shown as [head, query, key]; this architecture is not supported."
         )
     check_heads_apart(module, name, *weights.shape[1:])
-    _check_rows(name or type(module).__name__, weights, valid)
+    _check_rows(name or type(module).__name__, weights, valid, training=module.training)
     return DenseWeights(weights, _visibility(weights, valid))
 
 
@@ -96,12 +96,12 @@ def _split_heads(module: nn.Module, name: str, weights: Tensor, batch: int | Non
     if batch is not None and outer % batch == 0:
         return weights.view(batch, -1, *weights.shape[1:])
     raise UnsupportedModelError(
-        f"{name} ({type(module).__name__}) attends with an array {tuple(weights.shape)} whose first axis cannot be "
-        "told apart into texts and heads; this architecture is not supported."
+        f"{name or 'The model'} ({type(module).__name__}) attends with an array {tuple(weights.shape)} whose first "
+        "axis cannot be told apart into texts and heads; give the module an attribute num_heads, so that it can."
     )
 
 
-def _check_rows(name: str, weights: Tensor, valid: Tensor | None) -> None:
+def _check_rows(name: str, weights: Tensor, valid: Tensor | None, *, training: bool) -> None:
     rows = weights.float().sum(-1)
     if valid is not None and rows.shape[0] == valid.shape[0] and rows.shape[-1] == valid.shape[1]:
         rows = rows.masked_fill(~valid[:, None].to(rows.device), 0)
@@ -109,9 +109,10 @@ def _check_rows(name: str, weights: Tensor, valid: Tensor | None) -> None:
     if not bool(torch.isfinite(rows).all()):
         return  # NaN in the model is reported where weights are reduced, with its place
     if float(rows.max()) > slack or float(weights.min()) < 0:
+        advice = "call model.eval(), if dropout does it" if training else "report its architecture"
         raise CaptureError(
             f"The attention of {name} has rows that sum to {float(rows.max()):.3g} or weights below zero, so it is not "
-            "shown; report its architecture."
+            f"shown; {advice}."
         )
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from attention_analyzer.errors import AttentionAnalyzerError
 from attention_analyzer.hooks import doors
 from attention_analyzer.hooks.calls import chunk_of, merge_chunks, read_call, verify
 from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, intercept
@@ -138,6 +139,10 @@ class Capture(Generic[Result]):
         if self._parts and not go_together(self._parts, part):
             self.finish()
         self._parts.append(part)
+
+    def refuse(self, error: AttentionAnalyzerError) -> None:
+        """What cannot be shown is an error."""
+        raise error
 
     def finish(self) -> None:
         """No further part of what was captured last will follow."""

@@ -27,6 +27,9 @@ class _Followed:
     axes: Axes
     softmax: int
     over_last_axis: bool
+    #: What dropout, which changes the numbers in training, was given: an array in the same places of its storage.
+    before_dropout: Tensor | None = None
+    dropped: bool = False
 
 
 @dataclass
@@ -52,6 +55,7 @@ class SoftmaxTracker:
     _followed: dict[int, _Followed] = field(default_factory=dict)
     _scores: dict[int, StorageWeakRef] = field(default_factory=dict)
     _constant: dict[int, StorageWeakRef | None] = field(default_factory=dict)
+    _noise: dict[int, StorageWeakRef] = field(default_factory=dict)
     _crowded: int = _CROWDED
     _numbers: Any = field(default_factory=count)
 
@@ -95,6 +99,22 @@ class SoftmaxTracker:
             self._scores[key] = StorageWeakRef(result.untyped_storage())
             self._tidy()
 
+    def drawn(self, noise: Tensor) -> None:
+        """Random zeros and ones were drawn into an array, as dropout does."""
+        key = storage_key(noise)
+        if key is not None:
+            self._noise[key] = StorageWeakRef(noise.untyped_storage())
+
+    def dropout(self, given: Tensor, result: Tensor) -> None:
+        """Dropout ran on what was followed, and its result is followed now."""
+        key = storage_key(result)
+        known = self._known(key)
+        if key is None or known is None:
+            return
+        same_places = (given.stride(), given.storage_offset()) == (result.stride(), result.storage_offset())
+        kept = given.detach() if same_places and not known.dropped else None
+        self._followed[key] = replace(known, before_dropout=kept, dropped=True)
+
     def copied(self, result: Any, args: Sequence[Any]) -> None:
         """An operation ran through which weights stay weights, scores scores and constants constants."""
         key = storage_key(result)
@@ -108,7 +128,10 @@ class SoftmaxTracker:
                 moved = None if axes is None else axes.copied(arg, result)
                 if moved is not None:
                     ref = StorageWeakRef(result.untyped_storage())
-                    self._followed[key] = replace(known, storage=ref, axes=moved)
+                    # A copy of what dropout has changed: the same places no longer hold the same weights.
+                    self._followed[key] = replace(known, storage=ref, axes=moved, before_dropout=None)
+                    if any(_alive(self._noise, storage_key(other)) for other in args):
+                        self.dropout(arg, result)
                 return
             if source != key and _alive(self._scores, source):
                 self._scores[key] = StorageWeakRef(result.untyped_storage())
@@ -149,7 +172,12 @@ class SoftmaxTracker:
                 continue
             self.weighed.add(known.softmax)
             self._followed.pop(storage_key(weights) or 0)
-            found = axes.tensor(weights)
+            if known.dropped and known.before_dropout is None:
+                raise UnsupportedModelError(
+                    f"{path or 'The model'} is in training and changes its weights after dropout, where they cannot be "
+                    "told from what dropout made of them; call model.eval() before, or set its dropout to 0."
+                )
+            found = axes.tensor(weights if known.before_dropout is None else known.before_dropout)
             ordered = [axis for number, axis in enumerate(mine.axes) if number != query]
             ordered = [*ordered[:-1], mine.axes[query], ordered[-1]]
             return _heads_together(found.movedim(query, -2), ordered, rows_of), values

@@ -205,6 +205,11 @@ class LoadedModel:
             # An embedding with parts of its own (such as rows for added tokens) takes other ids, too.
             plain = isinstance(table, nn.Embedding) and len(list(table.parameters())) == 1
             size = table.num_embeddings if plain else None
+            if ids.is_meta:
+                raise InputError(f"{name} lies on torch's meta device and holds no ids; give them on {self.device}.")
+            alone = not any(isinstance(value, Tensor) and value.is_floating_point() for value in inputs.values())
+            if size is not None and alone and int(ids.min()) < 0:  # beside images some stand for what is no token
+                raise InputError(f"{name} holds {int(ids.min())}, but ids of tokens are numbers from 0.")
             if size is not None and int(ids.max()) >= size:
                 part = "embedding" if name == "input_ids" else "decoder's embedding"
                 raise InputError(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.errors import AttentionAnalyzerError, InputError, TooLongError
+from attention_analyzer.errors import AttentionAnalyzerError, CaptureError, InputError, TooLongError
 from attention_analyzer.models.offload import check_weights
 
+_PACKAGE = str(Path(__file__).parents[1])
 #: What torch says where a CPU has no memory left; it has no class of its own for that.
 _NO_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
 
@@ -22,6 +24,7 @@ def named_errors(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[None]:
 
     Raises:
         InputError: the model failed on its inputs; its own error is the cause.
+        CaptureError: not the model failed, but what reads its attention.
         TooLongError: the memory does not suffice for them.
         ModelError: the model has no weights.
     """
@@ -41,7 +44,26 @@ def named_errors(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[None]:
                 "text, or run fewer texts together (batch_size=1)."
             ) from error
         reason = " ".join(str(error).split())[:300].rstrip(".")
+        if _is_ours(error):
+            raise CaptureError(
+                f"The attention of {type(model).__name__} on the inputs given ({given}) could not be read, because of "
+                f"a fault of this toolkit ({type(error).__name__}: {reason}); please report it."
+            ) from error
         raise InputError(
             f"{type(model).__name__} could not run on the inputs given ({given}): {reason}; check their names, shapes "
             "and lengths."
         ) from error
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether an error comes from this package's own code, called by a model's forward, and not from the model's.
+
+    What only passes a call on (the wrapped attention function, the watch of operations) has no errors of its own.
+    """
+    trace, frames = error.__traceback__, []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append((code.co_filename.startswith(_PACKAGE), code.co_name))
+        trace = trace.tb_next
+    ours = [name for is_ours, name in frames[1:] if is_ours]
+    return bool({"after", "on_call", "on_weights", "finish"} & set(ours))

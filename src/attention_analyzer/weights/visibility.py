@@ -175,6 +175,8 @@ def visibility_of(seen: Tensor, queries: int, keys: int) -> Visibility:
     """
     if bool(seen.all()):
         return Visibility(queries, keys)
+    if not bool(seen.any()):
+        return Visibility(queries, keys, key_seen=seen.new_zeros(seen.shape[0], keys))
     if seen.shape[1] == 1 and seen.shape[2] == 1:
         return Visibility(queries, keys, key_seen=seen[:, 0, 0].expand(-1, keys).clone())
     seen = seen.expand(-1, -1, queries, keys)
