@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError, UnsupportedModelError
@@ -45,6 +46,14 @@ class Axis:
     ids: Tensor | None = None
     valid: Tensor | None = None
 
+    def after_virtual(self, count: int) -> Axis:
+        """The axis behind learned tokens, whose ids are -1."""
+        return Axis(
+            self.length + count,
+            None if self.ids is None else pad(self.ids, (count, 0), value=-1),
+            None if self.valid is None else pad(self.valid, (count, 0), value=True),
+        )
+
     def repeated(self, times: int) -> Axis:
         """Each text several times, as for the sequences of a beam search."""
         return replace(
@@ -67,11 +76,13 @@ class Axes:
     Attributes:
         source: the main text's; ``target``: of an encoder–decoder's target.
         packed: whether the inputs say that a row may hold several texts.
+        virtual: how many learned tokens without a text the model puts before each row's.
     """
 
     source: Axis | None = None
     target: Axis | None = None
     packed: bool = False
+    virtual: int = 0
 
     @classmethod
     def of(cls, inputs: Mapping[str, Any]) -> Axes:
@@ -84,7 +95,13 @@ class Axes:
             return None
         in_decoder = site.tower == "decoder" and (side == 0 or site.kind == "self")
         order = (self.target, self.source) if in_decoder else (self.source,)
-        return next((axis for axis in order if axis is not None and axis.length == size), None)
+        axes = [axis for axis in order if axis is not None]
+        found = next((axis for axis in axes if axis.length == size), None)
+        if found is None and self.virtual:
+            found = next(
+                (axis.after_virtual(self.virtual) for axis in axes if axis.length + self.virtual == size), None
+            )
+        return found
 
 
 def records_of(
@@ -114,6 +131,7 @@ def records_of(
                 f"The inputs hold {rows} texts, images or sounds, but {site.module} attends in {weights.batch}; give "
                 "them one by one."
             )
+    axes = replace(axes, virtual=loaded.virtual_tokens)
     _check_texts(axes, rows)
     parts = [_texts(sites, axes, row) for row in range(rows)]
     shown: dict[tuple[int, ...], Tokens] = {}
@@ -124,7 +142,9 @@ def records_of(
         ids = axis.ids[min(row, len(axis.ids) - 1)]
         numbers = tuple(ids[kept.to(ids.device)].tolist())
         if numbers not in shown:
-            shown[numbers] = tokens_of(loaded, torch.tensor(numbers, dtype=torch.long))
+            virtual = axes.virtual if numbers[: axes.virtual] == (-1,) * axes.virtual else 0
+            of_text = tokens_of(loaded, torch.tensor(numbers[virtual:], dtype=torch.long))
+            shown[numbers] = of_text.after_virtual(virtual) if virtual else of_text
         return shown[numbers]
 
     mark = loaded.fingerprint if fingerprint is None else fingerprint

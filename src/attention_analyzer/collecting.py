@@ -135,6 +135,7 @@ class Collector:
             axes = replace(axes, source=axes.source or _source_axis(source, sites))
             self._add(self._whole(_behind(source, sites), axes, forward, mark))
             return
+        begun.behind_virtual(self.loaded.virtual_tokens)
         self._growing[len(self.slots)] = _Growing(begun, mark, source, forward.not_captured)
         self.slots.append(None)
         if len(self._growing) > _WAITING:

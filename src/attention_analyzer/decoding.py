@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from attention_analyzer.assembly import Axes, Axis
 from attention_analyzer.given_inputs import SOURCE, TARGET, main_ids, valid_tokens
@@ -112,6 +113,13 @@ class Sequences:
         valid = valid_tokens(inputs, side)
         valid = None if valid is None or valid.shape[1] < main[0].rows else valid[:, : main[0].rows]
         return cls(layers, main_ids(inputs, names), valid, dict(inputs), side, deviation, exact)
+
+    def behind_virtual(self, count: int) -> None:
+        """Of a first forward before whose text the model put learned tokens: their ids are -1."""
+        rows = max(layer.rows for site, layer in self.layers.items() if site.kind == "self")
+        if count and self.ids is not None and self.ids.shape[1] + count == rows:
+            self.ids = pad(self.ids, (count, 0), value=-1)
+            self.valid = None if self.valid is None else pad(self.valid, (count, 0), value=True)
 
     def grow(self, sites: Sites, inputs: Mapping[str, Any], deviation: float) -> bool:
         """Take in a step, if it goes on with these sequences."""

@@ -73,7 +73,7 @@ def diagnose(loaded: LoadedModel, text: str | None = None, *, inputs: Mapping[st
         raise InputError("Give either a text or inputs=…, and not both.")
     with loaded.evaluating() as network:
         if text is not None:
-            prepared = prepare(loaded, [text], truncate=True)
+            prepared = prepare(loaded, [text], truncate=True, virtual_tokens=True)
             size = f"{len(prepared.source[0])} tokens"
             report = verify_model(network, prepared.inputs, valid=prepared.valid.to(loaded.device))
         else:

@@ -64,16 +64,22 @@ class Prepared:
         return self.target, self.target if kind == "self" else self.source
 
 
-def prepare(loaded: LoadedModel, texts: Sequence[Text], *, truncate: bool = False) -> Prepared:
+def prepare(
+    loaded: LoadedModel, texts: Sequence[Text], *, truncate: bool = False, virtual_tokens: bool = False
+) -> Prepared:
     """Tokenize a batch, or join ids that were given, and complete the inputs that the model asks for.
 
     Args:
         texts: texts or pairs; or mappings with the ids of one text each, without padding, as
             :func:`.given_inputs.single_texts` makes them.
+        virtual_tokens: whether the caller can place learned tokens before the text.
 
     Raises:
+        UnsupportedModelError: the model has such tokens, and the caller cannot.
         InputError, TooLongError: a text cannot be used.
     """
+    if not virtual_tokens:
+        loaded.check_no_virtual_tokens()
     if any(isinstance(text, Mapping) for text in texts):
         return _prepared_rows(loaded, texts)
     read: list[str | Pair | Messages] = [text for text in texts if not isinstance(text, Mapping)]

@@ -80,7 +80,7 @@ def record_texts(
     """
     records: list[CapturedAttention] = []
     for batch in batches(texts, loaded.at_once(batch_size)):
-        prepared = prepare(loaded, batch, truncate=truncate)
+        prepared = prepare(loaded, batch, truncate=truncate, virtual_tokens=True)
         forward = run(loaded, prepared, check=check)
         if len(batch) > 1 and not _follow_tokens(prepared, forward):
             # Pooled or widened axes: where each text's padding went is unknown, so each runs alone.
@@ -327,16 +327,19 @@ def record_of(
     entries = []
     for site, weights in forward.sites:
         of_queries, of_keys = prepared.axes(site.stack, site.kind)
-        queries = _axis(of_queries, weights.queries, index)
-        keys = _axis(of_keys, weights.keys, index)
+        queries = _axis(of_queries, weights.queries, index, loaded.virtual_tokens)
+        keys = _axis(of_keys, weights.keys, index, loaded.virtual_tokens)
         cut = weights.select(index, slice(0, len(queries)), slice(0, len(keys)))
         entries.append(SiteRecord(site, cut, queries, keys))
     return _assemble(loaded, entries, forward)
 
 
-def _axis(tokens: Sequence[Tokens], size: int, index: int) -> Tokens:
+def _axis(tokens: Sequence[Tokens], size: int, index: int, virtual: int) -> Tokens:
     """The tokens of one axis; positions where the model made the sequence shorter or longer."""
-    return tokens[index] if size == max(map(len, tokens)) else Tokens.positions(size)
+    longest = max(map(len, tokens))
+    if virtual and size == longest + virtual:
+        return tokens[index].after_virtual(virtual)
+    return tokens[index] if size == longest else Tokens.positions(size)
 
 
 def _assemble(loaded: LoadedModel, entries: list[SiteRecord], forward: CapturedForward[Any]) -> CapturedAttention:

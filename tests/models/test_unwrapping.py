@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch.distributed as dist
 from torch import nn
 from transformers import AutoModelForSequenceClassification, pipeline
 
-from attention_analyzer import AttentionAnalyzer
+from attention_analyzer import AttentionAnalyzer, AttentionRecord, capture
 from attention_analyzer.errors import InputError, ModelError, UnsupportedModelError
 from attention_analyzer.models.catalog import BUNDLED
 from attention_analyzer.models.loaded import LoadedModel
@@ -132,6 +133,9 @@ def adapter(kind: str) -> Any:
         ),
         "prefix": lambda: peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
         "prompt": lambda: peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
+        "p-tuning": lambda: peft.PromptEncoderConfig(
+            task_type="CAUSAL_LM", num_virtual_tokens=3, encoder_hidden_size=8
+        ),
     }[kind]()
 
 
@@ -156,15 +160,42 @@ def test_an_adapter_lies_inside_its_model(kind: str) -> None:
     assert not torch.equal(record.weights(1), unadapted.weights(1))
 
 
-@pytest.mark.parametrize("kind", ["prefix", "prompt"])
+@pytest.mark.parametrize("kind", ["prefix", "prompt", "p-tuning"])
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-def test_learned_prompts_are_refused_and_not_lost(kind: str) -> None:
+def test_learned_prompts_are_tokens_without_a_text(kind: str, tmp_path: Path) -> None:
     settings = adapter(kind)
     import peft
 
-    prompted = peft.get_peft_model(load("demo-decoder").model, settings)
-    with pytest.raises(UnsupportedModelError, match="3 learned virtual tokens"):
-        load(prompted)
+    base = load("demo-decoder")
+    torch.manual_seed(3)
+    prompted = peft.get_peft_model(load("demo-decoder").model, settings).eval()
+    made = AttentionAnalyzer(prompted, tokenizer=base.tokenizer, cache=False)
+    record = made.record(TEXT)
+    ids = base.tokenizer(TEXT, return_tensors="pt")["input_ids"]
+    prefix = ("[prefix 0]", "[prefix 1]", "[prefix 2]")
+    plain = AttentionAnalyzer.of(base, cache=False).record(TEXT).tokens
+    entry = record.entries[0]
+    assert entry.keys.pieces == (*prefix, *plain.pieces)
+    assert entry.keys.is_special[:3] == (True,) * 3
+    assert entry.keys.spans == (None, None, None, *plain.spans)
+    assert entry.queries.pieces == (plain.pieces if kind == "prefix" else entry.keys.pieces)
+    twin = deepcopy(prompted)
+    twin.base_model.set_attn_implementation("eager")
+    with torch.no_grad():
+        attentions = twin(input_ids=ids, output_attentions=True).attentions
+        with capture(prompted, base.tokenizer) as captured:
+            prompted(input_ids=ids)
+    for other in (record, captured.records[0], *made.record([TEXT, TEXT[:20]])[:1]):
+        for layer, own in enumerate(attentions):
+            assert torch.allclose(other.weights(layer), own[0], atol=1e-5)
+        assert other.entries[0].keys.pieces == entry.keys.pieces
+    record.save(tmp_path / "record.attn")
+    assert AttentionRecord.load(tmp_path / "record.attn").entries[0].keys == entry.keys
+    assert made.loaded.max_length == base.max_length - 3
+    assert made.loaded.fingerprint != base.fingerprint
+    for refused in (lambda: made.heads(TEXT), lambda: made.head_importance([TEXT]), lambda: record.what_if()):
+        with pytest.raises(UnsupportedModelError, match="3 learned virtual tokens"):
+            refused()
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")

@@ -71,6 +71,7 @@ def what_if(
     """
     if (text is None) == (inputs is None):
         raise InputError("Give either a text or inputs=…, and not both.")
+    loaded.check_no_virtual_tokens()
     if text is not None:
         knock_out = _with_positions(loaded, text, knock_out, truncate)
     request = Request.of(knock_out, ablate, patch, ablation)

@@ -15,9 +15,16 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.errors import InputError, MissingDependencyError, ModelError, TooLongError
+from attention_analyzer.errors import (
+    InputError,
+    MissingDependencyError,
+    ModelError,
+    TooLongError,
+    UnsupportedModelError,
+)
 from attention_analyzer.models.fingerprint import cached_fingerprint
 from attention_analyzer.models.offload import input_device, on_several_devices
+from attention_analyzer.models.unwrapping import virtual_tokens
 
 #: Other names of limits, which count only where a table of positions is as long.
 _LIMITS = (
@@ -120,8 +127,18 @@ class LoadedModel:
         return bool(check()) if callable(check) else False
 
     @property
+    def virtual_tokens(self) -> int:
+        """How many learned tokens without a text the model puts before every text."""
+        return virtual_tokens(self.model)
+
+    @property
     def max_length(self) -> int | None:
         """How many tokens the model has positions for; None where positions are relative and unbounded."""
+        limit = self._positions
+        return None if limit is None else limit - self.virtual_tokens
+
+    @property
+    def _positions(self) -> int | None:
         encoder: Any = getattr(self.config, "encoder", None)  # of two models that were put together
         config = encoder if hasattr(encoder, "get_text_config") else self.config
         config = config.get_text_config() if hasattr(config, "get_text_config") else config
@@ -180,6 +197,15 @@ class LoadedModel:
         text = self.config.get_text_config() if hasattr(self.config, "get_text_config") else self.config
         reads_last = self.architecture == "decoder" and type(self.model).__name__.endswith("ForSequenceClassification")
         return 1 if reads_last and getattr(text, "pad_token_id", None) is None else most
+
+    def check_no_virtual_tokens(self) -> None:
+        """Raises UnsupportedModelError for a model that puts learned tokens before every text."""
+        if self.virtual_tokens:
+            raise UnsupportedModelError(
+                f"{self.name or type(self.model).__name__} puts {self.virtual_tokens} learned virtual tokens before "
+                "every text, which record(text), generate() and capture() show, but this analysis cannot place; pass "
+                "model.get_base_model() to analyze the model without them."
+            )
 
     def check_ids(self, inputs: Mapping[str, Any]) -> None:
         """Refuse ids that the model has no position or no embedding for, before its forward meets them.

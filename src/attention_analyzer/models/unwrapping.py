@@ -15,6 +15,9 @@ from torch import nn
 
 from attention_analyzer.errors import InputError, UnsupportedModelError
 
+#: PEFT's kinds of learned prompts that stand before the text, as keys and values or as embeddings.
+_BEFORE_TEXT = ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING")
+
 
 @dataclass(frozen=True)
 class Inside:
@@ -82,20 +85,32 @@ def _sharded(given: Any) -> Inside | None:
     return Inside(given.module)
 
 
+def virtual_tokens(model: Any) -> int:
+    """How many learned virtual tokens a PEFT model puts before every text (prefix, prompt and P-tuning); 0 without."""
+    if not _comes_from(model, "peft", "PeftModel"):
+        return 0
+    settings = model.active_peft_config
+    known = settings.is_prompt_learning and settings.peft_type.value in _BEFORE_TEXT
+    two_stacks = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    return int(settings.num_virtual_tokens) if known and not two_stacks else 0
+
+
 def _adapter(given: Any) -> Inside | None:
     """A PEFT model. Adapters lie inside the layers of the model; learned prompts belong to the wrapper itself.
 
     Raises:
-        UnsupportedModelError: its virtual tokens would be lost.
+        UnsupportedModelError: its virtual tokens have no place that is known.
     """
     if not _comes_from(given, "peft", "PeftModel"):
         return None
     settings = given.active_peft_config
+    if virtual_tokens(given):
+        return None  # the wrapper puts them in, so it is the model
     if settings.is_prompt_learning:
         count = getattr(settings, "num_virtual_tokens", None) or "some"
         raise UnsupportedModelError(
-            f"{type(given).__name__} puts {count} learned virtual tokens ({settings.peft_type.value}) before every "
-            "text, which have no place among its tokens; pass model.get_base_model() to see the model without them."
+            f"{type(given).__name__} puts {count} learned virtual tokens ({settings.peft_type.value}) where they "
+            "cannot be told from those of the text; pass model.get_base_model() to see the model without them."
         )
     return Inside(given.get_base_model())
 
