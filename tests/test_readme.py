@@ -25,7 +25,10 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 #: Texts that the examples read.
-SAMPLES = {"notes.txt": "The cat sat on the mat.\n\nThe quick brown fox jumps over the lazy dog.\n"}
+SAMPLES = {
+    "notes.txt": "The cat sat on the mat.\n\nThe quick brown fox jumps over the lazy dog.\n",
+    "texts.txt": "".join(f"The {name} sat on the mat, and the dog ran.\n" for name in "cat man boy girl fox hen".split()),
+}
 
 
 @dataclass(frozen=True)
