@@ -1386,6 +1386,7 @@ class AttentionAnalyzer:
         spaced: bool = True,
         combine: bool = True,
         seed: int = 0,
+        store: str | os.PathLike[str] | None = None,
         progress: OnProgress | None = None,
     ) -> Relations:
         """What heads know of dependencies, semantic roles and coreference.
@@ -1399,11 +1400,12 @@ class AttentionAnalyzer:
                 reads the text as it was written.
             combine: whether the combination of all heads is fitted, too.
             seed: of the splits.
+            store: a folder that keeps what was measured; the same call resumes there after an interruption.
             progress: called with the number of sentences done and of all.
 
         Raises:
             FileFormatError: the annotation is malformed; the message has line and reason.
-            InputError: no sentence is left, or the annotation lacks a task.
+            InputError: no sentence is left, the annotation lacks a task, or the store is of another run.
         """
         from attention_analyzer.linguistics import relations
 
@@ -1417,6 +1419,7 @@ class AttentionAnalyzer:
             spaced=spaced,
             combine=combine,
             seed=seed,
+            store=store,
             progress=progress,
         )
 

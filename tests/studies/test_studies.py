@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.errors import FileFormatError, InputError
+from attention_analyzer.linguistics.questions import Question
 from attention_analyzer.patterns.self_token import SelfToken
 from attention_analyzer.run import runner
 from attention_analyzer.run.runner import run_studies
-from attention_analyzer.studies import STUDIES, Patterns, State, Study
+from attention_analyzer.studies import STUDIES, Patterns, State, Study, WordAnswers
+from attention_analyzer.text.annotation import AnnotatedText
 
 TEXTS = [
     "The cat sat on the mat, and the dog lay by the door.",
@@ -36,20 +39,40 @@ def analyzer(request: pytest.FixtureRequest) -> AttentionAnalyzer:
 DECODERS_ONLY = {"cache sizes"}
 
 
+def word_answers(texts: Sequence[str]) -> WordAnswers:
+    """Two questions about the words of each text; word weights of every text are kept."""
+    sentences = [AnnotatedText(text, tuple(match.span() for match in re.finditer(r"\w+", text))) for text in texts]
+    questions = [
+        Question(number, 1, frozenset({0}), ("all",), received=received)
+        for number in range(len(texts))
+        for received in (False, True)
+    ]
+    return WordAnswers(sentences, questions, frozenset(range(len(texts))))
+
+
+def study_named(name: str, texts: Sequence[str] = TEXTS) -> Study[Any]:
+    return word_answers(texts) if name == "word answers" else STUDIES[name]()
+
+
 def studies_for(analyzer: AttentionAnalyzer) -> list[Study[Any]]:
     is_decoder = analyzer.loaded.architecture == "decoder"
-    return [kind() for name, kind in STUDIES.items() if is_decoder or name not in DECODERS_ONLY]
+    return [study_named(name) for name in STUDIES if is_decoder or name not in DECODERS_ONLY]
 
 
 @pytest.fixture(params=list(STUDIES))
 def study(request: pytest.FixtureRequest, analyzer: AttentionAnalyzer) -> Study[Any]:
     if request.param in DECODERS_ONLY and analyzer.loaded.architecture != "decoder":
         pytest.skip(f"{request.param} are of decoders")
-    return STUDIES[request.param]()
+    return study_named(request.param)
 
 
 def state_of(analyzer: AttentionAnalyzer, study: Study[Any], texts: Sequence[str] = TEXTS, **settings: Any) -> State:
-    return run_studies(analyzer.loaded, texts, [study], **settings).states[0]
+    return run_studies(analyzer.loaded, texts, [about(texts, study)], **settings).states[0]
+
+
+def about(texts: Sequence[str], study: Study[Any]) -> Study[Any]:
+    """The study, or the same about these texts, if it is about the very texts of a run."""
+    return word_answers(texts) if isinstance(study, WordAnswers) else study
 
 
 def assert_same(one: State, two: State, tolerance: float = 0.0) -> None:
@@ -59,8 +82,9 @@ def assert_same(one: State, two: State, tolerance: float = 0.0) -> None:
         for name, array in getattr(one, kind).items():
             # A sum of many small numbers is as exact as the largest of them, not as what they cancel to.
             scale = max(1.0, float(np.abs(array).max(initial=0))) if kind == "sums" else 1.0
+            allowed = tolerance and max(tolerance, 1e-3 if array.dtype == np.float16 else 0)
             np.testing.assert_allclose(
-                array, getattr(two, kind)[name], rtol=tolerance, atol=tolerance * scale, err_msg=name
+                array, getattr(two, kind)[name], rtol=allowed, atol=allowed * scale, err_msg=name
             )
 
 
@@ -150,7 +174,7 @@ def test_texts_that_cannot_be_used_are_listed(analyzer: AttentionAnalyzer, study
     texts = [*TEXTS[:2], "", *TEXTS[2:]]
     with pytest.raises(InputError):
         state_of(analyzer, study, texts)
-    learned = run_studies(analyzer.loaded, texts, [study], errors="skip")
+    learned = run_studies(analyzer.loaded, texts, [about(texts, study)], errors="skip")
     assert learned.problems["index"].tolist() == [2]
     assert learned.problems["reason"].str.len().min() > 0
     assert_same(learned.states[0], state_of(analyzer, study), 2e-6)

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from attention_analyzer.corpus.chunks import Chunk, Problem
-from attention_analyzer.corpus.measures import BatchMeasurer, SiteValues
+from attention_analyzer.corpus.measures import Measures
 from attention_analyzer.corpus.summary import KeptText, Summary
 from attention_analyzer.corpus.tables import LONGEST, texts_table, tokens_table
+from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.inputs import Prepared, prepare, split_texts
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import run
+from attention_analyzer.run.axes import OtherAxesError
+from attention_analyzer.run.runner import take_prepared
+from attention_analyzer.run.state import State
 from attention_analyzer.site import Site
 from attention_analyzer.text.readers import Row
 from attention_analyzer.text.tokenization import Pair
@@ -101,6 +102,7 @@ def work(loaded: LoadedModel, chunk: Chunk, settings: WorkSettings) -> ChunkResu
         UnsupportedModelError: the model's attention cannot be scanned.
     """
     problems = list(chunk.problems)
+    study = Measures(settings.links)
     sites: tuple[Site, ...] = ()
     linked: tuple[int, ...] = ()
     found: list[_TextResult] = []
@@ -109,11 +111,17 @@ def work(loaded: LoadedModel, chunk: Chunk, settings: WorkSettings) -> ChunkResu
     for batch in _batches(loaded, chunk.texts, settings, problems):
         check = batches % PROVED_EVERY == 0
         prepared = prepare(loaded, [row.text for _, row in batch], truncate=settings.truncate)
-        forward = run(loaded, prepared, keep=BatchMeasurer(prepared, loaded.device).keep, check=check)
-        sites = tuple(site for site, _ in forward.sites)
-        linked = tuple(place for place, (_, site) in enumerate(forward.sites) if site.of_text and settings.links)
-        found += _texts(batch, prepared, [values for _, values in forward.sites], settings.links)
-        batches, proved, deviation = batches + 1, proved + check, max(deviation, forward.deviation)
+        try:
+            taken = take_prepared(loaded, tuple(number for number, _ in batch), prepared, [study], check=check)
+        except OtherAxesError as error:
+            raise UnsupportedModelError(f"{error} Such attention cannot be scanned: use record(text).") from None
+        (state,) = taken.states
+        sites = state.sites
+        if settings.links:
+            axes = [prepared.axes(site.stack, site.kind) for site in sites]
+            linked = tuple(place for place, each in enumerate(axes) if each[0] is each[1] is prepared.source)
+        found += _texts(batch, prepared, state)
+        batches, proved, deviation = batches + 1, proved + check, max(deviation, taken.deviation)
     found.sort(key=lambda text: text.number)
     rows = [(text.number, text.row) for text in found]
     tokens = [text.tokens for text in found]
@@ -177,47 +185,23 @@ def _lengths(loaded: LoadedModel, texts: Sequence[str | Pair]) -> list[int]:
     return [len(ids) for ids in loaded.need_tokenizer()(whole, verbose=False)["input_ids"]]
 
 
-def _texts(
-    batch: Sequence[tuple[int, Row]], prepared: Prepared, sites: Sequence[SiteValues], links: bool
-) -> Iterator[_TextResult]:
-    values = torch.cat([site.values for site in sites], 1).numpy()
-    pairs = [_strongest_pairs(site) for site in sites]
-    weight = torch.cat([each for each, _ in pairs], 1).numpy()
-    place = torch.cat([each for _, each in pairs], 1).int().numpy()
-    searched = [site for site in sites if site.of_text] if links else []
-    if searched:  # as [text, token, head]
-        strongest = torch.cat([site.strongest for site in searched], 1).clamp(min=0)
-        keys = strongest.transpose(1, 2).numpy().astype(np.uint16)
-        largest = torch.cat([site.largest for site in searched], 1).half().transpose(1, 2).numpy()
+def _texts(batch: Sequence[tuple[int, Row]], prepared: Prepared, state: State) -> Iterator[_TextResult]:
+    arrays = state.arrays
+    start = 0
     for index, (number, row) in enumerate(batch):
         tokens = prepared.source[index]
-        size = len(tokens)
+        own = slice(start, start := start + len(tokens))
         yield _TextResult(
             number=number,
             row=row,
             tokens=tokens,
             target=None if prepared.target is None else prepared.target[index],
-            values=values[index],
-            pair_weight=weight[index],
-            pair_place=place[index],
-            strongest=keys[index, :size] if searched else None,
-            weight=largest[index, :size] if searched else None,
+            values=arrays["values"][index],
+            pair_weight=arrays["pair weight"][index],
+            pair_place=arrays["pair place"][index],
+            strongest=arrays["strongest"][own] if "strongest" in arrays else None,
+            weight=arrays["largest"][own] if "largest" in arrays else None,
         )
-
-
-def _strongest_pairs(site: SiteValues) -> tuple[Tensor, Tensor]:
-    """Per text and head the query whose strongest key has the most weight, neither of them special.
-
-    Returns:
-        The weight ``[text, head]``, NaN where there is no such pair, and query and key ``[text, head, 2]``.
-    """
-    plain, plain_keys = site.plain
-    looks = site.strongest.clamp(min=0)
-    at_plain = plain_keys[:, None].expand(-1, looks.shape[1], -1).gather(-1, looks)
-    counts = plain[:, None] & at_plain & (site.strongest >= 0)
-    weight, query = site.largest.masked_fill(~counts, -1).max(-1)
-    key = looks.gather(-1, query[..., None])[..., 0]
-    return weight.masked_fill(weight < 0, torch.nan), torch.stack([query, key], -1)
 
 
 def _summary(sites: tuple[Site, ...], found: Sequence[_TextResult], most: int) -> Summary:

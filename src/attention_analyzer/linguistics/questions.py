@@ -6,8 +6,10 @@ pieces averaged. Special tokens and the asking words themselves cannot be an ans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,18 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attention_analyzer.errors import InputError
-from attention_analyzer.hooks.layer_names import CallSite
-from attention_analyzer.inputs import prepare
+from attention_analyzer.inputs import Prepared
+from attention_analyzer.linguistics.combination import CombinationProbe
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.recording import batches, run
-from attention_analyzer.site import Site
+from attention_analyzer.progress import OnProgress
+from attention_analyzer.run.runner import run_studies
+from attention_analyzer.run.state import Array, State
+from attention_analyzer.run.study import Measure, MeasuredBatch, Study
+from attention_analyzer.site import Kind, Site
 from attention_analyzer.text.annotation import AnnotatedText, words_of_tokens
+from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
 
 #: Sentences that run together; they are sorted by length, so hardly anything is padding.
 BATCH = 32
-
-Show = Callable[[int, Sequence[Tensor]], None]
 
 
 @dataclass(frozen=True)
@@ -77,51 +81,157 @@ class Answers:
     left_out: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class WordAnswers(Study[Answers]):
+    """Every head's answer to questions about annotated sentences, which are the texts of the run, in their order.
+
+    The state has the answers to the questions of each sentence, and the word weights of some sentences.
+
+    Attributes:
+        sentences: those of the run; a question's ``sentence`` is an index to them.
+        questions: about them.
+        kept: sentences whose word weights are kept, for :class:`.combination.CombinationProbe`.
+    """
+
+    sentences: Sequence[AnnotatedText] = ()
+    questions: Sequence[Question] = ()
+    kept: frozenset[int] = frozenset()
+
+    @property
+    def settings(self) -> str:
+        sentences = [(sentence.text, sentence.spans) for sentence in self.sentences]
+        asked = [
+            (each.sentence, each.asking, sorted(each.answers), each.received, each.candidates)
+            for each in self.questions
+        ]
+        return repr(("word answers", sentences, asked, sorted(self.kept)))
+
+    @cached_property
+    def by_sentence(self) -> list[list[int]]:
+        """The numbers of each sentence's questions."""
+        asked: list[list[int]] = [[] for _ in self.sentences]
+        for number, question in enumerate(self.questions):
+            asked[question.sentence].append(number)
+        return asked
+
+    def measuring(self, loaded: LoadedModel, prepared: Prepared) -> Measure:
+        def measure(stack: str, kind: Kind, weights: AttentionWeights) -> list[Tensor] | None:
+            if prepared.axes(stack, kind) != (prepared.source, prepared.source):
+                return None
+            return [
+                weights.tile(index, slice(0, weights.heads), slice(0, len(tokens)))[..., : len(tokens)].float().cpu()
+                for index, tokens in enumerate(prepared.source)
+            ]
+
+        return measure
+
+    def take(self, loaded: LoadedModel, batch: MeasuredBatch) -> State:
+        if batch.prepared is not None:
+            of_text = [(site, tiles) for site, tiles in batch.sites if tiles is not None]
+            texts = [
+                (tokens, [(site, tiles[row]) for site, tiles in of_text])
+                for row, tokens in enumerate(batch.prepared.source)
+            ]
+        else:
+            texts = [
+                (
+                    record.tokens,
+                    [
+                        (entry.site, entry.weights[:].float().cpu())
+                        for entry in record.entries
+                        if entry.queries == entry.keys == record.tokens
+                    ],
+                )
+                for record in batch.records
+            ]
+        if not all(sites for _, sites in texts):
+            raise InputError(f"{loaded.name} has no self-attention over the text that could be asked about its words.")
+        return State.merge(
+            [self._of_sentence(number, *each) for number, each in zip(batch.numbers, texts, strict=True)]
+        )
+
+    def result(self, loaded: LoadedModel, state: State) -> Answers:
+        heads = tuple((site, head) for site in state.sites for head in range(site.heads))
+        order = np.array([number for numbers in self.by_sentence for number in numbers], dtype=np.int64)
+        words = np.full((len(self.questions), len(heads)), -1, dtype=np.int16)
+        seen = np.zeros(len(self.questions), dtype=bool)
+        words[order], seen[order] = state.arrays["words"], state.arrays["seen"]
+        return Answers(heads, words, seen)
+
+    def kept_weights(self, state: State) -> Iterator[tuple[int, Tensor]]:
+        """The kept sentences with their word weights, float16 ``[word, other word, head and direction]``."""
+        start = 0
+        for index in sorted(self.kept):
+            size = len(self.sentences[index])
+            cells = state.arrays["weights"][start : start + size**2]
+            yield index, torch.from_numpy(cells).view(size, size, -1)
+            start += size**2
+
+    def _of_sentence(self, index: int, tokens: Tokens, sites: Sequence[tuple[Site, Tensor]]) -> State:
+        if index >= len(self.sentences):
+            raise InputError(
+                f"The questions are about {len(self.sentences)} sentences, but the run has more texts; "
+                "pass the texts of these sentences."
+            )
+        sentence, asked = self.sentences[index], [self.questions[number] for number in self.by_sentence[index]]
+        owner = words_of_tokens(tokens, sentence.spans)
+        sums = _membership(owner, len(sentence))
+        means = sums / sums.sum(1, keepdim=True).clamp(min=1)
+        weights = [means @ (tile @ sums.T) for _, tile in sites]
+        form = _Form(asked, len(sentence))
+        present = {word for word in owner if word is not None}
+        arrays: dict[str, Array] = {
+            "words": np.concatenate([form.answer(site).numpy() for site in weights], axis=1),
+            "seen": np.array([_is_seen(question, present) for question in asked], dtype=bool),
+        }
+        if index in self.kept:
+            both = torch.cat([each for site in weights for each in (site, site.transpose(1, 2))])
+            arrays["weights"] = both.permute(1, 2, 0).flatten(0, 1).to(torch.float16).numpy()
+        return State(1, tuple(site for site, _ in sites), arrays)
+
+
 def ask(
     loaded: LoadedModel,
     sentences: Sequence[AnnotatedText],
     questions: Sequence[Question],
     *,
-    show: Show | None = None,
-    progress: Callable[[int], None] | None = None,
+    probe: CombinationProbe | None = None,
+    store: str | os.PathLike[str] | None = None,
+    progress: OnProgress | None = None,
 ) -> Answers:
-    """Every head's answer to every question, in one forward per sentence.
+    """Every head's answer to every question, in one forward per batch of sentences of about the same length.
 
     Args:
-        show: called with each sentence's index and its word weights, ``[head, word, word]`` per site.
-        progress: called with the number of sentences done since the last call.
+        probe: is given the word weights that it wants.
+        store: a folder that keeps what was measured; the same call resumes there after an interruption.
+        progress: called with how many sentences are done and how many there are.
 
     Raises:
-        InputError: there is no sentence, or no self-attention over the text.
+        InputError: there is no sentence, or no self-attention over the text; or the store is of another run.
+        FileFormatError: a file of the store is not as it was written.
     """
     if not sentences:
         raise InputError("There is no annotated sentence to analyze; the file is empty or everything was left out.")
-    asked: list[list[int]] = [[] for _ in sentences]
-    for number, question in enumerate(questions):
-        asked[question.sentence].append(number)
-    words: NDArray[np.int16] | None = None
-    heads: tuple[tuple[Site, int], ...] = ()
-    seen = np.zeros(len(questions), dtype=bool)
-    left_out: list[int] = []
-    for batch in _batches(loaded, sentences, left_out):
-        owners, sites, weights = _word_weights(loaded, [sentences[index] for index in batch])
-        if words is None:
-            heads = tuple((site, head) for site in sites for head in range(site.heads))
-            words = np.full((len(questions), len(heads)), -1, dtype=np.int16)
-        for row, index in enumerate(batch):
-            if show is not None:
-                show(index, weights[row])
-            numbers = asked[index]
-            if numbers:
-                form = _Form([questions[number] for number in numbers], len(sentences[index]))
-                words[numbers] = np.concatenate([form.answer(site).numpy() for site in weights[row]], axis=1)
-                present = {word for word in owners[row] if word is not None}
-                seen[numbers] = [_is_seen(questions[number], present) for number in numbers]
-        if progress is not None:
-            progress(len(batch))
-    if words is None:
+    order, left_out = _by_length(loaded, sentences)
+    if not order:
         raise InputError("The model has positions for none of the sentences; they are all too long.")
-    return Answers(heads, words, seen, tuple(sorted(left_out)))
+    place = {index: number for number, index in enumerate(order)}
+    asked = [number for number, question in enumerate(questions) if question.sentence in place]
+    study = WordAnswers(
+        [sentences[index] for index in order],
+        [replace(questions[number], sentence=place[questions[number].sentence]) for number in asked],
+        frozenset() if probe is None else frozenset(place[index] for index in probe.wanted if index in place),
+    )
+    texts = [sentence.text for sentence in study.sentences]
+    learned = run_studies(loaded, texts, [study], store=store, batch_size=BATCH, progress=progress)
+    found = study.result(loaded, learned.states[0])
+    if probe is not None:
+        for number, weights in study.kept_weights(learned.states[0]):
+            probe.features[order[number]] = weights
+    words = np.full((len(questions), len(found.heads)), -1, dtype=np.int16)
+    seen = np.zeros(len(questions), dtype=bool)
+    words[asked], seen[asked] = found.words, found.seen
+    return Answers(found.heads, words, seen, left_out)
 
 
 class _Form:
@@ -157,43 +267,14 @@ def _is_seen(question: Question, present: set[int]) -> bool:
     return question.word in present and bool(question.answers & present)
 
 
-def _batches(loaded: LoadedModel, sentences: Sequence[AnnotatedText], left_out: list[int]) -> Iterable[list[int]]:
-    """Indices of sentences of about the same length; those that are too long are entered in ``left_out``."""
+def _by_length(loaded: LoadedModel, sentences: Sequence[AnnotatedText]) -> tuple[list[int], tuple[int, ...]]:
+    """Indices of the sentences by their length in tokens, and of those that the model has no positions for."""
     tokenizer = loaded.need_tokenizer()
     lengths = [len(ids) for ids in tokenizer([s.text for s in sentences], verbose=False)["input_ids"]]
     limit = loaded.max_length
     fitting = [index for index, length in enumerate(lengths) if limit is None or length <= limit]
-    left_out += sorted(set(range(len(sentences))) - set(fitting))
-    order = sorted(fitting, key=lambda index: lengths[index])
-    yield from batches(order, loaded.at_once(BATCH))
-
-
-def _word_weights(
-    loaded: LoadedModel, sentences: Sequence[AnnotatedText]
-) -> tuple[list[tuple[int | None, ...]], list[Site], list[list[Tensor]]]:
-    """Per sentence, its tokens' words and the word weights ``[head, word, word]`` of every self-attention site."""
-    prepared = prepare(loaded, [sentence.text for sentence in sentences])
-    owners = [
-        words_of_tokens(tokens, sentence.spans) for tokens, sentence in zip(prepared.source, sentences, strict=True)
-    ]
-    sums = [_membership(owner, len(sentence)) for owner, sentence in zip(owners, sentences, strict=True)]
-    means = [each / each.sum(1, keepdim=True).clamp(min=1) for each in sums]
-
-    def keep(place: CallSite, weights: AttentionWeights) -> list[Tensor] | None:
-        if prepared.axes(place.stack, place.kind) != (prepared.source, prepared.source):
-            return None
-        result = []
-        for index, tokens in enumerate(prepared.source):
-            length = len(tokens)
-            tile = weights.tile(index, slice(0, weights.heads), slice(0, length))[..., :length]
-            result.append(means[index] @ (tile.float().cpu() @ sums[index].T))
-        return result
-
-    forward = run(loaded, prepared, keep=keep)
-    kept = [(site, tiles) for site, tiles in forward.sites if tiles is not None]
-    if not kept:
-        raise InputError(f"{loaded.name} has no self-attention over the text that could be asked about its words.")
-    return owners, [site for site, _ in kept], [[tiles[row] for _, tiles in kept] for row in range(len(sentences))]
+    left_out = tuple(sorted(set(range(len(sentences))) - set(fitting)))
+    return sorted(fitting, key=lambda index: lengths[index]), left_out
 
 
 def _membership(owner: Sequence[int | None], words: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +18,7 @@ from attention_analyzer.linguistics.questions import Answers, Question, ask
 from attention_analyzer.linguistics.roles import role_questions, syntax_rules
 from attention_analyzer.linguistics.scores import FEWEST, Rules, Scores, offset_rules
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.progress import OnProgress, ProgressCounter
+from attention_analyzer.progress import OnProgress
 from attention_analyzer.result import Result
 from attention_analyzer.text.annotation import AnnotatedText
 from attention_analyzer.text.conll2012 import read_conll2012
@@ -91,6 +92,7 @@ def relations(
     spaced: bool = True,
     combine: bool = True,
     seed: int = 0,
+    store: str | os.PathLike[str] | None = None,
     progress: OnProgress | None = None,
 ) -> Relations:
     """What heads know of dependencies, semantic roles and coreference.
@@ -104,11 +106,12 @@ def relations(
         spaced: put a space between all annotated words ("do n't"), as published, so that no token belongs to two words;
             False reads the text as it was written.
         combine: whether the combination of all heads is fitted, too.
+        store: a folder that keeps what was measured; the same call resumes there after an interruption.
         progress: called with the number of sentences done and their total.
 
     Raises:
         FileFormatError: the annotation is malformed; the message has line and reason.
-        InputError: no sentence is left, or it has no annotation that was asked for.
+        InputError: no sentence is left, it has no annotation that was asked for, or the store is of another run.
     """
     for task in tasks or ():
         if task not in TASKS:
@@ -126,9 +129,8 @@ def relations(
         wanted = " or ".join(tasks or TASKS)
         raise InputError(f"{len(sentences)} sentences were read, but they have no annotation of {wanted}.")
     probe = CombinationProbe(sentences, seed) if combine and "dependencies" in chosen else None
-    steps = ProgressCounter(len(sentences), progress)
     every = [question for questions in chosen.values() for question in questions]
-    answers = ask(loaded, sentences, every, show=None if probe is None else probe.show, progress=steps.advance)
+    answers = ask(loaded, sentences, every, probe=probe, store=store, progress=progress)
     scores = {}
     start = 0
     for task, questions in chosen.items():

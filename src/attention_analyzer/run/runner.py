@@ -156,19 +156,18 @@ def run_studies(
 
 
 def _chunks(loaded: LoadedModel, texts: Sequence[Text], settings: WorkSettings) -> list[TextChunk]:
-    about = repr(
-        (
-            loaded.fingerprint,
-            str(loaded.dtype),
-            [study.settings for study in settings.studies],
-            *(settings.truncate, settings.batch_size, settings.errors),
-        )
+    own = [study.settings for study in settings.studies]
+    about = _digest(
+        (loaded.fingerprint, str(loaded.dtype), own, settings.truncate, settings.batch_size, settings.errors)
     )
-    chunks = []
-    for chunk in batches(enumerate(texts), settings.batch_size * CHUNK):
-        key = xxhash.xxh3_128_hexdigest(repr((about, chunk)).encode("utf-8", "surrogatepass"))
-        chunks.append(TextChunk(tuple(chunk), key))
-    return chunks
+    return [
+        TextChunk(tuple(chunk), _digest((about, chunk)))
+        for chunk in batches(enumerate(texts), settings.batch_size * CHUNK)
+    ]
+
+
+def _digest(values: object) -> str:
+    return xxhash.xxh3_128_hexdigest(repr(values).encode("utf-8", "surrogatepass"))
 
 
 def _path(folder: Path, chunk: TextChunk) -> Path:
