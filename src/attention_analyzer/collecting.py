@@ -20,6 +20,7 @@ from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
+from attention_analyzer.weights.memory import kept_bytes, kept_tensors, storages
 
 #: Sequences that may still grow, and encoded texts that may still be read; a further one ends the oldest.
 _WAITING = 8
@@ -49,7 +50,7 @@ class Collected:
 
     @property
     def nbytes(self) -> int:
-        return sum(weights.nbytes for _, weights in self.sites)
+        return kept_bytes(weights for _, weights in self.sites)
 
 
 @dataclass
@@ -85,19 +86,19 @@ class Collector:
     _growing: dict[int, _Growing] = field(default_factory=dict)
     _encoders: list[tuple[Forward, Collected, int]] = field(default_factory=list)
     _kept: int = 0
-    _passing: int = 0
+    _passing: dict[int, int] = field(default_factory=dict)
 
     def keep(self, place: CallSite, weights: AttentionWeights) -> AttentionWeights | None:
         """A call's weights, if there is room for them."""
         if self.problem is not None:
             return None
-        self._passing += weights.nbytes
+        self._passing |= dict(storages(kept_tensors(weights)))
         held = self._kept + sum(each.sequences.nbytes for each in self._growing.values())
-        if held + self._passing > self.max_bytes:
+        if held + sum(self._passing.values()) > self.max_bytes:
             self._stop(
                 TooLongError(
-                    f"Capturing stopped at {place.path or 'the model'}: queries and keys would take more than "
-                    f"max_bytes={self.max_bytes:,}; pass metrics=[…] to keep numbers only, fewer layers=[…], or a "
+                    f"Capturing stopped at {place.path or 'the model'}: queries, keys and masks would take more "
+                    f"than max_bytes={self.max_bytes:,}; pass metrics=[…] to keep numbers only, fewer layers=[…], or a "
                     "larger bound."
                 )
             )
@@ -106,7 +107,7 @@ class Collector:
 
     def finished(self, forward: Forward) -> None:
         """A forward has ended."""
-        self._passing = 0
+        self._passing = {}
         if self.problem is None and forward.capture.problem is not None:
             self._stop(forward.capture.problem)
         if self.problem is not None:

@@ -21,6 +21,7 @@ from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.bias import Bias, DenseBias, as_bias
 from attention_analyzer.weights.lazy import QueryKeyWeights
+from attention_analyzer.weights.memory import storages
 from attention_analyzer.weights.scores import ScoreSource
 from attention_analyzer.weights.visibility import Visibility, visibility_of
 
@@ -93,8 +94,13 @@ class Sequences:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the queries and keys so far."""
-        return sum(part.nbytes for layer in self.layers.values() for part in (*layer.queries, *layer.keys))
+        """Memory of queries, keys, masks and biases so far; what layers share counts once."""
+        held: list[Tensor] = []
+        for layer in self.layers.values():
+            held += [*layer.queries, *layer.keys]
+            held += [seen.mask for seen in layer.seen if seen.mask is not None]
+            held += [bias.values for bias in layer.biases if isinstance(bias, DenseBias)]
+        return sum(dict(storages(held)).values())
 
     @classmethod
     def begin(cls, sites: Sites, inputs: Mapping[str, Any], deviation: float, exact: bool) -> Sequences | None:

@@ -328,6 +328,25 @@ def test_memory_is_refused_before_it_is_passed() -> None:
     assert "stopped" in repr(captured)
 
 
+def test_masks_and_biases_count_as_memory() -> None:
+    """A mask that is no band is a plane, kept once for all layers."""
+    model, inputs = model_of("encoder"), batch(40, 40)
+    hides = torch.rand(2, 1, 40, 40, generator=torch.Generator().manual_seed(1)) < 0.4
+    inputs["attention_mask"] = torch.zeros(2, 1, 40, 40).masked_fill(hides, torch.finfo(torch.float32).min)
+    with attention_analyzer.capture(model) as captured:
+        model(**inputs)
+    queries_and_keys = sum(entry.weights.nbytes for record in captured.records for entry in record.entries)
+    plane = 2 * 40 * 40
+    for bound, fits in ((queries_and_keys + plane // 2, False), (queries_and_keys + plane, True)):
+        with attention_analyzer.capture(model, max_bytes=bound) as captured:
+            model(**inputs)
+        if fits:
+            assert len(captured.records) == 2
+        else:
+            with pytest.raises(TooLongError, match="queries, keys and masks"):
+                _ = captured.records
+
+
 def test_what_fails_leaves_nothing_and_the_model_as_it_was() -> None:
     model, inputs = model_of("decoder"), batch(5)
     hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
