@@ -16,7 +16,23 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 
 #: From the ground up. A room may use its own floor and every floor below it.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"arguments", "deprecation", "errors", "fields", "files", "lazy", "progress", "result", "site", "stats"}),
+    frozenset(
+        {
+            "arguments",
+            "cleanup",
+            "deprecation",
+            "errors",
+            "fields",
+            "files",
+            "lazy",
+            "locks",
+            "progress",
+            "random_state",
+            "result",
+            "site",
+            "stats",
+        }
+    ),
     frozenset({"media", "text", "weights"}),
     frozenset({"hooks", "models"}),
     frozenset(

@@ -137,8 +137,8 @@ class Collector:
             self._add(self._whole(_behind(source, sites), axes, forward, mark))
             return
         begun.behind_virtual(self.loaded.virtual_tokens)
-        self._growing[len(self.slots)] = _Growing(begun, mark, source, forward.not_captured)
-        self.slots.append(None)
+        self.slots.append(None)  # first: after an interrupt a slot may be empty, but none is missing
+        self._growing[len(self.slots) - 1] = _Growing(begun, mark, source, forward.not_captured)
         if len(self._growing) > _WAITING:
             self._end(next(iter(self._growing)))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import get_ident
@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from attention_analyzer.cleanup import hooks_removed, undone
 from attention_analyzer.errors import AttentionAnalyzerError, UnsupportedModelError
 from attention_analyzer.given_inputs import valid_tokens
 from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, intercept
@@ -120,10 +121,8 @@ class _Router:
     def before(self, call: AttentionCall) -> AttentionCall:
         return call
 
-    @contextmanager
-    def around(self) -> Iterator[None]:
-        with self.running.capture.around() if self._listens and self.running else nullcontext():
-            yield
+    def around(self) -> AbstractContextManager[None]:
+        return self.running.capture.around() if self._listens and self.running else nullcontext()
 
     def after(self, call: AttentionCall, output: Tensor) -> Tensor:
         return self.running.capture.after(call, output) if self._listens and self.running else output
@@ -203,16 +202,18 @@ def each_forward(model: nn.Module, keep: Keep, finished: Callable[[Forward], Non
         check: whether outputs are rebuilt from the weights and compared.
     """
     router = _Router(model, keep, finished, check)
-    token = _open.set((*_open.get(), id(router)))
-    with ExitStack() as stack:
-        stack.callback(_open.reset, token)
+
+    def undo() -> None:
+        router.abort()
+        _open.set(tuple(each for each in _open.get() if each != id(router)))
+
+    with undone(undo), hooks_removed() as handles, ExitStack() as stack:
+        _open.set((*_open.get(), id(router)))
         stack.enter_context(as_written(model))
         stack.enter_context(hook_attention(model, router))
         for module in _entries(model):
-            stack.callback(module.register_forward_pre_hook(router.enter, with_kwargs=True).remove)
-            hook = module.register_forward_hook(router.leave, with_kwargs=True, always_call=True)
-            stack.callback(hook.remove)
-        stack.callback(router.abort)
+            handles.append(module.register_forward_pre_hook(router.enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(router.leave, with_kwargs=True, always_call=True))
         yield
 
 

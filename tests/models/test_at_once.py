@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import sys
-import threading
-import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Thread
+from time import sleep
 
 import pytest
 import torch
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.errors import InputError
+from attention_analyzer.patterns.ov_copying import measure_copying
+from attention_analyzer.random_state import restored_draws
 
 NAMES = ["demo-encoder", "demo-decoder", "demo-translator", "all-MiniLM-L6-v2"]
 TEXT = "The cat sat on the mat."
@@ -59,17 +62,17 @@ def test_a_model_in_training_stays_without_dropout_until_the_last_thread_is_done
             module.p = 0.9
     model.get_submodule("model" if hasattr(model, "model") else "transformer").eval()
     modes = {name: module.training for name, module in model.named_modules()}
-    inside, left = threading.Event(), threading.Event()
+    inside, left = Event(), Event()
 
     def short() -> None:
         with analyzer.loaded.evaluating():
             inside.wait(30)
         left.set()
 
-    thread = threading.Thread(target=short)
+    thread = Thread(target=short)
     thread.start()
     while any(module.training for module in model.modules()):
-        time.sleep(0.001)
+        sleep(0.001)
     with analyzer.loaded.evaluating():
         inside.set()
         assert left.wait(30)
@@ -77,6 +80,69 @@ def test_a_model_in_training_stays_without_dropout_until_the_last_thread_is_done
         torch.testing.assert_close(analyzer.record(TEXT).weights(2), expected, rtol=0, atol=1e-6)
     thread.join()
     assert {name: module.training for name, module in model.named_modules()} == modes
+
+
+@pytest.fixture
+def often() -> Iterator[None]:
+    """Threads take turns a hundred times as often as usual."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 100)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("often")
+def test_a_model_in_training_mode_has_no_dropout_in_any_thread_and_trains_afterwards() -> None:
+    analyzer = AttentionAnalyzer("demo-encoder", cache=False)
+    for module in analyzer.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    texts = [TEXT * times for times in (1, 2, 3, 4)] * 4
+    expected = [analyzer.what_if(text, ablate="L0H0").kl for text in texts]
+    analyzer.model.train()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda text: analyzer.what_if(text, ablate="L0H0").kl, texts))
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert all(module.training for module in analyzer.model.modules())
+
+
+def test_two_threads_that_put_random_numbers_back_leave_them_where_they_were() -> None:
+    before = torch.get_rng_state()
+    first_is_inside, second_has_begun = Event(), Event()
+
+    def first() -> None:
+        with restored_draws(seed=1):
+            first_is_inside.set()
+            second_has_begun.wait(10)
+            sleep(0.1)  # in which the second would enter, if it could
+
+    def second() -> None:
+        first_is_inside.wait(10)
+        second_has_begun.set()
+        with restored_draws(seed=2):
+            one.join(10)
+
+    one, other = Thread(target=first), Thread(target=second)
+    for thread in (one, other):
+        thread.start()
+    for thread in (one, other):
+        thread.join(20)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.usefixtures("often")
+def test_copying_is_measured_on_the_texts_of_its_own_thread() -> None:
+    analyzer = AttentionAnalyzer("demo-decoder", cache=False)
+    expected = [each.strengths.strength for each in measure_copying(analyzer.loaded)]
+
+    def one(number: int) -> list[torch.Tensor]:
+        analyzer.record(TEXT * (1 + number % 4))
+        return [each.strengths.strength for each in measure_copying(analyzer.loaded)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(one, range(8)):
+            for strength, other in zip(found, expected, strict=True):
+                torch.testing.assert_close(strength, other, rtol=0, atol=1e-5, equal_nan=True)
 
 
 def test_a_process_that_is_spawned_records_the_same() -> None:
@@ -92,12 +158,12 @@ def test_a_process_that_is_forked_while_a_model_is_loaded_can_load_one() -> None
         "from attention_analyzer.models import loading\n"
         "held = threading.Event(); end = threading.Event()\n"
         "def hold():\n"
-        "    with loading._loading:\n"
+        "    with loading._loading():\n"
         "        held.set(); end.wait(60)\n"
         "threading.Thread(target=hold, daemon=True).start(); held.wait()\n"
         "child = os.fork()\n"
         "if not child:\n"
-        "    os._exit(0 if loading._loading.acquire(timeout=5) else 1)\n"
+        "    os._exit(0 if loading._loading().acquire(timeout=5) else 1)\n"
         "print(os.waitpid(child, 0)[1]); end.set()\n"
     )
     import subprocess

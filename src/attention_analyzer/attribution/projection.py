@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from attention_analyzer.attribution.activations import CallActivations, record_activations
+from attention_analyzer.cleanup import hooks_removed
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
@@ -44,11 +45,9 @@ def _watching(model: nn.Module) -> Iterator[_Watch]:
         if get_ident() == thread and id(module) in watch.names and len(args) == 1 and isinstance(args[0], Tensor):
             watch.fed.append((module, args[0]))
 
-    handle = register_module_forward_pre_hook(enter)
-    try:
+    with hooks_removed() as handles:
+        handles.append(register_module_forward_pre_hook(enter))
         yield watch
-    finally:
-        handle.remove()
 
 
 def written_norms(loaded: LoadedModel, prepared: Prepared) -> list[tuple[Site, CallActivations, Tensor]]:

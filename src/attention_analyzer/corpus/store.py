@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 import xxhash
 from filelock import FileLock, Timeout
 
+from attention_analyzer.cleanup import undone
 from attention_analyzer.corpus.manifest import LARGEST, FileEntry, Manifest
 from attention_analyzer.corpus.state_schemas import state_table
 from attention_analyzer.errors import AttentionAnalyzerError, FileFormatError, InputError
@@ -203,20 +204,18 @@ class Store:
         Raises:
             InputError: another scan is writing to this store.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / _LOCK, timeout=0)
-            lock.acquire()
-        except Timeout:
-            raise InputError(
-                f"Another scan is writing to {self.folder}; wait for it, or choose another folder."
-            ) from None
-        except OSError as error:
-            _refuse(self.folder, error)
-        try:
+        lock = FileLock(self.folder / _LOCK, timeout=0)
+        with undone(lock.release):
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+            except Timeout:
+                raise InputError(
+                    f"Another scan is writing to {self.folder}; wait for it, or choose another folder."
+                ) from None
+            except OSError as error:
+                _refuse(self.folder, error)
             yield
-        finally:
-            lock.release()
 
     def _listed(self, manifest: Manifest) -> list[str]:
         """The files that count, in order."""

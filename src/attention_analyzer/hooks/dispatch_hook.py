@@ -26,10 +26,12 @@ from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
+from attention_analyzer.cleanup import undone
 from attention_analyzer.errors import AttentionAnalyzerError, UnsupportedModelError
 from attention_analyzer.hooks.dependence import Dependence
+from attention_analyzer.hooks.dispatch_modes import set_modes
 from attention_analyzer.hooks.flex import FLEX, as_one_operation, flex_weights
 from attention_analyzer.hooks.fused_layers import ATTENTION, LAYER, fused_call
 from attention_analyzer.hooks.interface_hook import AttentionCall
@@ -183,13 +185,19 @@ class AttentionDispatchMode(TorchDispatchMode):
         elif func in _PARTS_OF_SOFTMAX:
             self.tracker.written_out(args[0], self._path)
 
+    def __exit__(self, *error: object) -> None:
+        # An interrupt may have come before modes that were set aside were back.
+        if any(mode is self for mode in _get_current_dispatch_mode_stack()):
+            super().__exit__(*error)
+
     @contextmanager
     def pause(self) -> Iterator[None]:
-        self.paused += 1
+        before = self.paused
         try:
+            self.paused += 1
             yield
         finally:
-            self.paused -= 1
+            self.paused = before
 
     @property
     def _path(self) -> str:
@@ -325,15 +333,18 @@ def intercept(model: nn.Module, listener: DispatchHook) -> Iterator[AttentionDis
                     )
                 )
 
-    handles = [
-        register_module_forward_pre_hook(enter),
-        register_module_forward_hook(leave, with_kwargs=True, always_call=True),
-    ]
-    try:
-        with as_one_operation(), watch:
-            yield watch
-        listener.finish()
-    finally:
+    handles: list[Any] = []
+    before = _get_current_dispatch_mode_stack()
+
+    def undo() -> None:
+        set_modes(before)
         for handle in handles:
             handle.remove()
             _global_forward_hooks_with_kwargs.pop(handle.id, None)  # which torch does not clear
+
+    with undone(undo):
+        handles.append(register_module_forward_pre_hook(enter))
+        handles.append(register_module_forward_hook(leave, with_kwargs=True, always_call=True))
+        with as_one_operation(), watch:
+            yield watch
+        listener.finish()

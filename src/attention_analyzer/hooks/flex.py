@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,12 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn.attention import flex_attention as module
 
+from attention_analyzer.cleanup import undone
 from attention_analyzer.errors import CaptureError
 from attention_analyzer.hooks.calls import TOLERANCE
+from attention_analyzer.locks import ForkSafeLock
 
 FLEX = torch.ops.higher_order.flex_attention
-_lock = threading.Lock()
-_watching = 0
+_lock = ForkSafeLock()
+#: Blocks that need the switch.
+_blocks: set[object] = set()
 _before = module._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG
 
 
@@ -26,16 +28,18 @@ def as_one_operation() -> Iterator[None]:
 
     What the call computes is the same. The switch is torch's own, for debugging; it is global, so it is counted.
     """
-    global _watching
-    with _lock:
-        _watching += 1
-        module._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
-    try:
+    block = object()
+
+    def undo() -> None:
+        with _lock():
+            _blocks.discard(block)
+            module._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = _before or bool(_blocks)
+
+    with undone(undo):
+        with _lock():
+            _blocks.add(block)
+            module._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
         yield
-    finally:
-        with _lock:
-            _watching -= 1
-            module._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = _before or _watching > 0
 
 
 def flex_weights(given: Mapping[str, Any], output: Tensor, name: str) -> Tensor:

@@ -12,7 +12,6 @@ to the tapped model.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
@@ -21,6 +20,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from transformers.modeling_utils import AttentionInterface
+
+from attention_analyzer.cleanup import undone
+from attention_analyzer.locks import ForkSafeLock
 
 _ARGUMENTS = ("module", "query", "key", "value", "attention_mask")
 
@@ -69,8 +71,9 @@ class _ActiveHook:
 
 
 _active_hooks: ContextVar[tuple[_ActiveHook, ...]] = ContextVar("attention_analyzer_hooks", default=())
-_installed = 0
-_install_lock = threading.Lock()
+#: Blocks for which the interface is hooked.
+_blocks: dict[int, object] = {}
+_install_lock = ForkSafeLock()
 _original_get_interface = AttentionInterface.get_interface
 _look_up = AttentionInterface.__getitem__
 
@@ -79,31 +82,33 @@ _look_up = AttentionInterface.__getitem__
 def hook_attention(model: nn.Module, hook: AttentionHook) -> Iterator[None]:
     """Let ``hook`` hear all attention calls that ``model`` makes in this context. Taps nest; the inner is first."""
     names = {id(module): name for name, module in model.named_modules()}
-    token = _active_hooks.set((*_active_hooks.get(), _ActiveHook(hook, names)))
-    _install()
-    try:
+    block = _ActiveHook(hook, names)
+
+    def undo() -> None:
+        _uninstall(block)
+        # Not what was there before: a block that an interrupt cut short may end after those around it.
+        _active_hooks.set(tuple(each for each in _active_hooks.get() if each is not block))
+
+    with undone(undo):
+        _active_hooks.set((*_active_hooks.get(), block))
+        _install(block)
         yield
-    finally:
-        _uninstall()
-        _active_hooks.reset(token)
 
 
-def _install() -> None:
-    global _installed
-    with _install_lock:
-        if _installed == 0:
-            AttentionInterface.get_interface = _hooked_get_interface
-            AttentionInterface.__getitem__ = _hooked_look_up
-        _installed += 1
+def _install(block: object) -> None:
+    with _install_lock():
+        _blocks[id(block)] = block
+        AttentionInterface.get_interface = _hooked_get_interface
+        AttentionInterface.__getitem__ = _hooked_look_up
 
 
-def _uninstall() -> None:
-    global _installed
-    with _install_lock:
-        _installed -= 1
-        if _installed == 0:
+def _uninstall(block: object) -> None:
+    with _install_lock():
+        _blocks.pop(id(block), None)
+        if not _blocks:
             AttentionInterface.get_interface = _original_get_interface
-            del AttentionInterface.__getitem__
+            if "__getitem__" in vars(AttentionInterface):
+                del AttentionInterface.__getitem__
 
 
 def _hooked_get_interface(

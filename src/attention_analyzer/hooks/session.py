@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _disable_current_modes
 
 from attention_analyzer.errors import AttentionAnalyzerError
 from attention_analyzer.hooks import doors
 from attention_analyzer.hooks.calls import chunk_of, merge_chunks, read_call, verify
 from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, intercept
+from attention_analyzer.hooks.dispatch_modes import NoModes
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite, declared_depths, number_layers
 from attention_analyzer.hooks.masks import MaskReader
@@ -74,19 +74,14 @@ class Capture(Generic[Result]):
     def before(self, call: AttentionCall) -> AttentionCall:
         return call
 
-    @contextmanager
-    def around(self) -> Iterator[None]:
+    def around(self) -> AbstractContextManager[None]:
         """The watch looks away while the interface's function runs: it is heard already, and may be a compiled one."""
-        if self.watch is None:
-            yield
-        else:
-            with _disable_current_modes():
-                yield
+        return nullcontext() if self.watch is None else NoModes()
 
     def after(self, call: AttentionCall, output: Tensor) -> Tensor:
         self.at_interface += 1
         self._count(doors.INTERFACE)
-        with _disable_current_modes():  # the watch need not see what is ours
+        with NoModes():  # the watch need not see what is ours
             self._captured(call, output)
         return output
 

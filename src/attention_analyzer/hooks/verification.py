@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from attention_analyzer.errors import CaptureError
 from attention_analyzer.hooks.forward import CapturedForward, as_written, capture_forward
 from attention_analyzer.models.own_errors import named_errors
+from attention_analyzer.random_state import restored_draws
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
@@ -92,16 +93,14 @@ def verify_model(model: nn.Module, inputs: Mapping[str, Any], *, valid: Tensor |
 
 def run_alone(model: nn.Module, inputs: Mapping[str, Any]) -> Any:
     """The model's outputs without anybody listening; models that draw random numbers draw the same ones each time."""
-    with named_errors(model, inputs), as_written(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with named_errors(model, inputs), as_written(model), torch.no_grad(), restored_draws(seed=0):
         return model(**inputs)
 
 
 def _captured_alike(
     model: nn.Module, inputs: Mapping[str, Any], valid: Tensor | None
 ) -> CapturedForward[AttentionWeights]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with restored_draws(seed=0):
         return capture_forward(model, inputs, valid=valid)
 
 

@@ -22,6 +22,7 @@ from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.session import Capture, capturing
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.own_errors import named_errors
+from attention_analyzer.random_state import restored_draws
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 
@@ -108,6 +109,5 @@ def observe(
 def same_draws(model: nn.Module, inputs: Mapping[str, Any]) -> Any:
     """The model's outputs; a model that draws random numbers draws the same ones each time, and the caller's go on."""
     devices = {value.device for value in inputs.values() if isinstance(value, Tensor) and value.is_cuda}
-    with torch.random.fork_rng(devices=list(devices)):
-        torch.manual_seed(0)
+    with restored_draws(devices, seed=0):
         return model(**inputs)

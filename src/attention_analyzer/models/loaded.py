@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from threading import RLock
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +19,7 @@ from attention_analyzer.errors import (
     TooLongError,
     UnsupportedModelError,
 )
+from attention_analyzer.models.eval_mode import eval_mode
 from attention_analyzer.models.fingerprint import cached_fingerprint
 from attention_analyzer.models.offload import input_device, on_several_devices
 from attention_analyzer.models.unwrapping import virtual_tokens
@@ -36,20 +34,6 @@ _POSITIONS = re.compile(r"pos|^wpe$")
 #: Rows of a table of positions that no token of a text has.
 _OFFSET = 2
 Architecture = Literal["encoder", "decoder", "encoder-decoder"]
-
-_switching = RLock()
-#: Modules that were in training, with the blocks that keep them in evaluation.
-_held: WeakKeyDictionary[nn.Module, set[object]] = WeakKeyDictionary()
-
-
-def _new_lock() -> None:
-    """A process that was forked while another thread held the lock must not wait for that thread."""
-    global _switching  # noqa: PLW0603
-    _switching = RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
 
 
 @dataclass(frozen=True)
@@ -298,31 +282,9 @@ class LoadedModel:
 
     @contextmanager
     def evaluating(self) -> Iterator[nn.Module]:
-        """The model without dropout; each module's mode is put back afterwards.
-
-        Blocks of several threads may overlap on one model: modules stay in evaluation until the last block ends.
-        """
-        block = object()
-        modules = list(self.model.modules())
-        try:
-            # Inside: an interrupt between two modules must not leave some of them switched.
-            with _switching:
-                for module in modules:
-                    if module.training or module in _held:
-                        _held.setdefault(module, set()).add(block)
-                if any(module.training for module in modules):
-                    self.model.eval()
+        """The model without dropout; each module's mode is put back when the last of all threads is done with it."""
+        with eval_mode(self.model):
             yield self.model
-        finally:
-            with _switching:
-                for module in modules:
-                    blocks = _held.get(module)
-                    if blocks is None:
-                        continue
-                    blocks.discard(block)
-                    if not blocks:
-                        del _held[module]
-                        module.training = True
 
     def check_head(self, layer: int, head: int) -> None:
         """Refuse a layer or head that the configuration rules out, before any work is done.

@@ -15,7 +15,6 @@ from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from threading import RLock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,10 +29,12 @@ from attention_analyzer.errors import (
     ModelError,
     ModelNotFoundError,
 )
+from attention_analyzer.locks import ForkSafeLock
 from attention_analyzer.models.adapters import base_of, with_adapter
 from attention_analyzer.models.catalog import available, offline_encoder, offline_folder
 from attention_analyzer.models.loaded import LoadedModel, is_processor
 from attention_analyzer.models.unwrapping import unwrap
+from attention_analyzer.random_state import restored_draws
 
 #: What is meant where nothing is named.
 DEFAULT = "bert-base-uncased"
@@ -43,7 +44,7 @@ _LONGEST_NAME = 4096
 #: Bytes of one part of a path; file systems refuse to look for longer ones.
 _LONGEST_PART = 255
 #: transformers builds models under settings of the whole process (dtype, device), so they are loaded one at a time.
-_loading = RLock()
+_loading = ForkSafeLock()
 
 
 @explain
@@ -110,9 +111,10 @@ def load_model(
     if base is not None:
         own = {"device": device, "dtype": dtype, "model_class": model_class, "keep_on": keep_on}
         rights = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-        return _load_adapter(name, base, tokenizer, {**own, **rights, **options})
+        with _loading():
+            return _load_adapter(name, base, tokenizer, {**own, **rights, **options})
     settings = {"trust_remote_code": trust_remote_code, "revision": revision}
-    with _loading:
+    with _loading():
         return _load_named(
             name,
             tokenizer,
@@ -206,8 +208,8 @@ def from_config(
             f"A model is built from a transformers configuration such as LlamaConfig(…), not from a "
             f"{type(config).__name__}; give a name, a folder or a model to AttentionAnalyzer(…) instead."
         )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    with restored_draws(devices, seed=seed):
         chosen = _class_for(config, model_class)
         # The Auto classes build by a method of their own.
         model = chosen.from_config(config) if hasattr(chosen, "from_config") else chosen(config)
@@ -238,16 +240,6 @@ def _can_be_looked_for(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return len(name) <= _LONGEST_NAME and "\0" not in name and max(map(len, parts)) <= _LONGEST_PART
-
-
-def _new_lock() -> None:
-    """A process that was forked while another thread loaded a model must not wait for that thread."""
-    global _loading  # noqa: PLW0603
-    _loading = RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
 
 
 def _locate(name: str, settings: dict[str, Any]) -> tuple[str, bool]:
@@ -365,8 +357,8 @@ def _quiet_loading() -> Iterator[None]:
     from transformers.utils import logging
 
     was_shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
+        logging.disable_progress_bar()
         yield
     finally:
         if was_shown:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from attention_analyzer.cleanup import hooks_removed
 from attention_analyzer.errors import UnsupportedModelError
 
 
@@ -71,8 +72,6 @@ def gradients_needed(model: nn.Module) -> Iterator[None]:
     if not layers:
         yield
         return
-    handle = register_module_forward_hook(check)
-    try:
+    with hooks_removed() as handles:
+        handles.append(register_module_forward_hook(check))
         yield
-    finally:
-        handle.remove()

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attention_analyzer.cleanup import hooks_removed
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite
@@ -42,6 +44,9 @@ class Written:
 
 @dataclass
 class _Listener:
+    """What one forward of this thread does; other threads may run the model, too."""
+
+    thread: int = field(default_factory=get_ident)
     calls: list[Written] = field(default_factory=list)
     last_hidden: Tensor | None = None
     produced: list[tuple[nn.Module, Tensor]] = field(default_factory=list)
@@ -56,7 +61,7 @@ class _Listener:
 
     def given(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """A linear module is about to run: is it given the last attention's output?"""
-        if not self.calls or not inputs or not isinstance(inputs[0], Tensor):
+        if get_ident() != self.thread or not self.calls or not inputs or not isinstance(inputs[0], Tensor):
             return
         call = self.calls[-1]
         if call.output is None or call.projection is not None or inputs[0].numel() != call.output.numel():
@@ -65,11 +70,12 @@ class _Listener:
             call.projection = module
 
     def made(self, module: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and not list(module.children()):
+        if get_ident() == self.thread and isinstance(output, Tensor) and not list(module.children()):
             self.produced = [*self.produced[-3:], (module, output)]
 
     def unembedded(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self.last_hidden = inputs[0]
+        if get_ident() == self.thread:
+            self.last_hidden = inputs[0]
 
 
 def measure_copying(
@@ -123,18 +129,15 @@ def _number(listener: _Listener, place: CallSite) -> int:
 @contextmanager
 def _listening(model: nn.Module, unembedding: nn.Module) -> Iterator[_Listener]:
     listener = _Listener()
-    hooks = [unembedding.register_forward_pre_hook(listener.unembedded)]
-    for module in model.modules():
-        if module is not unembedding:
-            hooks.append(module.register_forward_hook(listener.made))
-            if getattr(getattr(module, "weight", None), "ndim", 0) == 2:
-                hooks.append(module.register_forward_pre_hook(listener.given))
-    try:
+    with hooks_removed() as handles:
+        handles.append(unembedding.register_forward_pre_hook(listener.unembedded))
+        for module in model.modules():
+            if module is not unembedding:
+                handles.append(module.register_forward_hook(listener.made))
+                if getattr(getattr(module, "weight", None), "ndim", 0) == 2:
+                    handles.append(module.register_forward_pre_hook(listener.given))
         with hook_attention(model, listener):
             yield listener
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _last_norm(listener: _Listener) -> nn.Module | None:

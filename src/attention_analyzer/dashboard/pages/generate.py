@@ -65,12 +65,11 @@ def show() -> None:
 @st.cache_resource(max_entries=50, show_spinner=False)
 def written(name: str, prompt: str, count: int, seed: int | None) -> AttentionRecord:
     """A record of what the model wrote; the same answer for the same question, also where it is drawn by chance."""
-    import torch
+    from attention_analyzer.random_state import restored_draws
 
-    with asking(name) as analyzer, torch.random.fork_rng(devices=[]):
+    with asking(name) as analyzer, restored_draws(seed=seed):
         if seed is None:
             return analyzer.generate(prompt, max_new_tokens=count)
-        torch.manual_seed(seed)
         return analyzer.generate(prompt, max_new_tokens=count, do_sample=True)
 
 
