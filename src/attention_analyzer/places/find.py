@@ -19,6 +19,7 @@ from attention_analyzer.places.coordinates import Coordinates, Location, locatio
 from attention_analyzer.places.learned import learned_tokens
 from attention_analyzer.places.probe import NotReachedError, Probe
 from attention_analyzer.places.times import find_times
+from attention_analyzer.random_state import restored_draws
 from attention_analyzer.site import Site
 from attention_analyzer.text.place import ImageCell, Learned, Place, SoundSpan
 from attention_analyzer.text.tokens import Tokens
@@ -126,7 +127,7 @@ class Places:
 
     def _found(self, site: Site, tokens: Tokens, name: str, before: tuple[str, ...]) -> Tokens | None:
         devices = [self.loaded.device] if self.loaded.device.type == "cuda" else []
-        with self.loaded.evaluating() as model, torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with self.loaded.evaluating() as model, torch.no_grad(), restored_draws(devices):
             given = self.loaded.to_device(dict(self.inputs))
             probe = Probe(model, site.module, before, given, name, len(tokens), site.kind == "cross")
             if name in SOUND:

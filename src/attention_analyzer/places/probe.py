@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from attention_analyzer.cleanup import hooks_removed
 
 #: Variants of an input that run together.
 _TOGETHER = 8
@@ -81,18 +83,21 @@ class Probe:
             for name, value in variants[0].items()
         }
         read: list[Tensor] = []
+        thread = get_ident()  # another one may run the same model
+
+        def silent(_: nn.Module, __: Any, output: Any) -> Any:
+            return _silent(output) if get_ident() == thread else output
 
         def stop(_: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+            if get_ident() != thread:
+                return
             read.extend(each for each in (*arguments, *options.values()) if isinstance(each, Tensor))
             raise _Reached
 
-        with ExitStack() as hooks:
+        with hooks_removed() as handles:
             for path in self.before:
-                handle = self.model.get_submodule(path).register_forward_hook(_silent)
-                hooks.callback(handle.remove)
-            hooks.callback(
-                self.model.get_submodule(self.module).register_forward_pre_hook(stop, with_kwargs=True).remove
-            )
+                handles.append(self.model.get_submodule(path).register_forward_hook(silent))
+            handles.append(self.model.get_submodule(self.module).register_forward_pre_hook(stop, with_kwargs=True))
             try:
                 torch.func.functional_call(self.model, dict(parameters or {}), kwargs=given)
             except _Reached:
@@ -112,7 +117,7 @@ class Probe:
         raise NotReachedError("the module reads no sequence of this size")
 
 
-def _silent(_: nn.Module, __: Any, output: Any) -> Any:
+def _silent(output: Any) -> Any:
     """An attention module's output without what it computed."""
     if isinstance(output, Tensor):
         return torch.zeros_like(output)
