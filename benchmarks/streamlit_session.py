@@ -61,8 +61,9 @@ class Session:
         tree: the page, as :mod:`streamlit.testing` shows it.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, page: str = "explore") -> None:
         self._address = address
+        self._page = page
         self._open = ExitStack()
         self._socket: Any = None
         self._set: dict[str, Any] = {}
@@ -84,13 +85,14 @@ class Session:
         self._open.close()
 
     def run(self, **address: str) -> Session:
-        """Open the first page with what its address says, or run it again with what was set."""
+        """Open the page with what its address says, or run it again with what was set."""
         from streamlit.proto.BackMsg_pb2 import BackMsg
         from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
         from streamlit.testing.v1.element_tree import parse_tree_from_messages
 
         ask = BackMsg()
         ask.rerun_script.query_string = urlencode(address)
+        ask.rerun_script.page_name = self._page
         ask.rerun_script.widget_states.widgets.extend(self._set.values())
         # As a browser does, say which large messages are known; the server names them instead of sending them again.
         ask.rerun_script.cached_message_hashes.extend(self._known)

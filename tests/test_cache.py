@@ -116,9 +116,9 @@ def test_a_folder_that_others_may_write_is_not_used(analyzer: AttentionAnalyzer)
     analyzer.record("the cat")
     analyzer.cache.folder.chmod(0o777)
     (file,) = analyzer.cache.folder.iterdir()
-    with pytest.warns(UserWarning, match="Other users may write to .* Records are not kept"):
+    with pytest.warns(UserWarning, match="Other users may write to .* Records are not cached"):
         assert analyzer.cache.get(file.stem) is None
-    with pytest.warns(UserWarning, match="Records are not kept"):
+    with pytest.warns(UserWarning, match="Records are not cached"):
         analyzer.record("a dog")
     assert list(analyzer.cache.folder.iterdir()) == [file]
 

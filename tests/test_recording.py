@@ -182,7 +182,7 @@ def test_a_prompt_is_not_continued_after_its_end() -> None:
 
 
 def test_models_that_cannot_write_say_so() -> None:
-    with pytest.raises(ModelError, match="cannot write text"):
+    with pytest.raises(ModelError, match="cannot generate text"):
         generate(load("all-MiniLM-L6-v2"), "hello")
 
 

@@ -101,7 +101,7 @@ class RecordCache:
     def _is_open_to_others(self) -> bool:
         problem = not_only_mine(self.folder)
         if problem is not None:
-            warnings.warn(f"{problem} Records are not kept.", stacklevel=4)
+            warnings.warn(f"{problem} Records are not cached.", stacklevel=4)
         return problem is not None
 
     def _path(self, key: str) -> Path:

@@ -119,7 +119,7 @@ class CapturedForwards:
             InputError: only metrics were kept.
         """
         if self.metrics is not None:
-            raise InputError("Only metrics were kept; use heads(), or capture with keep='queries_keys' for records.")
+            raise InputError("Only metrics were stored; use heads(), or capture with keep='queries_keys' for records.")
         slots = self._slots()
         if len(slots) != len(self._known[0]) or any(a is not b for a, b in zip(slots, self._known[0], strict=True)):
             self._known = (
@@ -143,13 +143,13 @@ class CapturedForwards:
         else:
             asked = self.metrics if metrics is None else chosen_metrics(metrics)
             if missing := [metric.name for metric in asked if metric not in self.metrics]:
-                raise InputError(f"The metric {missing[0]} was not kept; pass it to capture(metrics=[…]).")
+                raise InputError(f"The metric {missing[0]} was not stored; pass it to capture(metrics=[…]).")
             tables = [table for slot in self._slots() for table in slot]
             if metrics is not None:
                 columns = ["stack", "kind", "layer", "head", *(metric.name for metric in asked)]
                 tables = [table[columns] for table in tables]
         if not tables:
-            raise InputError("Nothing was captured: no forward of the model ran to its end in the block.")
+            raise InputError("Nothing was captured: no forward pass of the model finished inside the block.")
         table = pd.concat([each.assign(record=number) for number, each in enumerate(tables)], ignore_index=True)
         table.insert(0, "record", table.pop("record"))
         return table if self.chosen is None else _only(table, self.chosen)

@@ -52,7 +52,7 @@ class Diagnosis:
             yield door, f"{calls} call{'s' * (calls > 1)}: the model {WHY[door]}"
 
     def __str__(self) -> str:
-        verdict = "what is shown is what the model does" if self.holds else "do not trust what is shown"
+        verdict = "captured attention matches the model" if self.holds else "results for this model may be wrong"
         body = "\n".join(f"  {name}: {said}" for name, said in self.lines())
         return f"{self.name} ({self.kind}), on {self.size}\n{body}\n  verified: {verdict}"
 

@@ -11,12 +11,18 @@
     ├── FileFormatError        a file is corrupt, foreign or from a newer version
     └── MissingDependencyError an optional package is needed                          (also an ImportError)
 
-A message is one sentence with what was expected, what was met and what to do next. Nothing outside this tree is
+A message is one sentence with what was expected, what was given and what to do next. Nothing outside this tree is
 raised for a user's mistake, and ``assert`` is never used on input.
+
+A remedy that is an argument of the library is an :class:`Option`, not part of the message: Python shows
+``pass truncate=True``, the command line ``pass --truncate``, the dashboard the name of its switch
+(:meth:`AttentionAnalyzerError.worded`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
@@ -36,8 +42,65 @@ __all__ = [
 OnError = Literal["raise", "skip"]
 
 
+@dataclass(frozen=True)
+class Option:
+    """A remedy that is an argument of the library.
+
+    Attributes:
+        name: the argument.
+        value: as Python writes it.
+        phrase: the words around it; ``{}`` stands for the argument.
+    """
+
+    name: str
+    value: str = "…"
+    phrase: str = "pass {}"
+
+    def __str__(self) -> str:
+        return self.phrase.format(f"{self.name}={self.value}")
+
+
 class AttentionAnalyzerError(Exception):
-    """Base of everything raised on purpose."""
+    """Base of everything raised on purpose.
+
+    Args:
+        problem: the message; without a full stop if remedies follow.
+        remedies: what to do, as alternatives.
+    """
+
+    def __init__(self, problem: str = "", remedies: Sequence[str | Option] = ()) -> None:
+        super().__init__(_joined(problem, [str(remedy) for remedy in remedies]))
+        self.problem = problem
+        self.remedies = tuple(remedies)
+
+    def worded(self, word: Callable[[Option], str | None]) -> str:
+        """The message for another front end.
+
+        Args:
+            word: the words for an option; None if the front end does not offer it.
+        """
+        if not self.remedies:
+            return str(self)
+        words = [remedy if isinstance(remedy, str) else word(remedy) for remedy in self.remedies]
+        return _joined(self.problem, [each for each in words if each])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _joined(problem: str, remedies: Sequence[str]) -> str:
+    if not remedies:
+        return problem if problem.endswith((".", "!", "?", ":")) or not problem else f"{problem}."
+    *most, last = remedies
+    return f"{problem}; {', '.join(most)}{' or ' if most else ''}{last}."
+
+
+def _again(kind: type[AttentionAnalyzerError], args: tuple[object, ...], state: dict[str, object]) -> object:
+    """An error from another process, without running the constructor of its class."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class InputError(AttentionAnalyzerError, ValueError):

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.errors import InputError, ModelError, TooLongError
+from attention_analyzer.errors import InputError, ModelError, Option, TooLongError
 from attention_analyzer.given_inputs import SOURCE, TARGET, ids_argument
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.own_errors import named_errors
@@ -155,8 +155,8 @@ def _prepared_rows(loaded: LoadedModel, texts: Sequence[Text]) -> Prepared:
     inputs = _named(loaded.model, inputs)
     if "attention_mask" not in inputs and len({len(row) for row in source}) > 1:
         raise InputError(
-            f"{loaded.name} takes no attention_mask, so inputs of different lengths cannot run together; give them one "
-            "by one, or pass batch_size=1."
+            f"{loaded.name} takes no attention_mask, so inputs of different lengths cannot run together",
+            ["give them one by one", Option("batch_size", "1")],
         )
     return Prepared(loaded.to_device(inputs), tuple(tokens_of(loaded, row) for row in source), target)
 
@@ -210,8 +210,8 @@ def _target_row(
     if limit is not None and len(row) > limit:
         if not truncate:
             raise TooLongError(
-                f"The target has {len(row)} tokens, but the model's decoder has positions for {limit}; shorten it or "
-                "pass truncate=True."
+                f"The target has {len(row)} tokens, but the model's decoder has positions for {limit}",
+                ["shorten it", Option("truncate", "True")],
             )
         row = row[:limit]
     return row

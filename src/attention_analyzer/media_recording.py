@@ -102,7 +102,9 @@ def generate_media(
         ModelError: the model cannot write, or reads no images or no sound.
     """
     if not loaded.can_generate:
-        raise ModelError(f"{loaded.name} cannot write text: {type(loaded.model).__name__} has no language-model head.")
+        raise ModelError(
+            f"{loaded.name} cannot generate text: {type(loaded.model).__name__} has no language-model head."
+        )
     processed = _processed(loaded, media, truncate=False)
     inputs = dict(processed.inputs)
     options |= {"max_new_tokens": max_new_tokens}

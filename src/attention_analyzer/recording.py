@@ -184,7 +184,9 @@ def generate(
     """
     tokenizer = loaded.need_tokenizer()
     if not loaded.can_generate:
-        raise ModelError(f"{loaded.name} cannot write text: {type(loaded.model).__name__} has no language-model head.")
+        raise ModelError(
+            f"{loaded.name} cannot generate text: {type(loaded.model).__name__} has no language-model head."
+        )
     for name, count in (("max_new_tokens", max_new_tokens), ("num_return_sequences", num_return_sequences)):
         if type(count) is not int or count < 1:
             raise InputError(f"{name} must be a whole number of at least 1, not {count!r}.")

@@ -22,7 +22,7 @@ def test_tokens_with_their_scores(tokens) -> None:
     assert code == 0
     assert [row[1] for row in rows] == ["[CLS]", "The", "dog", "[MASK]", "at", "the", "cat", ".", "[SEP]"]
     assert sum(float(row[2]) for row in rows) == pytest.approx(1, abs=1e-3)
-    assert "Special tokens are scored like all others" in out
+    assert "Special tokens are included" in out
 
 
 def test_method_target_and_special_tokens_by_option(tokens, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_methods_are_compared(tokens, tmp_path: Path) -> None:
     code, out, _ = tokens(TEXT, *options)
     assert code == 0
     assert "comprehensiveness" in out
-    assert "A deleted token: it becomes the padding token" in out
+    assert "A deleted token: replaced by padding and masked" in out
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_methods_are_compared(tokens, tmp_path: Path) -> None:
     [
         (["--method", "magic"], "There is no attribution method 'magic'"),
         (["--target", "next"], "sees the whole text at once"),
-        (["--method", "received", "--method", "norm"], "are for --compare"),
-        (["--deletion", "mask"], "are for --compare"),
+        (["--method", "received", "--method", "norm"], "need --compare"),
+        (["--deletion", "mask"], "need --compare"),
         (["--figure", "x.gif"], "figures are written as"),
         (["-o", "x.txt"], "tables are written as"),
     ],

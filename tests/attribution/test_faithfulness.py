@@ -101,7 +101,7 @@ def test_a_pooled_text_counts_only_what_is_left(encoder: AttentionAnalyzer) -> N
     ("model", "target", "kind", "message"),
     [
         ("decoder", None, "mask", "knows no mask token"),
-        ("decoder", "sequence", "remove", "none can be removed"),
+        ("decoder", "sequence", "remove", "cannot be removed"),
         ("decoder", None, "burn", "deleted by one of mask, hide, remove"),
     ],
 )

@@ -43,7 +43,7 @@ class Dashboard:
     def _forgive(opened: Opened, text: str) -> None:
         opened.problems[:] = [problem for problem in opened.problems if "404" not in problem]
 
-    def go(self, name: str = "", **state: Any) -> Dashboard:
+    def go(self, name: str = "explore", **state: Any) -> Dashboard:
         self.page.goto(f"{self.address}/{name}?{urlencode(state, doseq=True)}", timeout=PATIENCE)
         return self.ready()
 
@@ -124,7 +124,7 @@ def test_explore_from_the_keyboard_to_the_address_and_back(dashboard: Dashboard)
     dashboard.holds("Text", TEXT)
     page.get_by_role("tab", name="Arcs", selected=True).wait_for()
     page.get_by_role("link", name="Generate").click()
-    dashboard.says("What each written token looked at")
+    dashboard.says("What each generated token attended to")
     page.get_by_role("link", name="Explore").click()
     dashboard.says("L1H5 in words")
     dashboard.holds("Text", TEXT)
@@ -180,7 +180,7 @@ def test_hostile_texts_stay_texts(dashboard: Dashboard) -> None:
     assert page.locator("[data-testid=stMain] img").count() == 0
     dashboard.says(re.compile("onerror=window.hit"))
     page.goto(f"{dashboard.address}/generate?{urlencode({'model': 'demo-decoder', 'prompt': HOSTILE})}")
-    dashboard.ready().says("What each written token looked at")
+    dashboard.ready().says("What each generated token attended to")
     assert page.evaluate("window.hit") is None
 
 
@@ -216,7 +216,7 @@ def test_files_are_dropped_read_and_searched(dashboard: Dashboard, tmp_path: Pat
     said.wait_for()
     head = re.search(r"L\d+H\d+", said.inner_text())
     assert head is not None
-    page.get_by_role("link", name=f"Look at {head[0]} in a text").wait_for()
+    page.get_by_role("link", name=f"Open {head[0]} in Explore").wait_for()
 
 
 def test_long_work_can_be_cancelled(dashboard: Dashboard, tmp_path: Path) -> None:
@@ -235,11 +235,11 @@ def test_long_work_can_be_cancelled(dashboard: Dashboard, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "state", "button", "said"),
     [
-        ("heads", {"question": "Which heads matter?"}, "Measure", "The same in Python"),
-        ("tokens", {"method": ["received"], "text": TEXT}, "", "How far each can be trusted here"),
+        ("heads", {"question": "Which heads matter?"}, "Measure", "Show me the code"),
+        ("tokens", {"method": ["received"], "text": TEXT}, "", "How faithful is each method on this text?"),
         ("training", {"step": "905", "measure": "induction"}, "", "Patterns at step"),
         ("language", {}, "", "Which heads know grammar?"),
-        ("compare", {"others": "The dog\nHe gave\nWe sold"}, "", "Heads, the most different first"),
+        ("compare", {"others": "The dog\nHe gave\nWe sold"}, "", "Heads, largest difference first"),
     ],
 )  # fmt: skip
 def test_every_other_page_answers(
@@ -250,7 +250,7 @@ def test_every_other_page_answers(
         page.get_by_role("button", name=button).click()
         dashboard.open("Export")
     dashboard.says(said)
-    assert page.locator("[data-testid=stAlert]").filter(has_text="went wrong").count() == 0
+    assert page.locator("[data-testid=stAlert]").filter(has_text="Unexpected error").count() == 0
     page.reload()
     if not button:
         dashboard.ready().says(said)
@@ -259,7 +259,7 @@ def test_every_other_page_answers(
 def test_narrow_and_dark(browser: Any, address: str) -> None:
     context = browser.new_context(viewport={"width": 380, "height": 760}, color_scheme="dark")
     page = context.new_page()
-    page.goto(f"{address}/?model=demo-decoder")
+    page.goto(f"{address}/explore?model=demo-decoder")
     page.locator(".attention-viewer").wait_for(timeout=PATIENCE)
     page.get_by_text("in words").wait_for(timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
@@ -290,13 +290,13 @@ def test_a_row_leads_to_its_head(dashboard: Dashboard) -> None:
 def test_the_first_page_can_be_used_while_the_model_loads(dashboard: Dashboard) -> None:
     with server(OMP_NUM_THREADS="1", ATTENTION_ANALYZER_KERNEL="off") as fresh:  # one that has imported nothing yet
         page = dashboard.page
-        page.goto(f"http://{fresh}/", timeout=PATIENCE)
-        page.get_by_text("The model is loading").wait_for()
+        page.goto(f"http://{fresh}/explore", timeout=PATIENCE)
+        page.get_by_text("Loading the model. The summary").wait_for()
         page.locator(".view canvas").first.focus()
         page.keyboard.press("}")
         page.keyboard.press("]")
         dashboard.says("L1H1 in words")
         assert page.locator(".attention-viewer").count() == 1
         assert page.locator(".now").inner_text().startswith("L1H1")
-        page.get_by_text("The model is loading").wait_for(state="detached")
+        page.get_by_text("Loading the model. The summary").wait_for(state="detached")
         page.goto("about:blank")  # the server goes away, and the page would ask for it

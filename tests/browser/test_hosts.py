@@ -219,7 +219,7 @@ def test_bytes_of_a_character_show_it_once(opened: Opened, pages: Pages) -> None
     path = pages("bytes", lambda: AttentionRecord.from_weights(torch.full((1, size, size), 1 / size), tokens))
     opened.go(path, {"view": "text", "query": 1, "key": 0}).drawn("text")
     assert opened.page.locator(".text").inner_text().replace("\u200b", "") == "של␣😀"
-    assert opened.page.locator(".token").nth(1).get_attribute("aria-label").startswith("ש (a later part of it)")
+    assert opened.page.locator(".token").nth(1).get_attribute("aria-label").startswith("ש (continued)")
     # The sentence at the foot keeps its order: the token is isolated from it.
     assert "query “\u2068ש\u2069” (1) · key “\u2068ש\u2069” (0)" in opened.foot()
 
@@ -298,7 +298,7 @@ DAMAGES = {
     "future": (lambda page: _head(page, lambda head: head[:8] + struct.pack("<I", 7) + head[12:]), "format version 7"),
     "altered": (lambda page: _head(page, lambda head: head[:50] + bytes([head[50] ^ 1]) + head[51:]), "altered"),
     "cut header": (lambda page: _head(page, lambda head: head[:100]), "cut"),
-    "foreign": (lambda page: _head(page, lambda head: b"GIF89a" + head[6:]), "no attention data"),
+    "foreign": (lambda page: _head(page, lambda head: b"GIF89a" + head[6:]), "Not an Attention Analyzer file"),
     "no record": (lambda page: _head(page, lambda head: _empty(bytes(head))), "no record"),
 }
 

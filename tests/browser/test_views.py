@@ -122,7 +122,7 @@ def test_text_shades_by_the_chosen_token_and_back(opened: Opened, pages: Pages) 
     shades = [tokens.nth(index).get_attribute("data-value") for index in range(7)]
     exact = words_record().weights(0, 0)[3]
     assert [float(shade) for shade in shades] == pytest.approx(exact.tolist(), abs=1e-3)
-    opened.page.get_by_role("button", name="looked at by").click()
+    opened.page.get_by_role("button", name="attended to by").click()
     opened.page.get_by_role("button", name="received").click()
     assert opened.state()["shade"] == "received"
 
@@ -194,7 +194,7 @@ def test_heads_are_sorted_and_grouped(opened: Opened, pages: Pages) -> None:
     opened.go(pages("planted", planted_record)).drawn("heads", "heads")
     groups = opened.page.get_by_label("group by")
     assert groups.locator("option").all_inner_texts() == [
-        "place in the model", "layer", "pattern, in this text", "alike in this text",
+        "stack", "layer", "pattern, in this text", "alike in this text",
     ]  # fmt: skip
     # Left to right the arrow key goes through the heads in the order that is shown.
     orders = {
@@ -247,11 +247,11 @@ def test_difference_is_not_offered_for_one_record(opened: Opened, pages: Pages) 
 def test_hiding_says_what_is_hidden_and_renormalises_on_request(opened: Opened, pages: Pages) -> None:
     opened.go(pages("words", words_record), {"view": "matrix", "hideSpecial": True}).drawn("matrix")
     assert "Hidden: 1 special token" in opened.foot()
-    assert "weights as the model has them" in opened.foot()
+    assert "weights not renormalized" in opened.foot()
     rows = _weights(opened, {"view": "matrix", "hideSpecial": True})
     exact = words_record().weights(0, 0)[1:, 1:].numpy()
     assert np.allclose(rows, exact, atol=1e-3)
-    opened.page.get_by_label("renormalise").check()
+    opened.page.get_by_label("renormalize").check()
     assert "renormalised" in opened.foot()
     rows = _weights(opened, {"view": "matrix", "hideSpecial": True, "renormalise": True})
     assert np.allclose(rows, exact / exact.sum(-1, keepdims=True), atol=1e-3)

@@ -312,7 +312,7 @@ def test_numbers_only_are_those_of_the_records() -> None:
         )
     with pytest.raises(InputError, match="Only metrics"):
         numbers.records  # noqa: B018
-    with pytest.raises(InputError, match="was not kept"):
+    with pytest.raises(InputError, match="was not stored"):
         numbers.heads([METRICS[-1]])
 
 

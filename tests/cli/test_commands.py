@@ -97,13 +97,13 @@ def test_lines_are_averaged(attn, tmp_path: Path) -> None:
         (["scan", "missing.txt"], 2, "There is no file missing.txt"),
         (["scan", "word " * 600], 2, "602 tokens"),
         (["figure", "hi", "-o", "head.gif"], 2, "suffix '.gif'"),
-        (["figure", "hi", "--head", "3"], 2, "--layer and --head"),
+        (["figure", "hi", "--head", "3"], 2, "--head needs --layer"),
         (["figure", "hi", "--layer", "1", "--head", "77", "-o", "x.png"], 2, "no head 77"),
         (["figure", "hi", "--metric", "beauty"], 2, "no metric 'beauty'"),
-        (["figure", "hi", "--query", "1"], 2, "give --view too"),
-        (["figure", "hi", "--view", "{not json", "-o", "x.png"], 2, "is no JSON"),
+        (["figure", "hi", "--query", "1"], 2, "need --view"),
+        (["figure", "hi", "--view", "{not json", "-o", "x.png"], 2, "is not valid JSON"),
         (["figure", "hi", "--view", "map", "-o", "x.png"], 2, "map"),
-        (["generate", "hi"], 1, "cannot write text"),
+        (["generate", "hi"], 1, "cannot generate text"),
     ],
 )
 def test_mistakes_end_in_one_clear_line(attn, tmp_path: Path, monkeypatch, arguments, code: int, says: str) -> None:
@@ -196,7 +196,7 @@ def test_texts_of_windows_lose_their_mark_and_name_their_encoding(attn, tmp_path
         assert found["entropy"].to_list() == pytest.approx(expected["entropy"].to_list(), abs=1e-6)
     code, _, error = attn("scan", tmp_path / "cp1252.txt", "-m", "demo-decoder")
     assert code == 2
-    assert "line 1: the line is not UTF-8 text; if it should read 'A café.', pass encoding='cp1252'" in error
+    assert "line 1: the line is not UTF-8 text; if it should read 'A café.', set the encoding cp1252" in error
 
 
 def test_records_stand_in_for_a_text(attn, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_records_stand_in_for_a_text(attn, tmp_path: Path) -> None:
     assert page.stat().st_size > 100_000
     code, _, error = attn("scan", path, "-m", "demo-decoder")
     assert code == 2
-    assert "is a record, for which no model is run; leave out --model" in error
+    assert "is a saved record, so no model runs; leave out --model" in error
     code, _, error = attn("tokens", path, "-m", "demo-decoder")
     assert code == 2
     assert "is a record, not a text" in error

@@ -36,7 +36,7 @@ def test_track_reads_a_history_and_draws_it(attn, tmp_path: Path) -> None:
     [
         (["compare", "demo-encoder", "demo-encoder", "hi", "-o", "x.gif"], "suffix '.gif'"),
         (["track", "nowhere"], "There is no folder nowhere"),
-        (["track", "demo-decoder-history", "-o", "x"], "is a history already"),
+        (["track", "demo-decoder-history", "-o", "x"], "is already a history"),
     ],
 )
 def test_mistakes_end_in_one_clear_line(attn, tmp_path: Path, monkeypatch, arguments: list[str], says: str) -> None:

@@ -27,7 +27,7 @@ def store(corpus, tmp_path: Path) -> Path:
     )
     assert code == 0, err
     assert out.startswith("13 texts, ")
-    assert "1 rows were left out:" in out
+    assert "1 rows were skipped:" in out
     assert "more.jsonl, line 2: the line is no JSON" in out
     return folder
 
@@ -58,7 +58,7 @@ def test_what_is_left_out_of_an_answer_is_told(corpus, store: Path) -> None:
         warnings.simplefilter("default")
         code, _, err = corpus("search", store, "--from", "any", "--to", "any", "--errors", "skip")
     assert code == 0
-    assert err.startswith("attn: Left out of the answer, because damaged: texts/000000.parquet has 0 bytes")
+    assert err.startswith("attn: Skipped because of damage: texts/000000.parquet has 0 bytes")
     assert err.count("\n") == 1
 
 
@@ -73,11 +73,11 @@ def test_mistakes_end_with_code_2_and_one_sentence(corpus, store: Path, tmp_path
     for arguments, message in (
         (("heads", store, "entropie"), "no measure 'entropie'"),
         (("heads", tmp_path), "holds no scan"),
-        (("search", store, "--from", "any", "--to", "any", "-l", 1), "--layer and --head go together"),
+        (("search", store, "--from", "any", "--to", "any", "-l", 1), "Give --layer and --head together"),
         (("query", store, "SELEKT"), "cannot be answered"),
         (("examples", store, "-l", 9, "-H", 0), "no head L9H0"),
         (("scan", tmp_path / "gone.txt", "-o", tmp_path / "x", "-m", "demo-encoder"), "no file"),
-        (("scan", store.parent / "more.jsonl", "-o", store, "-m", "demo-encoder"), "begun with the model"),
+        (("scan", store.parent / "more.jsonl", "-o", store, "-m", "demo-encoder"), "created with the model"),
         (
             ("scan", store.parent / "more.jsonl", "-o", tmp_path / "y", "-m", "demo-encoder", "--errors", "raise"),
             "Row 1 cannot be used: ",

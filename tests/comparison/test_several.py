@@ -68,4 +68,4 @@ def test_the_command_shows_all_by_depth(attn, tmp_path: Path) -> None:
     assert (tmp_path / "depth.png").read_bytes().startswith(b"\x89PNG")
     code, _, err = attn("compare", *models, TEXTS[0], "-o", tmp_path / "page.html")
     assert code == 2
-    assert "pages are for two" in err
+    assert "need two models" in err

@@ -40,7 +40,7 @@ _CHECKS = """\
 For each type, under each attention implementation that it supports on a CPU (eager, sdpa, flex attention), on a batch
 of two texts (or images, sounds), as they are and with one of them padded on the right and on the left:
 
-- the model's outputs are the same bits with and without listening, and nothing is left on the model;
+- the model's outputs are bit-identical with and without capture, and nothing is left on the model;
 - the output of every site, rebuilt from weights and values, equals the module's own (*deviation*: the largest
   difference, relative to the largest output; below 1e-4);
 - the weights equal those that the model computes under eager attention (below 1e-5; across implementations, whose own

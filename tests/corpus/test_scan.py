@@ -169,7 +169,7 @@ def test_a_disk_that_takes_no_more_is_told_and_what_was_finished_stays(scanner: 
     folder = tmp_path / "store"
     *_, told, _ = scanner.scan(folder, commit_every=0, full_at=42)
     assert "could not be written" in told
-    assert "What was finished is kept" in told
+    assert "Completed work is saved" in told
     assert Store(folder).manifest().texts == 42
     assert len(Corpus.load(folder).heads("entropy")) == HEADS
     assert scanner.scan(folder, commit_every=0)[-2:] == ["90", "ended"]
@@ -199,11 +199,11 @@ def test_rows_that_cannot_be_used_are_left_out_with_place_and_reason(small, tmp_
 def test_a_changed_model_setting_or_input_is_refused(small, causal, tmp_path: Path) -> None:
     texts, store = sentences(6), tmp_path / "store"
     before = scan(small, texts, store)
-    with pytest.raises(InputError, match=r"begun with the model .* and this is"):
+    with pytest.raises(InputError, match=r"created with the model .* and this is"):
         scan(causal, texts, store)
-    with pytest.raises(InputError, match="begun with examples=10, and now it is 3"):
+    with pytest.raises(InputError, match="created with examples=10, and now it is 3"):
         scan(small, texts, store, examples=3)
-    with pytest.raises(InputError, match="first 6 rows of the input are not those"):
+    with pytest.raises(InputError, match="first 6 rows of the input differ"):
         scan(small, ["Another .", *texts[1:]], store)
     with pytest.raises(InputError, match="has 6 rows of the input, but the input now has only 4"):
         scan(small, texts[:4], store)
@@ -223,7 +223,7 @@ def test_folders_that_are_no_store_are_refused(small, tmp_path: Path) -> None:
         scan(small, ["The dog ."], tmp_path)
     with pytest.raises(InputError, match="holds no scan"):
         Corpus.load(tmp_path)
-    with pytest.raises(InputError, match="holds no text"):
+    with pytest.raises(InputError, match="has no text"):
         scan(small, [], tmp_path / "empty")
     corpus = scan(small, ["The dog ."], tmp_path / "store")
     manifest = corpus.folder / "manifest.json"
@@ -266,7 +266,7 @@ def test_a_small_store_keeps_examples_only(small, tmp_path: Path) -> None:
     assert set(kept["text"]) == named
     assert len(named) < 40
     assert corpus.examples(1, 1)["query_piece"].notna().all()
-    with pytest.raises(InputError, match="kept no links"):
+    with pytest.raises(InputError, match="without top keys"):
         corpus.search("any", "any")
 
 
@@ -325,7 +325,7 @@ def test_wrong_arguments_are_refused(small, tmp_path: Path) -> None:
         ({"examples": -1}, "examples must be at least 0"),
         ({"batch_tokens": 0}, "batch_tokens must be at least 1"),
         ({"engine": "cluster"}, "no engine 'cluster'"),
-        ({"workers": 3}, "workers and address are for engine='ray'"),
+        ({"workers": 3}, "workers and address require the ray engine"),
     ):
         with pytest.raises(InputError, match=message):
             scan(small, ["The dog ."], tmp_path / "store", **options)

@@ -176,7 +176,7 @@ def test_what_is_not_finished_is_said(small, tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         small.scan(texts(), tmp_path / "store", progress=False)
-    with pytest.raises(InputError, match="has not finished anything yet"):
+    with pytest.raises(InputError, match="has no results yet"):
         Corpus.load(tmp_path / "store").heads("entropy")
 
 

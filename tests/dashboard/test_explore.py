@@ -122,7 +122,7 @@ def test_the_script_makes_again_what_is_shown(
 
 def test_a_model_that_cannot_write_says_so(page: Page) -> None:
     app = page("generate", model="demo-encoder")
-    assert "cannot write" in app.error[0].value
+    assert "cannot generate" in app.error[0].value
 
 
 def test_an_example_that_nobody_changed_follows_the_model(page: Page) -> None:

@@ -62,7 +62,7 @@ def test_more_work_than_threads_waits_its_turn() -> None:
     first = jobs.start("a", "First", counting(gate), "one")
     second = jobs.start("b", "Second", counting(gate), "two")
     until(lambda: first.done == 2)
-    assert second.state() == (0.0, "Second: waiting for other work to end")
+    assert second.state() == (0.0, "Second: queued")
     gate.set()
     until(lambda: second.over)
 

@@ -166,7 +166,7 @@ def test_heads_are_asked_about_grammar(page: Page, tmp_path: Path) -> None:
     text = treebank()
     app = page("language", model="demo-encoder", fewest="4", shortest="1")
     app.file_uploader(key="annotated").set_value(("small.conllu", text.encode(), "text/plain"))
-    press(app.run(), "Ask the heads")
+    press(app.run(), "Run analysis")
     (tmp_path / "small.conllu").write_text(text, encoding="utf-8")
     found = AttentionAnalyzer("demo-encoder", cache=False).relations(
         tmp_path / "small.conllu", limit=500, min_words=1, max_words=40

@@ -215,7 +215,7 @@ def test_wrong_arguments(decoder: LoadedModel, encoder: LoadedModel) -> None:
         ([], {}, "at least one text"),
         ("a text", {}, "list of at least one text"),
         (TEXTS, {"method": "shapley"}, "'gradient' or 'ablation'"),
-        (TEXTS, {"heads": ["L1"]}, "belong to method='ablation'"),
+        (TEXTS, {"heads": ["L1"]}, "apply only to the method ablation"),
         (TEXTS, {"method": "ablation", "measure": "accuracy"}, "no measure 'accuracy'"),
         (TEXTS, {"labels": [1, 2, 3]}, "predicts the next token"),
     ):

@@ -220,4 +220,4 @@ def test_groups_are_tight() -> None:
 
 def test_the_figure_names_its_stability() -> None:
     figure = similarity(load("demo-encoder"), TEXTS).plot()
-    assert "agree by" in figure.get_suptitle()
+    assert "bootstrap stability" in figure.get_suptitle()

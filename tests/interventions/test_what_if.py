@@ -205,7 +205,7 @@ def test_records_know_their_model(decoder: AttentionAnalyzer, encoder: Attention
     written = decoder.generate("The old man", max_new_tokens=3)
     assert len(written.what_if(**asked).positions) == len(written.tokens)
     weights = AttentionRecord.from_weights([torch.ones(1, 2, 2) / 2], ["a", "b"])
-    with pytest.raises(InputError, match="given weights"):
+    with pytest.raises(InputError, match="built from weights"):
         weights.what_if(**asked)
 
 
@@ -230,7 +230,7 @@ def test_the_command(attn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     code, out, _ = attn("what-if", TEXT, "-m", "demo-decoder", "-k", "L4H2:last>0", "-s", "L1H5", "-r", "L0=uniform",
                         "--target", "woman", "-o", "p.csv", "--figure", "f.png")  # fmt: skip
     assert code == 0
-    assert "L4H2:last>0 knocked out; L1H5 ablated; L0 looks everywhere alike" in out
+    assert "L4H2:last>0 knocked out; L1H5 ablated; L0 attends uniformly" in out
     assert "'woman' goes from" in out
     assert (tmp_path / "p.csv").read_text(encoding="utf-8").startswith("position,token,kl")
     assert (tmp_path / "f.png").stat().st_size > 5000

@@ -127,7 +127,7 @@ def test_what_cannot_be_asked_is_said() -> None:
     answers = ask(loaded, sentences, questions)
     assert answers.left_out == (1, 2)
     assert answers.seen.tolist() == [True, False, False]
-    with pytest.raises(InputError, match="positions for none"):
+    with pytest.raises(InputError, match="exceed the model's maximum"):
         ask(loaded, sentences[2:], [])
     with pytest.raises(InputError, match="no annotated sentence"):
         ask(loaded, [], [])

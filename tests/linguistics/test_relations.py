@@ -156,7 +156,7 @@ def test_treebanks_of_windows(tmp_path: Path) -> None:
     for encoding, asked in (("utf-8-sig", None), ("utf-16", None), ("cp1252", "cp1252")):
         path.write_bytes(plain.replace("\n", "\r\n").encode(encoding))
         assert "Dög" in " ".join(sentence.text for sentence in read_annotated(path, asked))
-    with pytest.raises(FileFormatError, match=r"Dög.*pass encoding='cp1252'"):
+    with pytest.raises(FileFormatError, match=r"Dög.*set the encoding cp1252"):
         list(read_annotated(path))
 
 

@@ -201,7 +201,7 @@ def test_the_command(attn, tmp_path: Path) -> None:
     options = ("-m", "demo-decoder", "--pattern", "induction", "--pattern", "first_token")
     shown = printed(file, *options, "--figure", tmp_path / "heads.png")
     assert "L4H2  induction" in shown
-    assert "heads earned a name" in shown
+    assert "heads labeled" in shown
     assert (tmp_path / "heads.png").stat().st_size > 1000
     assert "L4H2" in printed(TEXTS[0], "-m", "demo-decoder")
     printed(file, *options, "-o", tmp_path / "heads.csv")

@@ -87,14 +87,14 @@ def test_names_that_are_no_encodings(name) -> None:
         (
             "one\nun café noir\n".encode("latin-1"),
             None,
-            r"here, line 2: .*if it should read 'un café noir', pass .*cp1252",
+            r"here, line 2: .*if it should read 'un café noir', set .*cp1252",
         ),
-        ("“Ja”, sagte er.".encode("cp1252"), None, "line 1: .*should read '“Ja”, sagte er.', pass"),
-        ("привет".encode("cp1251"), None, "line 1: .*name the encoding of the file"),
+        ("“Ja”, sagte er.".encode("cp1252"), None, "line 1: .*should read '“Ja”, sagte er.', set"),
+        ("привет".encode("cp1251"), None, "line 1: .*set the encoding of the file"),
         # How it would read shows that it is another one.
-        ("Łódź i Gdańsk".encode("cp1250"), None, "line 1: .*should read '£ódŸ i Gdañsk', pass"),
+        ("Łódź i Gdańsk".encode("cp1250"), None, "line 1: .*should read '£ódŸ i Gdañsk', set"),
         ("日本語".encode("shift_jis"), None, "line 1: .*such as cp1251, gb18030 or shift_jis"),
-        (b"\x00\x01\x89PNG", None, "line 1: .*name the encoding of the file"),
+        (b"\x00\x01\x89PNG", None, "line 1: .*set the encoding of the file"),
         (b"one\ntwo\n\x81", "shift_jis", "here, line 3: the line is not shift_jis text"),
         ("one\ntwo".encode("utf-16") + b"\0", None, "here, line 2: the line is not utf-16-le text"),
     ],
@@ -121,7 +121,7 @@ def test_tables_in_unicode(tmp_path: Path, encoding: str, end: str, packed: bool
 @pytest.mark.parametrize(("delimiter", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
 def test_other_delimiters_are_asked_for(tmp_path: Path, delimiter: str, name: str) -> None:
     path = table(tmp_path / "a.csv", delimiter=delimiter)
-    with pytest.raises(InputError, match=f"a.csv seems to be separated by {name}, not by commas; .*delimiter="):
+    with pytest.raises(InputError, match=f"a.csv seems to be separated by {name}, not by commas; set the delimiter: "):
         told(path)
     assert told(path, delimiter=delimiter) == [text for _, text in ROWS]
 
@@ -167,9 +167,9 @@ def test_tables_without_names(tmp_path: Path) -> None:
     (source,) = sources([path], READERS)
     places = [row.place for row in read_source(source, ReadOptions(header=False, column="2"))]
     assert places == [f"{path}, line {line}" for line in (1, 3, 4)]
-    with pytest.raises(InputError, match=r"there are '1', '2'\."):
+    with pytest.raises(InputError, match="hold the text, '1', '2'; choose"):
         told(path, header=False)
-    with pytest.raises(InputError, match=r"'good', 'It is\\ngood.' \(header=False if its first line has no names\)"):
+    with pytest.raises(InputError, match=r"'good', 'It is\\ngood.' .turn the header off"):
         told(path)
 
 
@@ -188,10 +188,7 @@ def test_other_encodings_cost_their_rows_or_are_asked_for(tmp_path: Path) -> Non
     assert told(path) == [
         ROWS[0][1],
         ROWS[1][1],
-        (
-            "! line 5: the line is not UTF-8 text; if it should read '3,café au lait', pass encoding='cp1252' "
-            "(--encoding cp1252)"
-        ),
+        ("! line 5: the line is not UTF-8 text; if it should read '3,café au lait', set the encoding cp1252"),
         ROWS[3][1],
     ]
     assert told(path, encoding="latin-1") == [text for _, text in ROWS]

@@ -14,7 +14,7 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.text.readers import READERS, BadRow, ReadOptions, Row, read_source, sources
 from tests.linguistics.treebank import ROWS, treebank
 
-CP1252 = "the line is not UTF-8 text; if it should read '{}', pass encoding='cp1252' (--encoding cp1252)"
+CP1252 = "the line is not UTF-8 text; if it should read '{}', set the encoding cp1252"
 
 
 def read(path: Path | str, **options) -> Iterator[Row | BadRow]:
@@ -35,7 +35,7 @@ def test_plain_text_by_line_paragraph_and_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("\ufeffOne.\r\n\nTwo,\nthree.\n".encode() + b"\xff\xfe bad\n\nFour\n")
     bad = (
-        "! a.txt, line 5: the line is not UTF-8 text; name the encoding of the file (encoding=…, --encoding), such as "
+        "! a.txt, line 5: the line is not UTF-8 text; set the encoding of the file, such as "
         "cp1251, gb18030 or shift_jis"
     )
     assert told(path) == ["One.", "Two,", "three.", bad, "Four"]
@@ -62,7 +62,7 @@ def test_csv_with_quoted_lines_and_bad_rows(tmp_path: Path) -> None:
         "last",
     ]
     assert [row.place for row in read(path, column="review")][1] == f"{path}, line 3"
-    with pytest.raises(InputError, match=r"Which column of .* it with column=…; there are 'id', 'review'"):
+    with pytest.raises(InputError, match=r"several columns that may hold the text, 'id', 'review'.*column=…"):
         told(path)
     with pytest.raises(InputError, match="no column 'text'; it has 'id', 'review'"):
         told(path, column="text")

@@ -34,7 +34,7 @@ def test_checkpoints_give_the_trackers_history(tmp_path: Path, tokenizer) -> Non
 def test_folders_without_steps_or_checkpoints_are_refused(tmp_path: Path, tokenizer) -> None:
     with pytest.raises(InputError, match="no folder"):
         track_checkpoints(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="holds no checkpoints"):
+    with pytest.raises(InputError, match="contains no checkpoints"):
         track_checkpoints(tmp_path)
     torch.manual_seed(0)
     tiny_model(len(tokenizer)).save_pretrained(tmp_path / "final")

@@ -62,7 +62,7 @@ def test_collapsed_dead_and_uniform_heads_are_warned_of() -> None:
     )
     signs = history.signs().set_index("sign")
     assert signs.loc["entropy collapse", "layer"] == 1 and signs.loc["entropy collapse", "since"] == 200
-    assert (signs.loc["resting head", "head"], signs.loc["resting head", "since"]) == (1, 50)
+    assert (signs.loc["sink head", "head"], signs.loc["sink head", "since"]) == (1, 50)
     assert (signs.loc["uniform head", "layer"], signs.loc["uniform head", "head"]) == (0, 0)
     assert len(signs) == 3
     assert "collapsed at step 200" in history.report()

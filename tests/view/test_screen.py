@@ -38,11 +38,11 @@ def test_words_and_hidden_keys_and_renormalising_against_the_weights() -> None:
     )
     np.testing.assert_allclose(shown.weights(), rows, atol=1e-6)
     assert [unit.label for unit in shown.units("key")] == ["the", "cats", "sat", "unbelievably", "still"]
-    assert shown.hidden_text == "Hidden: 1 special token; the rest renormalised to sum to 1."
+    assert shown.hidden_text == "Hidden: 1 special token; the rest renormalized to sum to 1."
     sinks = screen(record, view="matrix", hideSinks=True)
     assert len(sinks.units("query")) == 7
     assert len(sinks.units("key")) == 6
-    assert sinks.hidden_text == "Hidden: 1 sink among the keys; weights as the model has them."
+    assert sinks.hidden_text == "Hidden: 1 sink among the keys; weights not renormalized."
 
 
 def test_a_zoomed_matrix_shows_its_tile() -> None:

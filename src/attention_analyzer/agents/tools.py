@@ -123,7 +123,7 @@ class Tools:
         method: Annotated[
             str, Field(description="received, rollout, gradient_attention, integrated_gradients, deletion …")
         ] = "received",
-        target: Annotated[str | None, Field(description="What was predicted: next, next=X, mask, class …")] = None,
+        target: Annotated[str | None, Field(description="Prediction to explain: next, next=X, mask, class …")] = None,
     ) -> str:
         """How important each token is. Attention received says where a model looks, not what caused its output."""
         found = self._analyzer(model).token_importance(self._text(text, file), method, target=target)
@@ -157,8 +157,8 @@ class Tools:
         model: Model = None,
         knock_out: Annotated[list[str], Field(description="Edges, such as L2H5:7>3 (query>key) or L2:*>0.")] = [],  # noqa: B006
         ablate: Annotated[list[str], Field(description="Heads whose output is set to zero, such as L2H5 or L2.")] = [],  # noqa: B006
-        target: Annotated[str | None, Field(description="Token or class whose probability is followed.")] = None,
-        position: Annotated[int | None, Field(description="Position where the prediction is read.")] = None,
+        target: Annotated[str | None, Field(description="Token or class to follow (default: the most likely).")] = None,
+        position: Annotated[int | None, Field(description="Position of the prediction (default: the last).")] = None,
     ) -> str:
         """How the prediction changes when attention edges are removed or heads are ablated."""
         found = self._analyzer(model).what_if(
@@ -182,7 +182,7 @@ class Tools:
         model: Model = None,
         layer: Layer = None,
         head: Annotated[int | None, Field(description="Head, counted from zero; needs `layer`.")] = None,
-        metric: Annotated[str, Field(description="What the layer × head map shows.")] = "entropy",
+        metric: Annotated[str, Field(description="Metric of the layer × head map.")] = "entropy",
     ) -> list[Any]:
         """A picture: one head's weights (layer and head), all heads of a layer, or a layer × head map of a metric."""
         from mcp.server.mcpserver import Image

@@ -95,14 +95,14 @@ def record_activations(
     sites: Sequence[tuple[Site, CallActivations]] = forward.sites
     if ear.calls[-len(sites) :] != [heard for _, heard in sites]:
         raise UnsupportedModelError(
-            f"{type(inside).__name__} attends several times in one layer; what its values contribute cannot be told "
-            "apart, so only methods that need nothing but weights can be had."
+            f"{type(inside).__name__} attends several times in one layer; the contributions of its values cannot be "
+            "separated, so only methods that use weights alone are available."
         )
     for site, heard in sites:
         if heard.value is None or heard.output is None:
             raise UnsupportedModelError(
                 f"{site.module} ({type(heard.module).__name__}) computes its attention outside transformers' attention "
-                "interface, so its values cannot be seen; methods that need nothing but weights can be had: received, "
+                "interface, so its values cannot be seen; methods that need only weights are available: received, "
                 "last_layer, the rollouts and flow."
             )
     return forward.outputs, list(sites)

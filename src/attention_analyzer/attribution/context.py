@@ -130,7 +130,8 @@ class Question:
         sizes = self.gradients[-1].gradient.float().norm(dim=(0, 2)).cpu()
         if float(sizes.sum()) == 0:
             raise UnsupportedModelError(
-                f"{self.target.label} does not depend on the last layer's attention, so where it is read is unknown."
+                f"{self.target.label} does not depend on the last layer's attention, so the read position cannot be "
+                "determined."
             )
         return sizes / sizes.sum()
 

@@ -17,9 +17,9 @@ from attention_analyzer.progress import OnProgress, ProgressCounter
 DeletionKind = Literal["mask", "hide", "remove"]
 #: How a token can be deleted.
 DELETIONS: dict[DeletionKind, str] = {
-    "mask": "it becomes the tokenizer's mask token",
-    "hide": "it becomes the padding token, and no other token can look at it; all others stay where they are",
-    "remove": "it is taken out, and later tokens move up",
+    "mask": "replaced by the tokenizer's mask token",
+    "hide": "replaced by padding and masked; all other tokens keep their positions",
+    "remove": "removed; later tokens shift left",
 }
 #: Variants of a text that run together.
 AT_ONCE = 32
@@ -38,7 +38,9 @@ def blank_id(loaded: LoadedModel) -> int:
             number = getattr(holder, name, None)
             if isinstance(number, int):
                 return number
-    raise InputError(f"{loaded.name} has neither a mask, a padding, an unknown nor an end token to put for no token.")
+    raise InputError(
+        f"{loaded.name} has neither a mask, a padding, an unknown nor an end-of-text token to use as a blank."
+    )
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Deleter:
             )
         if self.kind == "remove" and self.question.target.needs_positions:
             raise InputError(
-                f"Of {self.question.target.label} every token is asked for at its place, so none can be removed; "
+                f"{self.question.target.label} needs fixed token positions, so tokens cannot be removed; "
                 "delete tokens by 'hide' or 'mask'."
             )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attention_analyzer.attribution.context import Axis, Question, SiteWeights
 from attention_analyzer.attribution.method import Attribution, RawAttribution
-from attention_analyzer.errors import MissingDependencyError, TooLongError
+from attention_analyzer.errors import MissingDependencyError, Option, TooLongError
 
 #: Most edges that are computed unless the caller says otherwise: 128 tokens in 24 layers, or 256 in 6.
 MOST_EDGES = 400_000
@@ -108,8 +108,8 @@ class Flow(Attribution):
         if edges > limit:
             raise TooLongError(
                 f"Attention flow over {len(question.tokens)} tokens in {len(sites)} layers is a graph of {edges:,} "
-                f"edges, more than the limit of {limit:,}; take method='rollout', or raise "
-                "attention_analyzer.attribution.flow.MOST_EDGES."
+                f"edges, more than the limit of {limit:,}",
+                [Option("method", "'rollout'", "use {}")],
             )
         graph = network(sites, question.start, question.last_axis)
         return RawAttribution(most_flow(graph, _shown_progress), {"edges": len(graph.capacities)})
@@ -121,6 +121,4 @@ def _shown_progress(tokens: Iterable[int]) -> Iterable[int]:
     from rich.progress import track
 
     console = Console(stderr=True)
-    return track(
-        list(tokens), "Attention flow, token by token", console=console, transient=True, disable=not console.is_terminal
-    )
+    return track(list(tokens), "Attention flow", console=console, transient=True, disable=not console.is_terminal)

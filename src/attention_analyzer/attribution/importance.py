@@ -53,7 +53,7 @@ def units_of(tokens: Tokens, unit: Unit) -> Units:
     if unit == "token":
         return Units(tokens.pieces, tokens.is_special, tuple((at,) for at in range(len(tokens))))
     if unit not in UNITS:
-        raise InputError(f"Importance is told by {' or '.join(UNITS)}, not by {unit!r}.")
+        raise InputError(f"Importance is given per {' or '.join(UNITS)}, not by {unit!r}.")
     members: dict[tuple[str, int], list[int]] = {}
     for at, word in enumerate(tokens.words):
         members.setdefault(("token", at) if word is None else ("word", word), []).append(at)
@@ -113,7 +113,7 @@ class TokenImportance(Result):
         """One sentence: what became of the special tokens."""
         share = f"{self.special_share:.0%} of the whole"
         return {
-            "keep": f"Special tokens are scored like all others; they have {share}.",
+            "keep": f"Special tokens are included and receive {share}.",
             "apart": f"Scores are shares of the text's own tokens; special tokens, shown apart, have {share}.",
             "exclude": f"Scores are shares of the text's own tokens; special tokens, left out, had {share}.",
         }[self.special]
@@ -183,7 +183,7 @@ def present(
     scores = sizes[shown] / total if total > 0 else torch.full((len(shown),), 1 / len(shown), dtype=torch.double)
     notes = dict(found.notes)
     if total <= 0:
-        notes["no_difference"] = "The method found nothing at any token; all scores are the same."
+        notes["no_difference"] = "The method gives every token the same score."
     apart = [
         (units.names[at], float(sizes[at]) / whole if whole else 0.0) for at in is_special.nonzero()[:, 0].tolist()
     ]

@@ -69,7 +69,7 @@ def _norms(site: Site, heard: CallActivations, watch: _Watch) -> Tensor:
     if projection is None:
         raise UnsupportedModelError(
             f"What {site.module} writes goes through no linear map that could be read apart by heads (a gate or a "
-            "normalization comes first), so norm-weighted attention cannot be had for this model."
+            "normalization comes first), so norm-weighted attention is not available for this model."
         )
     values = heard.values_by_head
     found = torch.empty(heads, values.shape[1])

@@ -63,7 +63,7 @@ class Rollout(Attribution):
             expected, _ = rolled_out(alike, question, self.residual)
             seen = expected > 0
             found = torch.where(seen, found / expected.where(seen, torch.ones(())), 0)
-            notes["receptive_field"] = "divided by the rollout of a model that looks at all it sees alike"
+            notes["receptive_field"] = "divided by the rollout of uniform attention"
         return RawAttribution(found, notes)
 
 

@@ -19,16 +19,16 @@ from attention_analyzer.attribution.target import (
     VocabularyTarget,
     represented,
 )
-from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
+from attention_analyzer.errors import InputError, Option, SelectionError, UnsupportedModelError
 from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
 
 #: How a target is written, and what it is. ``:K`` is a token's position, ``=X`` what is predicted there.
 TARGETS = {
-    "next": "the next token that the model would write; next=X for one of your choice",
+    "next": "the model's most likely next token; next=X for any other token",
     "position:K": "the token at position K, as predicted from what comes before it; position:K=X for another one",
     "sequence": "all tokens, each predicted from what comes before it (of an encoder–decoder: the target text)",
-    "mask": "what the model puts in place of the text's mask token; mask=X for one of your choice",
+    "mask": "the model's prediction for the text's mask token; mask=X for any other token",
     "mask:K": "the token at position K, which is masked first; mask:K=X for another one",
     "class": "the class that a text classifier chooses; class=X for another one",
     "token_class:K": "the tag that a token classifier gives the token at position K; token_class:K=X for another one",
@@ -86,8 +86,8 @@ def choose(loaded: LoadedModel, prepared: Prepared, written: str | None) -> Reso
     logits = getattr(outputs, "logits", None)
     if not isinstance(logits, Tensor):
         raise UnsupportedModelError(
-            f"{type(loaded.model).__name__} predicts nothing (it has no head), so there is no {asked.kind}; "
-            "ask for target='pooled' or target='hidden:K'."
+            f"{type(loaded.model).__name__} predicts nothing (it has no head), so there is no {asked.kind}",
+            [_target("pooled"), _target("hidden:K")],
         )
     if asked.kind == "class":
         target = _class(loaded, logits, asked)
@@ -139,8 +139,8 @@ def _plain(loaded: LoadedModel, prepared: Prepared) -> Any:
 def _representation(loaded: LoadedModel, prepared: Prepared, asked: _Asked) -> ResolvedTarget:
     if loaded.architecture == "encoder-decoder":
         raise UnsupportedModelError(
-            f"{loaded.name} has two stacks, and representations are asked of one; ask for target='sequence' or "
-            "target='position:K'."
+            f"{loaded.name} is an encoder–decoder; representation targets need a single stack",
+            [_target("sequence"), _target("position:K")],
         )
     place = None if asked.place is None else _place(asked.place, len(prepared.source[0]), "token")
     headless = replace(loaded, model=getattr(loaded.model, "base_model", loaded.model))
@@ -183,8 +183,8 @@ def _vocabulary(loaded: LoadedModel, prepared: Prepared, logits: Tensor, asked: 
         return VocabularyTarget(f"{_shown(loaded, entry)!r} in place of the mask at {at}", at, entry, moves, fixed=True)
     if loaded.architecture == "encoder":
         raise UnsupportedModelError(
-            f"{type(loaded.model).__name__} sees the whole text at once and predicts no token from those before it; "
-            "ask for target='mask:K' or target='pooled'."
+            f"{type(loaded.model).__name__} sees the whole text at once and predicts no token from those before it",
+            [_target("mask:K"), _target("pooled")],
         )
     if asked.kind == "next":
         at = len(axis) - 1
@@ -204,8 +204,8 @@ def _sequence(loaded: LoadedModel, prepared: Prepared, logits: Tensor) -> Target
     _check_vocabulary(loaded, logits)
     if loaded.architecture == "encoder":
         raise UnsupportedModelError(
-            f"{type(loaded.model).__name__} sees the whole text at once and gives it no probability; "
-            "ask for target='mask:K' or target='pooled'."
+            f"{type(loaded.model).__name__} sees the whole text at once and gives it no probability",
+            [_target("mask:K"), _target("pooled")],
         )
     axis = prepared.source[0] if prepared.target is None else prepared.target[0]
     if len(axis) < 2:
@@ -242,8 +242,8 @@ def _tag(loaded: LoadedModel, prepared: Prepared, logits: Tensor, asked: _Asked)
 def _check_vocabulary(loaded: LoadedModel, logits: Any) -> None:
     if not isinstance(logits, Tensor) or logits.dim() != 3:
         raise UnsupportedModelError(
-            f"{type(loaded.model).__name__} predicts no tokens; ask for target='pooled', 'hidden:K' or, of a "
-            "classifier, 'class'."
+            f"{type(loaded.model).__name__} predicts no tokens",
+            [_target("pooled"), _target("hidden:K"), _target("class")],
         )
 
 
@@ -260,13 +260,18 @@ def _mask_id(loaded: LoadedModel) -> int:
     return int(number)
 
 
+def _target(form: str) -> Option:
+    return Option("target", repr(form), "use {}")
+
+
 def _only_mask(loaded: LoadedModel, prepared: Prepared) -> int:
     mask = _mask_id(loaded)
     places = [at for at, number in enumerate(prepared.source[0].ids) if number == mask]
     if len(places) != 1:
         raise InputError(
-            f"The text has {len(places)} mask tokens ({loaded.tokenizer.mask_token}); with one, ask for target='mask'; "
-            "to mask a token of the text, for target='mask:K'."
+            f"The text has {len(places)} mask tokens ({loaded.tokenizer.mask_token}); the target mask needs "
+            "exactly one",
+            [_target("mask:K")],
         )
     return places[0]
 

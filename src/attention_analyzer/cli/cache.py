@@ -9,7 +9,7 @@ import typer
 from attention_analyzer.cli.console import say
 
 
-def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove all kept records.")] = False) -> None:
+def cache(clear: Annotated[bool, typer.Option("--clear", help="Delete all cached records.")] = False) -> None:
     """Show or clear the record cache.
 
     Where records are stored and how much space they take.
@@ -18,6 +18,6 @@ def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove all kept r
 
     kept = RecordCache(default_folder())
     if clear:
-        say(f"{kept.clear()} records removed from {kept.folder}")
+        say(f"{kept.clear()} records deleted from {kept.folder}")
     else:
         say(f"{kept.folder}: {kept.size() / 1e6:.1f} MB of at most {kept.limit / 1e6:.0f} MB")

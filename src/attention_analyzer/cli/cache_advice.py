@@ -29,9 +29,11 @@ def cache_advice(
     model: Model = None,
     output: Output = None,
     figure: FigureFile = None,
-    first: Annotated[list[int] | None, typer.Option(min=1, help="Keys kept at the start; may be repeated.")] = None,
-    last: Annotated[list[int] | None, typer.Option(min=1, help="Keys kept at the end; may be repeated.")] = None,
-    share: Annotated[float, typer.Option(help="Weight that a streaming head's cache must keep.")] = 0.95,
+    first: Annotated[
+        list[int] | None, typer.Option(min=1, help="Number of first tokens to keep (sinks); repeatable.")
+    ] = None,
+    last: Annotated[list[int] | None, typer.Option(min=1, help="Number of recent tokens to keep; repeatable.")] = None,
+    share: Annotated[float, typer.Option(help="Minimum attention weight a streaming head must retain (0–1).")] = 0.95,
     truncate: Truncate = False,
     encoding: Encoding = None,
     device: Device = "auto",
@@ -51,7 +53,7 @@ def cache_advice(
         check_figure_path(figure)
     texts = [line for line in read_text(text, encoding).splitlines() if line.strip()]
     analyzer = analyzer_for(model, device)
-    with counting("Measuring what caches keep", "steps") as progress:
+    with counting("Measuring cache retention", "steps") as progress:
         found = analyzer.cache_advice(
             texts,
             first=first or FIRST,
@@ -71,4 +73,4 @@ def cache_advice(
         say(", ".join(f"{counts.get(role, 0)} {role}" for role in ("streaming", "retrieval", "full")) + " heads.")
     if figure is not None:
         save_figure(found.plot(), figure)
-        say(f"Drawn in {figure}")
+        say(f"Figure saved to {figure}")

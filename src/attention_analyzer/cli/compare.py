@@ -15,19 +15,25 @@ _SHOWN = ["head", "divergence", "low", "high", "entropy_change", "distance_chang
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A model: bundled name, folder or hub id.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another one, or the same to compare two texts.")],
+    first: Annotated[str, typer.Argument(metavar="A", help="Model name, local folder or Hugging Face id.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="A second model; repeat the first to compare two texts.")],
     text: Text,
     *,
-    other_text: Annotated[str | None, typer.Option("--other-text", help="What the second model reads instead.")] = None,
-    also: Annotated[list[str] | None, typer.Option("--also", help="A further model: all are shown by depth.")] = None,
+    other_text: Annotated[str | None, typer.Option("--other-text", help="Text for the second model.")] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="A further model; with three or more, metrics are compared by depth."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Table (.csv, .parquet, .json), figure (.png, .svg, .pdf) or .html page."),
     ] = None,
-    lines: Annotated[bool, typer.Option("--lines", help="Each line is a text of its own; gives intervals.")] = False,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Read the file as one text per line; adds confidence intervals.")
+    ] = False,
     match: Annotated[
-        Literal["auto", "index", "assignment"], typer.Option(help="How heads are paired: by place, or by what they do.")
+        Literal["auto", "index", "assignment"],
+        typer.Option(help="How to pair heads: by layer and head index, or by attention similarity."),
     ] = "auto",
     truncate: Truncate = False,
     encoding: Encoding = None,
@@ -47,7 +53,9 @@ def compare(
     models = [analyzer_for(name, device) for name in dict.fromkeys((first, second, *(also or [])))]
     if also:
         if other_text is not None or (output is not None and output.suffix.lower() == ".html"):
-            raise InputError("Three models and more give a table or a figure; --other-text and pages are for two.")
+            raise InputError(
+                "With three or more models, write a table or a figure; --other-text and .html need two models."
+            )
         with counting("Comparing", "texts") as progress:
             several = compare_models(models, texts=texts, truncate=truncate, progress=progress)
         _write(output, several.layers, several.plot, None)
@@ -78,7 +86,7 @@ def _texts(argument: str, lines: bool, encoding: str | None) -> list[str]:
     content = read_text(argument, encoding)
     texts = [line for line in content.splitlines() if line.strip()] if lines else [content]
     if not texts:
-        raise InputError("The input holds no text; at least one line with a visible character is needed.")
+        raise InputError("The input has no text; at least one line with a visible character is needed.")
     return texts
 
 

@@ -11,7 +11,6 @@ from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
-    HeadCommand,
     Kind,
     Model,
     Output,
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
 corpus = typer.Typer(help="Analyze a corpus and query the results.", no_args_is_help=True)
 #: Names of delimiters that a shell would have to be told how to quote.
 _DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|"}
-Store = Annotated[Path, typer.Argument(metavar="STORE", help="The folder of a scan.")]
-Errors = Annotated[str, typer.Option(help="raise, or skip: what to do about damaged files of the store.")]
-ScanErrors = Annotated[str, typer.Option(help="skip rows that cannot be used, or raise at the first.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows to show.")]
+Store = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a scan.")]
+Errors = Annotated[str, typer.Option(help="What to do with damaged files: raise or skip.")]
+ScanErrors = Annotated[str, typer.Option(help="What to do with rows that cannot be used: skip or raise.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of rows to show.")]
 
 
 @corpus.command()
@@ -46,28 +45,28 @@ def scan(
         ),
     ],
     *,
-    store: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; an unfinished scan goes on.")],
+    store: Annotated[Path, typer.Option("--output", "-o", help="Output folder; an interrupted scan is resumed.")],
     model: Model = None,
-    column: Annotated[str | None, typer.Option(help="Column or key with the text.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column (or JSON key) that holds the text.")] = None,
     unit: Annotated[
         Literal["line", "paragraph", "file"],
-        typer.Option(help="What of a .txt file is one text: line, paragraph or file."),
+        typer.Option(help="How to split .txt files into texts: line, paragraph or file."),
     ] = "line",
     encoding: Encoding = None,
     delimiter: Annotated[
         str | None,
-        typer.Option(help="Between the columns of a .csv file: comma (default), semicolon, tab, bar or any."),
+        typer.Option(help="Column separator of .csv files: comma (default), semicolon, tab, bar or any character."),
     ] = None,
     header: Annotated[
-        bool, typer.Option("--header/--no-header", help="Whether the first line of a .csv file names its columns.")
+        bool, typer.Option("--header/--no-header", help="Whether the first line of a .csv file is a header.")
     ] = True,
     truncate: Truncate = False,
-    examples: Annotated[int, typer.Option(min=0, help="Examples to keep for each head and measure.")] = 10,
-    links: Annotated[bool, typer.Option(help="Keep what every token looks at, for searching.")] = True,
-    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens that run together.")] = 4096,
+    examples: Annotated[int, typer.Option(min=0, help="Examples to store per head and measure.")] = 10,
+    links: Annotated[bool, typer.Option(help="Store each token's strongest key per head (needed for search).")] = True,
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Maximum tokens per batch.")] = 4096,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="local or ray.")] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="Ray workers, one model each.")] = None,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster (auto finds it).")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of Ray workers; each loads the model.")] = None,
+    address: Annotated[str | None, typer.Option(help="Address of a running Ray cluster (auto finds it).")] = None,
     errors: ScanErrors = "skip",
     device: Device = "auto",
 ) -> None:
@@ -95,7 +94,7 @@ def scan(
     told = done.manifest
     say(f"{told.texts:,} texts, {told.tokens:,} tokens in {store}")
     if told.problems:
-        say(f"{told.problems:,} rows were left out:")
+        say(f"{told.problems:,} rows were skipped:")
         for row in done.problems().head(10).itertuples():
             say(f"  {row.place}: {row.reason}")
         if told.problems > 10:
@@ -120,7 +119,7 @@ def heads(
     _show(table if output else table.drop(columns="measure").head(limit), output, measure)
 
 
-@corpus.command(cls=HeadCommand)
+@corpus.command()
 def examples(
     store: Store,
     *,
@@ -150,11 +149,9 @@ def query(
     store: Store,
     sql: Annotated[str, typer.Argument(help="SQL over heads, examples, problems, texts, tokens, links.")],
     *,
-    timeout: Annotated[float, typer.Option(help="Seconds that the query may take.")] = 300.0,
-    memory: Annotated[int, typer.Option(help="Megabytes that the query and its answer may take.")] = 2048,
-    unsafe: Annotated[
-        bool, typer.Option("--unsafe", help="Let it read and write files; for your own queries.")
-    ] = False,
+    timeout: Annotated[float, typer.Option(help="Time limit of the query in seconds.")] = 300.0,
+    memory: Annotated[int, typer.Option(help="Memory limit of the query and its result in MB.")] = 2048,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Allow file access; only for queries you trust.")] = False,
     errors: Errors = "raise",
     output: Output = None,
 ) -> None:
@@ -183,21 +180,25 @@ def verify(store: Store) -> None:
     for row in damage.itertuples():
         say(f"{row.file} {row.reason}")
     if len(damage):
-        say(f"{len(damage)} files of {store} are not as the scan wrote them.")
+        say(f"{len(damage)} files of {store} do not match their checksums.")
         raise typer.Exit(1)
-    say(f"{store} is whole: {len(opened.manifest.files or ())} files are as the scan wrote them.")
+    say(f"{store} is intact: {len(opened.manifest.files or ())} files match their checksums.")
 
 
-@corpus.command(cls=HeadCommand)
+@corpus.command()
 def search(
     store: Store,
     *,
     from_: Annotated[
-        str, typer.Option("--from", help="Which tokens look: a word, piece:…, pos:…, relation:…, special or any.")
+        str, typer.Option("--from", help="Query tokens: a word, piece:…, pos:…, relation:…, special or any.")
     ],
-    to: Annotated[str, typer.Option("--to", help="What they look at: the same, or governor or dependent.")],
-    layer: Annotated[int | None, typer.Option("--layer", "-l", help="With --head: show the places.")] = None,
-    head: Annotated[int | None, typer.Option("--head", "-H", help="With --layer: show the places.")] = None,
+    to: Annotated[str, typer.Option("--to", help="Key tokens: same forms, or governor or dependent.")],
+    layer: Annotated[
+        int | None, typer.Option("--layer", "-l", help="Show the matches of one head (with --head).")
+    ] = None,
+    head: Annotated[
+        int | None, typer.Option("--head", "-H", help="Show the matches of one head (with --layer).")
+    ] = None,
     errors: Errors = "raise",
     output: Output = None,
     limit: Limit = 10,
@@ -209,7 +210,7 @@ def search(
     from attention_analyzer.errors import InputError
 
     if (layer is None) != (head is None):
-        raise InputError("--layer and --head go together: they say whose places to show.")
+        raise InputError("Give --layer and --head together to show where one head matches.")
     opened = _opened(store, errors)
     title = f"{from_} → {to}"
     if layer is None or head is None:

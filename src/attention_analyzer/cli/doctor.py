@@ -28,9 +28,10 @@ OPTIONAL = {
 
 def doctor(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="Bundled name, folder or hub id (attn models).")
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="Model name, local folder or Hugging Face id (see attn models)."),
     ] = None,
-    text: Annotated[str, typer.Argument(metavar="[TEXT|FILE|-]", help="A text to prove it on.")] = TEXT,
+    text: Annotated[str, typer.Argument(metavar="[TEXT|FILE|-]", help="Text for the verification.")] = TEXT,
     device: Device = "auto",
 ) -> None:
     """Check the installation, verify a model.
@@ -40,11 +41,11 @@ def doctor(
     from attention_analyzer.models.catalog import offline_encoder
 
     content = read_text(text)
-    with working("Looking around"):
+    with working("Checking the environment"):
         _print("Environment", _environment())
         _print("Attention backends", _backends())
     analyzer = analyzer_for(model or offline_encoder(), device)
-    with working("Running the proof"):
+    with working("Verifying the capture"):
         from attention_analyzer.diagnosis import diagnose
 
         found = diagnose(analyzer.loaded, content)
@@ -60,14 +61,14 @@ def findings(proof: VerificationReport) -> Iterator[tuple[str, str]]:
     """A proof in words, line by line."""
     layers = len({(site.stack, site.kind, site.layer) for site in proof.sites})
     heads = sum(site.heads for site in proof.sites)
-    yield "outputs", "the same bits with and without listening" if proof.identical else "CHANGED by listening"
-    yield "model", "left as it was" if proof.untouched else "NOT left as it was"
+    yield "outputs", "bit-identical with and without capture" if proof.identical else "CHANGED by the capture"
+    yield "model", "unchanged" if proof.untouched else "CHANGED"
     yield "backend", ", ".join(proof.backends)
     yield "attention", f"{layers} sites with {heads} heads; {', '.join(proof.forms) or 'every token sees every token'}"
     if proof.exact:
-        yield "weights", f"give every site's output again, within {proof.deviation:.0e} of its largest value"
+        yield "weights", f"reproduce every attention output within {proof.deviation:.0e} of its largest value"
     else:
-        yield "weights", "the model's own numbers (it does not use the library's attention interface)"
+        yield "weights", "read from the model's own computation (not recomputed)"
     if "sinks" not in proof.forms:
         yield "rows", f"sum to one within {proof.row_error:.0e}"
     if proof.not_captured:
@@ -77,8 +78,8 @@ def findings(proof: VerificationReport) -> Iterator[tuple[str, str]]:
 def verdict(proof: VerificationReport) -> str:
     """The proof in one sentence."""
     if proof.holds:
-        return "The proof holds: what is shown is what this model does."
-    return "The proof FAILS: do not trust what is shown for this model, and please report its architecture."
+        return "Verification passed: captured attention matches the model."
+    return "Verification FAILED: results for this model may be wrong. Please report its architecture."
 
 
 def _environment() -> dict[str, str]:

@@ -29,7 +29,7 @@ Target = Annotated[
     str | None, typer.Option("--target", "-t", help="Token whose logit is explained. Default: the most probable.")
 ]
 Versus = Annotated[str | None, typer.Option(help="Token whose logit is subtracted.")]
-Position = Annotated[int | None, typer.Option(help="Position where the prediction is read.")]
+Position = Annotated[int | None, typer.Option(help="Position of the prediction (default: the last).")]
 Second = Annotated[str | None, typer.Option("--second", help="The pair's second text, or the target text.")]
 
 
@@ -88,7 +88,7 @@ def effects(
             say(f"… and {len(table) - top} more; --top shows more, --output writes all.")
     if figure is not None:
         save_figure(found.plot(), figure)
-        say(f"Drawn in {figure}")
+        say(f"Figure saved to {figure}")
 
 
 def _show(found: Effects) -> None:

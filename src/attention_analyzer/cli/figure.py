@@ -30,24 +30,24 @@ def figure(
     *,
     image: Images = None,
     audio: Audio = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: PNG, SVG or PDF.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output file (.png, .svg, .pdf).")] = Path(
         "attention.png"
     ),
     model: Model = None,
     layer: Layer = None,
     head: Head = None,
-    metric: Annotated[str, typer.Option(help="What the layer × head map shows.")] = "entropy",
+    metric: Annotated[str, typer.Option(help="Metric of the layer × head map.")] = "entropy",
     stack: Stack = None,
     kind: Kind = None,
-    log: Annotated[bool | None, typer.Option("--log/--linear", help="Scale of the colors.")] = None,
+    log: Annotated[bool | None, typer.Option("--log/--linear", help="Color scale.")] = None,
     view: Annotated[
         str | None,
         typer.Option(help="heads, matrix, arcs, text, products, space or picture; or the state of a page, as JSON."),
     ] = None,
-    query: Annotated[int | None, typer.Option(help="Of a view: the chosen query, by position.")] = None,
-    key: Annotated[int | None, typer.Option(help="Of a view: the chosen key, by position.")] = None,
+    query: Annotated[int | None, typer.Option(help="Query position to highlight (with --view).")] = None,
+    key: Annotated[int | None, typer.Option(help="Key position to highlight (with --view).")] = None,
     svg_text: Annotated[
-        bool, typer.Option("--svg-text", help="In an SVG, keep text as text that can be edited, instead of outlines.")
+        bool, typer.Option("--svg-text", help="Keep SVG text editable instead of converting it to outlines.")
     ] = False,
     truncate: Truncate = False,
     encoding: Encoding = None,
@@ -65,9 +65,9 @@ def figure(
         raise InputError(f"--svg-text is for SVG files, but {output} is none.")
     state = None if view is None else _state(view, log, query, key)
     if state is None and (query is not None or key is not None):
-        raise InputError("--query and --key choose tokens of a view; give --view too, for example --view arcs.")
+        raise InputError("--query and --key need --view, for example --view arcs.")
     if state is None and head is not None and layer is None:
-        raise InputError("A head is drawn with --layer and --head; only --head was given.")
+        raise InputError("--head needs --layer.")
     record = record_of(text, model, device, truncate, encoding, images=image or (), audio=audio)
     with working("Drawing"):
         if state is not None:
@@ -93,6 +93,6 @@ def _state(view: str, log: bool | None, query: int | None, key: int | None) -> d
         try:
             state = loads(view)
         except JSONDecodeError as error:
-            raise InputError(f"The state given by --view is no JSON: {error}.") from None
+            raise InputError(f"--view is not valid JSON: {error}.") from None
     chosen = {"query": query, "key": key, "scale": None if log is None else ("log" if log else "linear")}
     return state | {name: value for name, value in chosen.items() if value is not None}

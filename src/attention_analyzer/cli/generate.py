@@ -14,8 +14,8 @@ from attention_analyzer.cli.options import Device, Encoding, Model, Text, analyz
 def generate(
     prompt: Text,
     model: Model = None,
-    tokens: Annotated[int, typer.Option("--tokens", "-n", help="Tokens to write at most.")] = 40,
-    save: Annotated[str | None, typer.Option(help="Save the record to this file.")] = None,
+    tokens: Annotated[int, typer.Option("--tokens", "-n", help="Maximum number of tokens to generate.")] = 40,
+    save: Annotated[str | None, typer.Option(help="Save the record to this .attn file.")] = None,
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -30,6 +30,10 @@ def generate(
     with working("Writing"):
         record = analyzer.generate(read_text_or_chat(prompt, encoding), max_new_tokens=tokens)
     say(f"{record.notes['written'].strip()}\n")
-    print_table(written_tokens(record), title="What each written token looked at most (mean over all heads)", digits=2)
+    print_table(
+        written_tokens(record),
+        title="Tokens that each generated token attended to most (mean over all heads)",
+        digits=2,
+    )
     if save is not None:
         say(f"\nRecord saved to {record.save(save)}")

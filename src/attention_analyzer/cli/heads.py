@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 heads = typer.Typer(help="Compare, rank and prune heads.", no_args_is_help=True)
 
-Texts = Annotated[str, typer.Argument(metavar="FILE|TEXT|-", help="Texts, one a line: a file, - or the text itself.")]
+Texts = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE|TEXT|-", help="File with one text per line, - for standard input, or the text itself."
+    ),
+]
 Method = Annotated[
     Literal["gradient", "ablation"],
     typer.Option(
@@ -37,7 +42,7 @@ Method = Annotated[
         help="gradient of the loss, or ablating heads.",
     ),
 ]
-Mean = Annotated[bool, typer.Option("--mean", help="Ablate by the head's mean output instead of by zero.")]
+Mean = Annotated[bool, typer.Option("--mean", help="Replace the head's output by its mean instead of zero.")]
 
 
 @heads.command()
@@ -49,7 +54,9 @@ def similarity(
     figure: FigureFile = None,
     stack: Stack = None,
     kind: Kind = None,
-    clusters: Annotated[int | None, typer.Option(min=2, help="How many; by default the best separated.")] = None,
+    clusters: Annotated[
+        int | None, typer.Option(min=2, help="Number of clusters (default: chosen by silhouette).")
+    ] = None,
     truncate: Truncate = False,
     encoding: Encoding = None,
     device: Device = "auto",
@@ -70,10 +77,10 @@ def similarity(
     if not _written(found.table, found, output, figure):
         columns = ["name", "cluster", "stable", "nearest", "distance", "low", "high"]
         print_table(found.table[columns], title=f"{analyzer.name}: {found.place}-attention, {found.texts} texts")
-    agreed = f"silhouette {found.clusters.silhouette:.2f}, agreement over drawn texts {found.clusters.stability:.2f}"
+    agreed = f"silhouette {found.clusters.silhouette:.2f}, bootstrap stability {found.clusters.stability:.2f}"
     say(f"Clusters: {found.clusters.labels.max() + 1} ({agreed})")
     say(f"Redundant: {'; '.join(' '.join(group) for group in found.groups) or 'none'}")
-    say(f"Specialised: {' '.join(found.specialised) or 'none'}")
+    say(f"Outliers: {' '.join(found.specialised) or 'none'}")
     best = found.complementary.head(5)
     pairs = [f"{row.first}+{row.second} {row.together:.0%}" for row in best.itertuples()]
     say(f"Complementary: {', '.join(pairs) or 'none'}" + (f" … {len(found.complementary)}" if len(pairs) > 4 else ""))
@@ -91,8 +98,8 @@ def importance(
         list[str] | None, typer.Option("--heads", help="Heads to ablate together, such as L4H2-3; repeatable.")
     ] = None,
     mean: Mean = False,
-    measure: Annotated[Literal["loss", "logits"], typer.Option(help="What ablation changes.")] = "loss",
-    seed: Annotated[int, typer.Option(help="Of the tokens that a masked language model has to guess.")] = 0,
+    measure: Annotated[Literal["loss", "logits"], typer.Option(help="Measure to report.")] = "loss",
+    seed: Annotated[int, typer.Option(help="Seed for masking tokens (masked language models only).")] = 0,
     truncate: Truncate = False,
     encoding: Encoding = None,
     device: Device = "auto",
@@ -103,7 +110,7 @@ def importance(
     _check(output, figure)
     lines = read_lines(texts, encoding)
     analyzer = analyzer_for(model, device)
-    with counting("Trying heads out", "forwards") as progress:
+    with counting("Measuring importance", "forwards") as progress:
         found = analyzer.head_importance(
             lines,
             method,
@@ -118,7 +125,7 @@ def importance(
         columns = ["heads", "importance", "low", "high", *(["normalized"] if method == "gradient" else [])]
         table = found.table.sort_values("importance", ascending=False)[columns]
         print_table(table, title=f"{analyzer.name}: {found.meaning}; {found.texts} texts", digits=4)
-    say(f"Untouched model: {found.measure} {found.plain:.4f}")
+    say(f"Baseline (no ablation): {found.measure} {found.plain:.4f}")
 
 
 @heads.command()
@@ -159,7 +166,7 @@ def depth(
     output: Output = None,
     figure: FigureFile = None,
     metrics: Annotated[
-        bool, typer.Option("--metrics", help="Metrics by layer instead of the weight's shares.")
+        bool, typer.Option("--metrics", help="Draw metrics by layer instead of the composition of the weight.")
     ] = False,
     truncate: Truncate = False,
     encoding: Encoding = None,
@@ -205,7 +212,7 @@ def _written(table: pd.DataFrame, found: Any, output: Path | None, figure: Path 
 
     if figure is not None:
         save_figure(found() if callable(found) else found.plot(), figure)
-        say(f"Drawn in {figure}")
+        say(f"Figure saved to {figure}")
     if output is None:
         return False
     write_table(table, output)

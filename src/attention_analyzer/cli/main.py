@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from attention_analyzer.cli.console import complain, safe, say, show_warning
-from attention_analyzer.cli.options import HeadCommand
+from attention_analyzer.cli.options import Command
 
 #: What there is: name, module of this room, function.
 COMMANDS = (
@@ -49,7 +49,7 @@ COMMANDS = (
 
 app = typer.Typer(
     name="attn",
-    help="What every attention head of a transformer does.",
+    help="Analyze what the attention heads of a transformer do.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -59,9 +59,11 @@ app = typer.Typer(
 for _name, _module, _function in COMMANDS:
     _member = getattr(import_module(f"attention_analyzer.cli.{_module}"), _function)
     if isinstance(_member, typer.Typer):
+        for _each in _member.registered_commands:
+            _each.cls = Command
         app.add_typer(_member, name=_name)
     else:
-        app.command(_name, cls=HeadCommand)(_member)
+        app.command(_name, cls=Command)(_member)
 
 
 def _version(shown: bool) -> None:
@@ -76,7 +78,7 @@ def _version(shown: bool) -> None:
 def _root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """What every attention head of a transformer does."""
+    """Analyze what the attention heads of a transformer do."""
 
 
 #: Base of what Typer raises for a command line that it cannot read.

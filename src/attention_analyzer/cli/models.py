@@ -17,7 +17,7 @@ def models() -> None:
 
     rows = [(model.name, model.source, model.summary, str(model.folder)) for model in available()]
     if not rows:
-        say("No model can be had here without a network; name a hub id or a folder.")
+        say("No models are available offline. Give a Hugging Face id or a local folder.")
         return
     print_table(pd.DataFrame(rows, columns=["name", "source", "model", "folder"]))
     say("\nBesides these, any local folder of a transformers model and, with a network, any hub id.")

@@ -16,6 +16,7 @@ from attention_analyzer.cli.console import complain
 
 if TYPE_CHECKING:
     from attention_analyzer.analyzer import AttentionAnalyzer
+    from attention_analyzer.errors import Option
     from attention_analyzer.record import AttentionRecord
     from attention_analyzer.text.chat import Messages
 
@@ -39,25 +40,34 @@ OptionalText = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Bundled name, folder or hub id (attn models). Default: bert-base-uncased."),
+    typer.Option(
+        "--model",
+        "-m",
+        help="Model name, local folder or Hugging Face id (see attn models). Default: bert-base-uncased.",
+    ),
 ]
 Encoding = Annotated[
     str | None,
-    typer.Option(help="Encoding of text files, such as cp1252. Default: UTF-8, or UTF-16 where they show it."),
+    typer.Option(
+        help="Encoding of text files, such as cp1252. Default: UTF-8, or UTF-16 if the file has a byte-order mark."
+    ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")]
-Truncate = Annotated[bool, typer.Option("--truncate", help="Cut what the model has no positions for.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1, mps …")]
+Truncate = Annotated[bool, typer.Option("--truncate", help="Truncate the text to the model's maximum length.")]
 Layer = Annotated[int | None, typer.Option("--layer", "-l", help="Layer, counted from zero.")]
 Head = Annotated[int | None, typer.Option("--head", "-H", help="Head, counted from zero.")]
-Stack = Annotated[str | None, typer.Option(help="encoder, decoder …; by default the main text's own attention.")]
-Kind = Annotated[Literal["self", "cross"] | None, typer.Option(help="self or cross.")]
-FigureFile = Annotated[Path | None, typer.Option(help="Also draw the result: PNG, SVG or PDF.")]
+Stack = Annotated[str | None, typer.Option(help="Stack (encoder, decoder …); default: the stack that reads the text.")]
+Kind = Annotated[Literal["self", "cross"] | None, typer.Option(help="Attention type: self or cross.")]
+FigureFile = Annotated[Path | None, typer.Option(help="Also save a figure (.png, .svg, .pdf).")]
 Images = Annotated[
     list[Path] | None,
     typer.Option("--image", "-i", help="An image; the text goes with it. May be given several times."),
 ]
 Audio = Annotated[Path | None, typer.Option("--audio", "-a", help="A sound; the text is its target, if there is one.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; its suffix says the format.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Output file; the extension sets the format (.csv, .parquet, .json)."),
+]
 
 
 def read_text(argument: str, encoding: str | None = None) -> str:
@@ -91,7 +101,7 @@ def read_text(argument: str, encoding: str | None = None) -> str:
             raise
         return argument  # a zero byte, which no file name has
     if path.suffix in _FILES and " " not in argument:
-        raise InputError(f"There is no file {argument}; to analyze these words themselves, put a space after them.")
+        raise InputError(f"There is no file {argument}; to analyze the name as text, add a space after it.")
     return argument
 
 
@@ -126,7 +136,7 @@ def record_file(argument: str, model: str | None, truncate: bool, encoding: str 
         return None
     given = {"--model": model, "--truncate": truncate, "--encoding": encoding}
     if idle := [name for name, value in given.items() if value]:
-        raise InputError(f"{path} is a record, for which no model is run; leave out {', '.join(idle)}.")
+        raise InputError(f"{path} is a saved record, so no model runs; leave out {', '.join(idle)}.")
     from attention_analyzer.record import AttentionRecord
 
     return AttentionRecord.load(path)
@@ -185,8 +195,27 @@ def choice(*values: str, **old: str) -> Callable[[str], str]:
     return parse
 
 
-class HeadCommand(TyperCommand):
-    """A command in which ``-h 5`` still means ``--head 5``; ``-h`` alone is help."""
+class Command(TyperCommand):
+    """A command that words errors with its own options, and in which ``-h 5`` still means ``--head 5``."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from attention_analyzer.errors import AttentionAnalyzerError, InputError
+
+        try:
+            return super().invoke(ctx)
+        except AttentionAnalyzerError as error:
+            complain(error.worded(self._worded))
+            raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
+
+    def _worded(self, option: Option) -> str | None:
+        """An argument of the library as this command spells it; None if the command does not have it."""
+        for parameter in self.params:
+            if parameter.name == option.name and (parameter.opts or [""])[0].startswith("-"):
+                off = option.value == "False" and parameter.secondary_opts
+                name = (parameter.secondary_opts if off else parameter.opts)[0]
+                value = "" if option.value in ("True", "False") else f" {option.value.strip(chr(39))}"
+                return option.phrase.format(f"{name}{value}".replace(" …", ""))
+        return None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if any("--head" in parameter.opts for parameter in self.params):

@@ -71,4 +71,4 @@ def parts(
         say(f"{len(table)} rows written to {output}")
     if figure is not None:
         save_figure(found.figure(layer=layer, head=head, values=values), figure)
-        say(f"Drawn in {figure}")
+        say(f"Figure saved to {figure}")

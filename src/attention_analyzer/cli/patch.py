@@ -78,4 +78,4 @@ def patch(
         print_table(table.drop(columns=[name for name in hidden if name in table]).head(top), digits=4)
     if figure is not None:
         save_figure(found.plot(), figure)
-        say(f"Drawn in {figure}")
+        say(f"Figure saved to {figure}")

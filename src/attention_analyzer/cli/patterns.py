@@ -35,14 +35,17 @@ def patterns(
     model: Model = None,
     output: Output = None,
     figure: FigureFile = None,
-    pattern: Annotated[list[str] | None, typer.Option(help="Only this pattern; may be repeated.")] = None,
+    pattern: Annotated[list[str] | None, typer.Option(help="Only this pattern; repeatable.")] = None,
     untrained: Annotated[
-        bool, typer.Option("--untrained", help="A name must also beat the same model with random weights.")
+        bool, typer.Option("--untrained", help="Also require labels to beat a randomly initialized model.")
     ] = False,
     probes: Annotated[
-        bool, typer.Option("--probes/--no-probes", help="Measure induction and its kin on random tokens as well.")
+        bool,
+        typer.Option(
+            "--probes/--no-probes", help="Also score induction-type heads on synthetic random-token sequences."
+        ),
     ] = True,
-    level: Annotated[float, typer.Option(min=0.0, max=1.0, help="Accepted share of false labels.")] = 0.05,
+    level: Annotated[float, typer.Option(min=0.0, max=1.0, help="False discovery rate.")] = 0.05,
     truncate: Truncate = False,
     encoding: Encoding = None,
     device: Device = "auto",
@@ -69,10 +72,10 @@ def patterns(
     several = len(texts) >= FEWEST_TEXTS
     if not several and (figure is not None or untrained):
         raise InputError(
-            f"--figure and --untrained need at least {FEWEST_TEXTS} texts, one a line; {len(texts)} given."
+            f"--figure and --untrained need at least {FEWEST_TEXTS} texts, one per line; {len(texts)} given."
         )
     analyzer = analyzer_for(model, device)
-    with counting("Looking at the heads", "steps") as progress:
+    with counting("Scoring patterns", "steps") as progress:
         if several:
             found = analyzer.label_heads(
                 texts,
@@ -94,10 +97,13 @@ def patterns(
         say(_summary(found))
     else:
         print_table(_named(table[table["shows"]])[_IN_ONE_TEXT], title=f"{analyzer.name}: one text")
-        say(f"One text is no proof of what a head does; a file of {FEWEST_TEXTS} or more lines gives labels.")
+        say(
+            f"Scores on one text do not establish what a head does; a file of {FEWEST_TEXTS} or more lines gives "
+            "labels."
+        )
     if figure is not None:
         save_figure(found.plot(), figure)
-        say(f"Drawn in {figure}")
+        say(f"Figure saved to {figure}")
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
@@ -112,4 +118,4 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 
 def _summary(found: HeadLabels) -> str:
     named = int((found.heads["name"] != "").sum())
-    return f"{named} of {len(found.heads)} heads earned a name; at most {found.level:.0%} of names are expected false."
+    return f"{named} of {len(found.heads)} heads labeled; at most {found.level:.0%} of labels are expected to be false."

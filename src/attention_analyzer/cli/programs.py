@@ -66,7 +66,7 @@ def programs(
         say(fact)
     if figure is not None:
         save_figure(found.plot(), figure)
-        say(f"Drawn in {figure}")
+        say(f"Figure saved to {figure}")
     if replace:
         with counting("Replacing heads", "forwards") as progress:
             replaced = analyzer.replace_by_program(found, texts[1::2], truncate=truncate, progress=progress)

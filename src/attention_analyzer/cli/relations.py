@@ -24,18 +24,19 @@ def relations(
     model: Model = None,
     output: Output = None,
     task: Annotated[
-        list[str] | None, typer.Option(help="dependencies, roles or coreference; all that are annotated by default.")
+        list[str] | None,
+        typer.Option(help="Tasks: dependencies, roles or coreference (default: all that are annotated)."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Sentences at most.")] = None,
-    min_words: Annotated[int, typer.Option(help="Leave out sentences with fewer words.")] = 1,
-    max_words: Annotated[int | None, typer.Option(help="Leave out sentences with more words.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of sentences.")] = None,
+    min_words: Annotated[int, typer.Option(help="Minimum words per sentence.")] = 1,
+    max_words: Annotated[int | None, typer.Option(help="Maximum words per sentence.")] = None,
     as_written: Annotated[
-        bool, typer.Option("--as-written", help="Read the text as written, instead of a space between all words.")
+        bool, typer.Option("--as-written", help="Use the original text instead of joining words with spaces.")
     ] = False,
-    fewest: Annotated[int, typer.Option(help="Leave out labels with fewer questions.")] = 20,
+    fewest: Annotated[int, typer.Option(help="Minimum number of examples per label.")] = 20,
     figure: FigureFile = None,
     examples: Annotated[
-        str | None, typer.Option(help="Show the sentences behind a cell, such as nsubj:L2H8 (or nsubj: its best head).")
+        str | None, typer.Option(help="Show example sentences, such as nsubj:L2H8 (or nsubj for its best head).")
     ] = None,
     encoding: Encoding = None,
     device: Device = "auto",
@@ -76,7 +77,7 @@ def relations(
         _print_combination(found)
     if figure is not None:
         save_figure(relations_figure(found[str(table["task"].iloc[0])], fewest=fewest), figure)
-        say(f"Drawn in {figure}")
+        say(f"Figure saved to {figure}")
     if examples is not None:
         _print_examples(found, examples)
 
@@ -90,7 +91,7 @@ def _print_combination(found: Relations) -> None:
             f"relative positions alone {best.control:.1%}."
         )
     if found.left_out:
-        say(f"{found.left_out} sentences were left out: the model has no positions for so many tokens.")
+        say(f"{found.left_out} sentences were skipped because they exceed the model's maximum length.")
 
 
 def _print_examples(found: Relations, cell: str) -> None:
@@ -114,6 +115,6 @@ def _print_examples(found: Relations, cell: str) -> None:
     else:
         best = scores.head_table(label).iloc[0]
         place, direction = (int(best["layer"]), int(best["head"])), str(best["direction"])
-    say(f"L{place[0]}H{place[1]} on {label}: *asking word*, [right answer] → what the head looks at most")
+    say(f"L{place[0]}H{place[1]} on {label}: *query word*, [correct word] → strongest key")
     for example in scores.examples(label, *place, direction=direction, limit=20):
         say(f"  {example}")

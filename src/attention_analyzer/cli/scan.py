@@ -35,9 +35,9 @@ def scan(
     model: Model = None,
     output: Output = None,
     layer: Layer = None,
-    sort: Annotated[str, typer.Option(help="Column to sort by; add - before it for the largest first.")] = "layer",
+    sort: Annotated[str, typer.Option(help="Column to sort by; prefix - for descending order.")] = "layer",
     lines: Annotated[
-        bool, typer.Option("--lines", help="Each line is a text of its own; numbers are their means.")
+        bool, typer.Option("--lines", help="Read the file as one text per line and report means.")
     ] = False,
     truncate: Truncate = False,
     encoding: Encoding = None,
@@ -83,9 +83,9 @@ def _measured(
     content = read_text(text, encoding)
     texts = [line for line in content.splitlines() if line.strip()] if lines else [content]
     if not texts:
-        raise InputError("The input holds no text; at least one line with a visible character is needed.")
+        raise InputError("The input has no text; at least one line with a visible character is needed.")
     analyzer = analyzer_for(model, device)
-    with working("Measuring the heads"):
+    with working("Computing metrics"):
         table = analyzer.heads(texts, truncate=truncate).drop(columns="text")
     keys = ["stack", "kind", "layer", "head"]
     table = table.groupby(keys, sort=False, as_index=False).mean() if len(texts) > 1 else table

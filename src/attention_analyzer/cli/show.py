@@ -27,16 +27,16 @@ def show(
     *,
     image: Images = None,
     audio: Audio = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path("attention.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output file (.html).")] = Path("attention.html"),
     model: Model = None,
     other: Annotated[
         str | None, typer.Option("--other", help="A second model or record, for the Difference view.")
     ] = None,
     queries_and_keys: Annotated[
         bool | None,
-        typer.Option("--queries-and-keys/--weights", help="Store queries and keys (for the Query–key view), or not."),
+        typer.Option("--queries-and-keys/--weights", help="Store queries and keys (needed for the Query–key view)."),
     ] = None,
-    open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     truncate: Truncate = False,
     encoding: Encoding = None,
     device: Device = "auto",

@@ -67,7 +67,7 @@ def sources(
         say(f"{len(found.table)} rows written to {output}")
     if figure is not None:
         save_figure(found.figure(), figure)
-        say(f"Drawn in {figure}")
+        say(f"Figure saved to {figure}")
 
 
 def _one(

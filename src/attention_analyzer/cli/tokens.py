@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from attention_analyzer.attribution import AttributionComparison, TokenImportance
 
 _SHOWN = ["method", "comprehensiveness", "sufficiency", "deletion_area", "ahead_of_random", "beats_random"]
-_METHODS = "received, last_layer, rollout (…_unadjusted, …_normalised, …_chefer), flow, norm, gradient_attention, "
+_METHODS = "received, last_layer, rollout (…_unadjusted, …_normalized, …_chefer), flow, norm, gradient_attention, "
 _METHODS += "integrated_gradients."
 
 
@@ -37,27 +37,28 @@ def tokens(
     output: Output = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help=f"{_METHODS} received by default; may be given several times with --compare."),
+        typer.Option(help=f"{_METHODS} Default: received. Repeatable with --compare."),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
-            help="What was predicted: next, next=X, position:K, sequence, mask, mask:K, class, token_class:K, pooled …"
+            help="Prediction to explain: next, next=X, position:K, sequence, mask, mask:K, class, token_class:K, "
+            "pooled …"
         ),
     ] = None,
     unit: Annotated[
         Literal["token", "word"],
-        typer.Option(parser=choice("token", "word", piece="token"), metavar="[token|word]", help="What is scored."),
+        typer.Option(
+            parser=choice("token", "word", piece="token"), metavar="[token|word]", help="Unit to score: token or word."
+        ),
     ] = "token",
     special: Annotated[
         Literal["keep", "apart", "exclude"],
-        typer.Option(help="Special tokens: scored like all others, shown apart, or left out."),
+        typer.Option(help="Special tokens: included, shown separately, or dropped."),
     ] = "keep",
-    compare: Annotated[
-        bool, typer.Option("--compare", help="All methods side by side, judged by deleting tokens.")
-    ] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare all methods by deletion tests.")] = False,
     deletion: Annotated[
-        Literal["mask", "hide", "remove"] | None, typer.Option(help="How --compare deletes a token.")
+        Literal["mask", "hide", "remove"] | None, typer.Option(help="How --compare deletes tokens.")
     ] = None,
     figure: FigureFile = None,
     truncate: Truncate = False,
@@ -76,7 +77,7 @@ def tokens(
     if figure is not None:
         check_figure_path(figure)
     if not compare and (len(method or ()) > 1 or deletion is not None):
-        raise InputError("Several methods, and deletion, are for --compare.")
+        raise InputError("Several methods, and --deletion, need --compare.")
     content = read_text(text, encoding)
     analyzer = analyzer_for(model, device)
     settings: dict[str, Any] = {"target": target, "unit": unit, "special": special, "truncate": truncate}
@@ -92,7 +93,7 @@ def tokens(
             found = analyzer.token_importance(content, *(method or ()), **settings)
         _report(found, output)
     if figure is not None:
-        say(f"Drawn in {save_figure(found.plot(), figure)}")
+        say(f"Figure saved to {save_figure(found.plot(), figure)}")
 
 
 def _report(found: TokenImportance, output: Path | None) -> None:

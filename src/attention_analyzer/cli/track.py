@@ -1,4 +1,4 @@
-"""``attn track``: how attention grew, from saved checkpoints or a history that was recorded."""
+"""``attn track``: attention over training, from saved checkpoints or a history that was recorded."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ if TYPE_CHECKING:
 def track(
     checkpoints: Annotated[
         str,
-        typer.Argument(metavar="CKPT_DIR", help="Folder of checkpoints, a recorded history, or (with -r) a hub id."),
+        typer.Argument(
+            metavar="CKPT_DIR", help="Folder of checkpoints, a recorded history, or a Hugging Face id (with -r)."
+        ),
     ],
     *,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the history, which attn track reads again.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Output folder for the history.")] = None,
     figure: FigureFile = None,
     revision: Annotated[
-        list[str] | None, typer.Option("--revision", "-r", help="A revision on the hub whose name ends in its step.")
+        list[str] | None,
+        typer.Option("--revision", "-r", help="Revision on the Hub whose name ends in its step; repeatable."),
     ] = None,
     against: Annotated[Path | None, typer.Option(help="Another recorded history to compare with.")] = None,
     device: Device = "auto",
 ) -> None:
     """Report how heads develop in training.
 
-    When heads took their roles, and warnings of collapsed entropy, dead and duplicate heads.
+    When heads acquired their roles, and warnings of collapsed entropy, dead and duplicate heads.
     """
     from attention_analyzer.errors import InputError
     from attention_analyzer.training.history import History as Recorded
@@ -47,7 +48,7 @@ def track(
         check_figure_path(figure)
     recorded = _recorded(checkpoints) if revision is None else None
     if recorded is not None and output is not None:
-        raise InputError(f"{checkpoints} is a history already; -o is for checkpoints that are to be measured.")
+        raise InputError(f"{checkpoints} is already a history; -o applies only to checkpoints.")
     if recorded is None:
         from attention_analyzer.training.checkpoints import track_checkpoints
 
@@ -69,7 +70,7 @@ def track(
         say(f"History of {len(recorded.steps)} steps in {output}")
     if figure is not None:
         save_figure(drawn(), figure)
-        say(f"Drawn in {figure}")
+        say(f"Figure saved to {figure}")
 
 
 def _recorded(path: str) -> History | None:

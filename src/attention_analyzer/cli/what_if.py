@@ -30,25 +30,32 @@ def what_if(
     *,
     knock_out: Annotated[
         list[str] | None,
-        typer.Option("--knock-out", "-k", help="Edges, such as 'L2H5:7>3' or 'L2:*>0' (quote them); repeatable."),
+        typer.Option("--knock-out", "-k", help="Edges to remove, such as 'L2H5:7>3' or 'L2:*>0' (quoted); repeatable."),
     ] = None,
     ablate: Annotated[
         list[str] | None,
-        typer.Option("--ablate", "--silence", "-s", help="Heads, such as L2H5, L2 or decoder.cross.L1; repeatable."),
+        typer.Option(
+            "--ablate", "--silence", "-s", help="Heads to ablate, such as L2H5, L2 or decoder.cross.L1; repeatable."
+        ),
     ] = None,
     patch: Annotated[
         list[str] | None,
         typer.Option(
-            "--patch", "--replace", "-r", help="HEADS=uniform, HEADS=first or HEADS=another text as long; repeatable."
+            "--patch",
+            "--replace",
+            "-r",
+            help="HEADS=uniform, HEADS=first or HEADS=a text with as many tokens; repeatable.",
         ),
     ] = None,
-    mean: Annotated[bool, typer.Option("--mean", help="Ablate by the head's mean output instead of by zero.")] = False,
+    mean: Annotated[
+        bool, typer.Option("--mean", help="Replace the head's output by its mean instead of zero.")
+    ] = False,
     reference: Annotated[
-        Path | None, typer.Option(help="Texts for the mean, one a line; by default the text itself.")
+        Path | None, typer.Option(help="File with texts for the mean, one per line (default: the text itself).")
     ] = None,
     second: Annotated[str | None, typer.Option("--second", help="The pair's second text, or the target text.")] = None,
-    target: Annotated[str | None, typer.Option(help="Token or class whose probability is followed.")] = None,
-    position: Annotated[int | None, typer.Option(help="Position where the prediction is read.")] = None,
+    target: Annotated[str | None, typer.Option(help="Token or class to follow (default: the most likely).")] = None,
+    position: Annotated[int | None, typer.Option(help="Position of the prediction (default: the last).")] = None,
     model: Model = None,
     output: Output = None,
     figure: FigureFile = None,
@@ -70,12 +77,12 @@ def what_if(
     if figure is not None:
         check_figure_path(figure)
     if reference is not None and not mean:
-        raise InputError("--reference gives the texts of a mean; add --mean, or leave it out.")
+        raise InputError("--reference needs --mean.")
     content = read_text(text, encoding)
     references = [] if reference is None else _lines(reference, encoding)
     replacements = dict(_replacement(each) for each in patch or ())
     analyzer = analyzer_for(model, device)
-    with working("Asking what if"):
+    with working("Running the intervention"):
         found = analyzer.what_if(
             content if second is None else (content, second),
             knock_out=knock_out or (),
@@ -93,7 +100,7 @@ def what_if(
         say(f"{len(found.positions)} positions written to {output}")
     if figure is not None:
         save_figure(found.plot(), figure)
-        say(f"Drawn in {figure}")
+        say(f"Figure saved to {figure}")
 
 
 def _show(found: WhatIf, changed: bool) -> None:
@@ -119,5 +126,5 @@ def _replacement(argument: str) -> tuple[str, str]:
 
     heads, equals, how = argument.partition("=")
     if not (equals and heads.strip() and how.strip()):
-        raise InputError(f"{argument!r} replaces no pattern; write HEADS=uniform, HEADS=first or HEADS=another text.")
+        raise InputError(f"{argument!r} is not a replacement; write HEADS=uniform, HEADS=first or HEADS=another text.")
     return heads.strip(), how.strip()

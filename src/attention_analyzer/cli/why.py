@@ -32,7 +32,7 @@ def why(
     query: Annotated[int, typer.Option("--query", "-q", help="Position that looks; -1 is the last.")],
     key: Annotated[int, typer.Option("--key", "-k", help="Position that is looked at.")],
     stack: Stack = None,
-    kind: Annotated[str, typer.Option(help="self or cross.", parser=choice("self", "cross"))] = "self",
+    kind: Annotated[str, typer.Option(help="Attention type: self or cross.", parser=choice("self", "cross"))] = "self",
     second: Second = None,
     top: Annotated[int, typer.Option(min=1, help="Rows shown.")] = 15,
     model: Model = None,
@@ -75,4 +75,4 @@ def why(
         print_table(table.head(top), digits=4)
     if figure is not None:
         save_figure(found.plot(), figure)
-        say(f"Drawn in {figure}")
+        say(f"Figure saved to {figure}")

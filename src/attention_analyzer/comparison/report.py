@@ -33,7 +33,7 @@ def report(comparison: Comparison) -> str:
         return "\n".join(line for line in lines if line)
     lines.append(
         f"On average their heads differ by {comparison.divergence:.3g} nats of Jensen–Shannon divergence "
-        f"(the most there can be is {LARGEST:.3f})."
+        f"(maximum {LARGEST:.3f})."
     )
     lines += [
         f"{_name(row)}: {row.divergence:.3g} nats{_interval(row)}{_changes(row)}."
@@ -44,9 +44,9 @@ def report(comparison: Comparison) -> str:
         lines.append(f"Of the layers, {layer['layer']} differs most: {layer['divergence']:.3g} nats on average.")
     tokens = comparison.tokens[comparison.tokens["text"] == 0].nlargest(_TOLD, "divergence")
     shown = ", ".join(f"{row.token.strip()!r} ({row.divergence:.2g})" for row in tokens.itertuples(index=False))
-    lines.append(f"In the first text, what these tokens look at differs most: {shown}.")
+    lines.append(f"Tokens whose attention differs most in the first text: {shown}.")
     if comparison.unaligned:
-        lines.append(f"{comparison.unaligned} tokens have no counterpart and were left out.")
+        lines.append(f"{comparison.unaligned} tokens have no counterpart and were skipped.")
     return "\n".join(line for line in lines if line)
 
 
@@ -64,7 +64,7 @@ def _name(row: Any) -> str:
 def _texts(comparison: Comparison) -> str:
     count = len(comparison.texts)
     other = any(left != right for left, right in comparison.texts)
-    what = f"{count} pairs of texts" if count > 1 else "one text beside another"
+    what = f"{count} pairs of texts" if count > 1 else "two texts"
     return f"on {what}" if other else ("on one text" if count == 1 else f"on {count} texts")
 
 
@@ -75,11 +75,11 @@ def _pairing(comparison: Comparison) -> str:
             return "Both are the same model; each head is compared with itself."
         away = int((~table["closest"]).sum())
         note = f"; for {away} of {len(table)} another head of the second model is closer" if away else ""
-        return f"Heads are compared by their place{note}."
+        return f"Heads are paired by layer and index{note}."
     matched = int(table["matched"].sum())
     return (
-        f"Heads are paired by what they look at: {matched} of {len(table)} are closer to their partner than position "
-        f"and sharpness explain (about {LEVEL:.0%} of these by chance)."
+        f"Heads are paired by attention similarity: {matched} of {len(table)} match better than position and "
+        f"sharpness alone explain (about {LEVEL:.0%} of these by chance)."
     )
 
 

@@ -96,12 +96,12 @@ class Rows:
         if self.count < count:
             raise InputError(
                 f"The store has {count:,} rows of the input, but the input now has only {self.count:,}; "
-                "give the input it was begun with, or another folder."
+                "give the original input or another folder."
             )
         if count and self.digest != digest:
             raise InputError(
-                f"The first {count:,} rows of the input are not those that the store was begun with; "
-                "give that input, or another folder."
+                f"The first {count:,} rows of the input differ from those of the existing scan; "
+                "give that input or another folder."
             )
 
     def chunks(self, number: int) -> Iterator[Chunk]:

@@ -18,7 +18,7 @@ from attention_analyzer.corpus.state_tables import PAIRS, head_names, most_rows,
 from attention_analyzer.corpus.store import PARTS, STATE, Damage, Store, told
 from attention_analyzer.corpus.summary import Summary
 from attention_analyzer.deprecation import warn_renamed
-from attention_analyzer.errors import FileFormatError, InputError, OnError, SelectionError, check_on_error
+from attention_analyzer.errors import FileFormatError, InputError, OnError, Option, SelectionError, check_on_error
 from attention_analyzer.site import Site
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class Corpus:
         state = self._state
         if not self.manifest.sites:
             raise InputError(
-                f"No text of the scan in {self.folder} could be used: {self.manifest.problems:,} rows were left out; "
-                "problems() says why."
+                f"No text of the scan in {self.folder} could be used: {self.manifest.problems:,} rows were skipped; "
+                "problems() lists the reasons."
             )
         return summary_of(self.manifest.sites, state, self.manifest.settings["examples"])
 
@@ -136,7 +136,7 @@ class Corpus:
     def examples(
         self, layer: int, head: int, by: str = PAIRS, *, stack: str | None = None, kind: str | None = None
     ) -> pd.DataFrame:
-        """Where a head is strongest, the strongest first; exact over the whole corpus.
+        """Strongest examples of a head, the strongest first; exact over the whole corpus.
 
         Args:
             by: "pairs" for token pairs: a query and the key it looks at most, neither of them special, at most one
@@ -242,12 +242,15 @@ class Corpus:
         search = self._search(from_, to)
         number = self._number(layer, head, stack, "self")
         if number not in search.columns:
-            raise SelectionError(f"L{layer}H{head} does not look at the main text; its links are not kept.")
+            raise SelectionError(f"L{layer}H{head} does not look at the main text; its top keys are not stored.")
         return search.matches(search.columns[number], limit)
 
     def _search(self, from_: str, to: str) -> Search:
         if not self.manifest.linked:
-            raise InputError(f"The scan in {self.folder} kept no links (links=False), so it cannot be searched.")
+            raise InputError(
+                f"The scan in {self.folder} was run without top keys (links), so search is not available; scan "
+                "again with links."
+            )
         sites, number = self.sites, 0
         columns: dict[int, int] = {}
         for index, site in enumerate(sites):
@@ -263,9 +266,7 @@ class Corpus:
     def _state(self) -> dict[str, pa.Table]:
         store = Store(self.folder)
         if not self.manifest.chunks:
-            raise InputError(
-                f"The scan in {self.folder} has not finished anything yet; wait for it, or run the same scan again."
-            )
+            raise InputError(f"The scan in {self.folder} has no results yet; wait for it, or run the same scan again.")
         most = most_rows(self.manifest.sites, self.manifest.settings["examples"])
         return {name: store.read(name, self.manifest, most[name]) for name in STATE}
 
@@ -308,11 +309,12 @@ class Corpus:
         damage = self._damaged
         if damage and self.errors == "raise":
             raise FileFormatError(
-                f"The store {self.folder} is damaged, so an answer would be incomplete: {told(damage)}. Open it with "
-                "errors='skip' (--errors skip) to ask the rest; attn corpus verify lists everything."
+                f"The store {self.folder} is damaged, so an answer would be incomplete: {told(damage)} "
+                "(attn corpus verify lists all damage)",
+                [Option("errors", "'skip'", "pass {} to query the rest")],
             )
         if damage:
-            warnings.warn(f"Left out of the answer, because damaged: {told(damage)}.", stacklevel=4)
+            warnings.warn(f"Skipped because of damage: {told(damage)}.", stacklevel=4)
         bad = {each.file for each in damage}
         by_kind = {name: Store(self.folder).parts(name, self.manifest) for name in PARTS}
         lost = {number for files in by_kind.values() for number, file in files.items() if file in bad}

@@ -19,7 +19,7 @@ from attention_analyzer.corpus.state_tables import MOST_PROBLEMS, most_rows, pro
 from attention_analyzer.corpus.store import STATE, Store, told
 from attention_analyzer.corpus.summary import Summary
 from attention_analyzer.corpus.worker import ChunkResult, WorkSettings, work
-from attention_analyzer.errors import FileFormatError, InputError, OnError, check_on_error
+from attention_analyzer.errors import FileFormatError, InputError, OnError, Option, check_on_error
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.run.engines import Engine, results_of
 from attention_analyzer.text.readers import ReadOptions
@@ -68,7 +68,7 @@ def scan(
             engine, loaded, chunks, partial(work, settings=settings), workers=workers, address=address
         ):
             if result.problems and errors == "raise":
-                raise InputError(f"{result.problems[0]}; leave such rows out with errors='skip'.")
+                raise InputError(f"{result.problems[0]}", [Option("errors", "'skip'", "pass {} to skip such rows")])
             scanning.add(result)
             if show is not None:
                 show(scanning.progress(time.monotonic() - started, result.share))
@@ -116,8 +116,8 @@ class _Scanning:
         _check_same(store, manifest, wanted)
         if damage := store.verify(manifest, foreign=False):
             raise FileFormatError(
-                f"{store.folder} cannot be continued, because it is damaged: {told(damage)}. Bring these files back, "
-                "or scan into another folder; what is left can still be asked (errors='skip')."
+                f"{store.folder} cannot be continued, because it is damaged: {told(damage)}",
+                ["restore these files", "scan into another folder (the rest can still be queried)"],
             )
         manifest = replace(store.adopt(manifest), finished=False)
         most = most_rows(manifest.sites, settings.examples)
@@ -160,7 +160,7 @@ class _Scanning:
     def finish(self) -> None:
         """Raises InputError if there was no row at all."""
         if not self.manifest.rows:
-            raise InputError("The input holds no text; at least one line with a visible character is needed.")
+            raise InputError("The input has no text; at least one line with a visible character is needed.")
         self.manifest = replace(self.manifest, finished=True)
         self.commit()
 
@@ -181,13 +181,14 @@ class _Scanning:
 def _check_same(store: Store, has: Manifest, wanted: Manifest) -> None:
     if has.fingerprint != wanted.fingerprint:
         raise InputError(
-            f"{store.folder} was begun with the model {has.model} ({has.fingerprint[:8]}), and this is {wanted.model} "
+            f"{store.folder} was created with the model {has.model} ({has.fingerprint[:8]}), and this is "
+            f"{wanted.model} "
             f"({wanted.fingerprint[:8]}); use that model, or another folder."
         )
     for name in {**has.settings, **wanted.settings}:
         before, now = has.settings.get(name), wanted.settings.get(name)
         if before != now:
             raise InputError(
-                f"{store.folder} was begun with {name}={before!r}, and now it is {now!r}; "
+                f"{store.folder} was created with {name}={before!r}, and now it is {now!r}; "
                 "use the same setting, or another folder."
             )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attention_analyzer.errors import InputError, MissingDependencyError
+from attention_analyzer.errors import InputError, MissingDependencyError, Option
 
 if TYPE_CHECKING:
     import duckdb
@@ -91,7 +91,7 @@ def answer(query: str, tables: Callable[[], Tables], limits: Limits) -> pd.DataF
         _prepare(connection, tables(), limits)
         return _Running(connection, query, limits).result()
     except duckdb.Error as error:
-        raise InputError(_sentence(error, limits)) from None
+        raise _refused(error, limits) from None
 
 
 def _check_text(query: str) -> None:
@@ -130,12 +130,12 @@ def _check_statements(connection: duckdb.DuckDBPyConnection, query: str, limits:
     if limits.unsafe:
         return
     if len(statements) > 1:
-        raise InputError(f"One query at a time is answered, not {len(statements)}.")
+        raise InputError(f"Only one query at a time is allowed, not {len(statements)}.")
     kind = statements[0].type
     if kind not in (StatementType.SELECT, StatementType.MULTI):  # the latter is PIVOT
         raise InputError(
-            f"{kind.name} is not allowed; queries only read the store's tables. "
-            "Use unsafe=True (--unsafe) if the query is your own and should do more."
+            f"{kind.name} is not allowed; queries may only read the store's tables",
+            [Option("unsafe", "True", "pass {} if you trust the query")],
         )
 
 
@@ -159,8 +159,8 @@ class _Running:
             while not self.done.wait(0.1):
                 if time.monotonic() > stop:
                     raise InputError(
-                        f"The query took longer than {self.limits.seconds:g} seconds; ask for less, or set timeout "
-                        "(--timeout) to more."
+                        f"The query took longer than {self.limits.seconds:g} seconds",
+                        ["ask for less", Option("timeout", "…", "raise {}")],
                     )
         finally:
             self._end()
@@ -204,8 +204,8 @@ class _Running:
             size += int(parts[-1].memory_usage(deep=True).sum())
             if size > self.limits.megabytes << 20:
                 raise InputError(
-                    f"The query's answer has more than {self.limits.megabytes:,} MB; add a LIMIT or summarize, or set "
-                    "memory (--memory) to more."
+                    f"The query's answer has more than {self.limits.megabytes:,} MB",
+                    ["add a LIMIT", "summarize", Option("memory", "…", "raise {}")],
                 )
             parts.append(asked.fetch_df_chunk(_VECTORS))
         return parts[0] if len(parts) <= 2 else pd.concat(parts[:-1], ignore_index=True)
@@ -215,14 +215,15 @@ def _quoted(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def _sentence(error: duckdb.Error, limits: Limits) -> str:
+def _refused(error: duckdb.Error, limits: Limits) -> InputError:
     """What DuckDB says, without its drawing of the query, in one line."""
     said = " ".join(str(error).partition("\n\nLINE ")[0].split()).rstrip(".")
     closed = "disabled by configuration", "disabled through configuration", "has been locked"
-    hint = ""
+    remedies: list[str | Option] = []
     if any(words in said for words in closed):
-        hint = ". Queries only read the store's tables; use unsafe=True (--unsafe) if the query is your own"
+        said += ". Queries may only read the store's tables"
+        remedies = [Option("unsafe", "True", "pass {} if you trust the query")]
     elif "Out of Memory" in said:
         said = f"it needs more than {limits.megabytes:,} MB"
-        hint = "; ask for less, or set memory (--memory) to more"
-    return f"The query cannot be answered: {said}{hint}."
+        remedies = ["ask for less", Option("memory", "…", "raise {}")]
+    return InputError(f"The query cannot be answered: {said}", remedies)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: What token pairs are called beside the measures, where examples are asked for.
 PAIRS = "pairs"
-#: Rows left out that are told one by one; beyond, they are only counted.
+#: Skipped rows that are told one by one; beyond, they are only counted.
 MOST_PROBLEMS = 10_000
 #: No corpus has as many texts.
 LARGEST_COUNT = 1 << 53

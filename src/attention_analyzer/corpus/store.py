@@ -306,6 +306,6 @@ def _replaced(path: Path, content: Any) -> None:
 
 def _refuse(folder: Path, error: OSError) -> NoReturn:
     raise AttentionAnalyzerError(
-        f"The scan could not be written to {folder}: {error.strerror or error}. What was finished is kept; make room "
-        "and run the same command again, and it goes on from there."
+        f"The scan could not be written to {folder}: {error.strerror or error}. Completed work is "
+        "saved. Free some disk space and run the same command again to resume."
     ) from error

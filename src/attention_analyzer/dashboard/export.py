@@ -35,12 +35,12 @@ def offer_file(label: str, content: bytes | Callable[[], bytes], name: str, mime
 
 
 def offer_script(lines: list[str], name: str = "attention", *, analyzer: bool = True) -> None:
-    """The Python that makes what is on the page, to copy or save; it begins with the import of the analyzer."""
+    """The Python that reproduces the page, folded, to copy or save; it begins with the import of the analyzer."""
     start = ["from attention_analyzer import AttentionAnalyzer", ""] if analyzer else []
     code = "\n".join([*start, *lines, ""])
-    st.caption("The same in Python")
-    st.code(code, language="python")
-    offer_file("Script", code.encode(), f"{name}.py", "text/x-python")
+    with st.expander("Show me the code", icon=":material/code:"):
+        st.code(code, language="python", wrap_lines=True)
+        offer_file("Script", code.encode(), f"{name}.py", "text/x-python")
 
 
 def table_bytes(table: pd.DataFrame, kind: str) -> bytes:

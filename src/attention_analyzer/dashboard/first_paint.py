@@ -28,4 +28,4 @@ def is_opening(models: tuple[str, ...], given: Given) -> bool:
 def opening_view(name: str, height: int) -> None:
     """The picture, in the place and under the name of the viewer that follows; what is chosen in it stays chosen."""
     attention_view(PICTURE.read_bytes(), key=name, height=height, on_select=follow)
-    st.caption("The model is loading; its words and numbers follow.")
+    st.caption("Loading the model. The summary and metrics appear when it is ready.")

@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 #: What each number of the head table means, for column help.
 MEANINGS = {
-    "mean_weight": "Mean weight over the cells that can be seen.",
+    "mean_weight": "Mean weight over all visible query–key pairs.",
     "max_weight": "The largest single weight.",
-    "min_weight": "The smallest weight among the cells that can be seen.",
-    "entropy": "How spread the attention is, in nats: 0 is one token, ln(n) is all n tokens alike.",
-    "normalized_entropy": "Entropy as a share of the most that is possible for each query.",
-    "effective_keys": "How many tokens a query looks at in effect: e to the power of the entropy.",
+    "min_weight": "The smallest weight over all visible query–key pairs.",
+    "entropy": "How spread the attention is, in nats: 0 for one token, ln(n) for n tokens equally.",
+    "normalized_entropy": "Entropy divided by its maximum for each query.",
+    "effective_keys": "Effective number of tokens a query attends to: exp(entropy).",
     "confidence": "Mean of each query's largest weight.",
-    "distance": "How many tokens away the attention goes, on average.",
+    "distance": "Mean distance of the attended tokens, in tokens.",
     "self_weight": "Weight of a token on itself.",
     "other_weight": "Weight on all other tokens.",
     "previous_weight": "Weight on the token just before.",
     "next_weight": "Weight on the token just after.",
-    "first_weight": "Weight on the first token, where many heads rest.",
-    "special_weight": "Weight on tokens that the tokenizer added.",
-    "separator_weight": "Weight on tokens that end or divide texts.",
+    "first_weight": "Weight on the first token (a common attention sink).",
+    "special_weight": "Weight on special tokens, which the tokenizer adds.",
+    "separator_weight": "Weight on separator tokens.",
     "punctuation_weight": "Weight on punctuation.",
-    "local_weight": "Weight on tokens at most two away, the token itself included.",
-    "received_concentration": "How unevenly the received attention lies on the tokens.",
+    "local_weight": "Weight on tokens at most two positions away, including the token itself.",
+    "received_concentration": "How unevenly attention is distributed over the keys.",
 }
 
 #: What a head that shows a pattern does, by the pattern's name.
@@ -44,15 +44,15 @@ DOES = {
     "fixed_offset": "looks at a fixed distance",
     "induction": "looks at what followed an earlier copy of the token",
     "duplicate_token": "looks at earlier copies of the token",
-    "retrieval": "looks up what was asked for",
-    "first_token": "rests on the first token",
-    "separator": "rests on tokens that end or divide texts",
-    "special_token": "rests on special tokens",
+    "retrieval": "retrieves a matching token from far back",
+    "first_token": "uses the first token as a sink",
+    "separator": "uses separator tokens as a sink",
+    "special_token": "uses special tokens as a sink",
     "punctuation": "looks at punctuation",
     "local_window": "looks at tokens nearby",
     "same_sentence": "stays within the sentence",
-    "vertical": "looks at the same few tokens from everywhere",
-    "broad": "looks at everything alike",
+    "vertical": "looks at the same few tokens from all positions",
+    "broad": "spreads attention evenly",
     "mixed": "does several things at once",
 }
 
@@ -60,7 +60,7 @@ DOES = {
 def spread(row: Mapping[str, float]) -> str:
     """How wide a head looks."""
     keys, share = row["effective_keys"], row["normalized_entropy"]
-    manner = "It is focused" if share < 0.35 else "It is distributed" if share > 0.75 else "It is in between"
+    manner = "It is focused" if share < 0.35 else "It is spread out" if share > 0.75 else "It is moderately focused"
     return f"{manner}: a token looks at about **{keys:.1f}** tokens in effect (entropy {row['entropy']:.2f} nats)."
 
 
@@ -68,7 +68,7 @@ def reach(row: Mapping[str, float]) -> str:
     """How far a head looks."""
     distance = row["distance"]
     if math.isnan(distance):
-        return "Its keys are another sequence, so distance has no meaning here."
+        return "Cross-attention: distance does not apply."
     near = row["local_weight"]
     return f"On average it looks **{distance:.1f}** tokens away; {near:.0%} of its weight stays within two tokens."
 
@@ -84,7 +84,7 @@ def goals(row: Mapping[str, float]) -> str:
     }
     found = sorted(((value, name) for name, value in places.items() if value >= 0.1), reverse=True)
     if not found:
-        return "No simple place gets a tenth of its weight."
+        return "No single target (itself, neighbors, special tokens, punctuation) gets 10 % of its weight."
     return "Its weight goes to " + ", ".join(f"{name} ({value:.0%})" for value, name in found[:3]) + "."
 
 
@@ -97,7 +97,7 @@ def weight(record: AttentionRecord, place: Place, query: int, key: int) -> str:
     order = "the most" if rank == 1 else f"number {rank} of {len(row)}"
     pieces = entry.queries.pieces[query], entry.keys.pieces[key]
     names = [plain(visible(piece.strip() or piece)) for piece in pieces]
-    return f"“{names[0]}” looks at “{names[1]}” with weight **{value:.3f}**, {order} among all that it looks at."
+    return f"“{names[0]}” looks at “{names[1]}” with weight **{value:.3f}**, {order} of all tokens it attends to."
 
 
 def labels(place: Place, record: AttentionRecord) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from attention_analyzer.dashboard.columns import show_table
 from attention_analyzer.dashboard.inputs import Place
 from attention_analyzer.dashboard.navigation import link_to
 
@@ -25,13 +26,11 @@ def head_table(table: pd.DataFrame, name: str, **options: Any) -> Place | None:
     Returns:
         The head of the chosen row.
     """
-    shown = st.dataframe(
-        table, hide_index=True, on_select="rerun", selection_mode="single-row", key=f"rows-{name}", **options
-    )
+    shown = show_table(table, on_select="rerun", selection_mode="single-row", key=f"rows-{name}", **options)
     rows = shown.selection.rows
     place = _place(table.iloc[rows[0]]) if rows and rows[0] < len(table) else None
     if place is None:
-        st.caption("Choose a row, by the box before it, to look at its head in a text.")
+        st.caption("Select a row to open its head in Explore.")
     else:
         link_to(place)
     return place

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from attention_analyzer.site import Kind
 
 EXAMPLE = "The quick brown fox jumps over the lazy dog."
+#: Shown until another model is chosen.
+FIRST = ("demo-decoder",)
 #: Of models that read one kind of text only.
 OWN_EXAMPLES = {"demo-translator": "She was born on the twenty-third of March, nineteen eighty-four."}
 #: Keys of widgets, which are also the names in the page's address.
@@ -55,7 +57,7 @@ def model_box(most: int = 1, *, default: tuple[str, ...] = ()) -> tuple[str, ...
     settings = Settings.here()
     known = offered(settings.models)
     names = list(known)
-    restore(MODELS, [name for name in default if name in known] or names[:1])
+    restore(MODELS, [name for name in (*default, *FIRST) if name in known][:1] or names[:1])
     if MODELS in st.session_state:
         st.session_state[MODELS] = list(st.session_state[MODELS])[:most]
     chosen = st.multiselect(
@@ -66,7 +68,9 @@ def model_box(most: int = 1, *, default: tuple[str, ...] = ()) -> tuple[str, ...
         max_selections=most,
         accept_new_options=not settings.shared,
         placeholder="Choose a model" + ("" if settings.shared else ", or type a folder or a Hugging Face id"),
-        help=None if settings.shared else "Bundled models work at once; a folder or a Hugging Face id can be typed in.",
+        help=None
+        if settings.shared
+        else "Bundled models are ready to use. You can also type a local folder or a Hugging Face id.",
     )
     keep(MODELS, chosen)
     for name in chosen:
@@ -100,7 +104,7 @@ def texts_box(models: tuple[str, ...], *, pair: bool = True) -> Given | None:
     if pair:
         restore(SECOND)
         with st.expander("A second text", expanded=bool(st.session_state.get(SECOND))):
-            label = "Second text of a pair; for a translator, the target"
+            label = "Second text (sentence pair, or translation target)"
             second = text_box(label, "", SECOND, max_chars=longest, height=80)
     if not text.strip():
         return None
@@ -117,8 +121,8 @@ def reading(name: str, given: Given) -> tuple[AttentionRecord, bool]:
         return record_of(name, given), False
     except TooLongError as error:
         restore(CUT)
-        st.warning(plain(str(error)), icon=":material/straighten:")
-        cut = st.toggle("Cut the text to what the model can read", key=CUT, bind="query-params")
+        st.warning(plain(f"{error.problem}."), icon=":material/straighten:")
+        cut = st.toggle("Truncate to the model's maximum length", key=CUT, bind="query-params")
         keep(CUT, cut)
         if not cut:
             st.stop()

@@ -90,7 +90,7 @@ class Job:
     def state(self) -> tuple[float, str]:
         """A share in [0, 1], and the same in words."""
         if self._started is None:
-            return 0.0, f"{self.title}: waiting for other work to end"
+            return 0.0, f"{self.title}: queued"
         if self._said is not None:
             share, words = self._said
             return min(1.0, share or 0.0), f"{self.title}: {words}"

@@ -15,8 +15,8 @@ def main() -> None:
     chosen = st.navigation(pages())
     with st.sidebar:
         st.caption(
-            "A weight says where a head looked, not what the model made of it. Effects are measured where a page says "
-            "so; everything else is a description."
+            "Attention weights show where a head attends, not how the model uses it. Only interventions and deletion "
+            "tests measure effects."
         )
     chosen.run()
 

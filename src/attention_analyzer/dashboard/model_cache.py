@@ -88,7 +88,7 @@ def _loaded(name: str) -> tuple[AttentionAnalyzer, RLock]:
     return found
 
 
-@st.cache_resource(max_entries=40, show_spinner="Reading the text …")
+@st.cache_resource(max_entries=40, show_spinner="Running the model …")
 def record_of(name: str, given: Given, truncate: bool = False) -> AttentionRecord:
     """The record of a text, made once; frozen, so sessions may share it."""
     with asking(name) as analyzer:
@@ -103,13 +103,13 @@ def heads_of(name: str, given: Given, truncate: bool = False) -> pd.DataFrame:
     return record_of(name, given, truncate).heads()
 
 
-@st.cache_data(max_entries=200, show_spinner="Looking for patterns …")
+@st.cache_data(max_entries=200, show_spinner="Scoring patterns …")
 def patterns_of(name: str, given: Given, truncate: bool = False) -> pd.DataFrame:
     """The strengths of all patterns in a record."""
     return record_of(name, given, truncate).patterns()
 
 
-@st.cache_resource(max_entries=200, show_spinner="Asking the model again …")
+@st.cache_resource(max_entries=200, show_spinner="Running the model …")
 def changed(
     name: str, given: Given, edges: tuple[str, ...], heads: tuple[str, ...], target: str | None, truncate: bool = False
 ) -> WhatIf:

@@ -1,8 +1,13 @@
-"""The pages, and the way from any of them to one head in a text."""
+"""The pages by section, the questions they answer with examples, and the way from any of them to one head in a text.
+
+A new page is one module in ``pages`` and one entry here; the start page and the menu follow.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -15,34 +20,193 @@ if TYPE_CHECKING:
 
     from attention_analyzer.dashboard.inputs import Place
 
-#: Pages in the order of the menu: address and module of ``pages``, title, icon.
+#: An example: its title, and the state that it puts into the address.
+Example = tuple[str, dict[str, str | tuple[str, ...]]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A page.
+
+    Attributes:
+        name: its address, and its module in ``pages``.
+        title: in the menu.
+        icon: of Material Symbols.
+        section: of the menu.
+        question: what it answers; pages without a question are not on the start page.
+        answer: one sentence below the question.
+        examples: links on the start page.
+    """
+
+    name: str
+    title: str
+    icon: str
+    section: str = ""
+    question: str = ""
+    answer: str = ""
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def symbol(self) -> str:
+        return f":material/{self.icon}:"
+
+
+def _chat(question: str) -> str:
+    documents = ["The pet of Ada is fox.", "The home of Ada is harbor.", "The home of Ben is mill."]
+    return json.dumps({"messages": [{"role": "user", "content": question}], "documents": documents})
+
+
+ONE_TEXT, MANY_TEXTS, MODELS = "One text", "Many texts", "Models"
 PAGES = (
-    ("explore", "Explore", ":material/visibility:"),
-    ("generate", "Generate", ":material/edit_note:"),
-    ("conversation", "Conversation", ":material/forum:"),
-    ("heads", "Heads", ":material/grid_view:"),
-    ("tokens", "Tokens", ":material/format_color_text:"),
-    ("files", "Files", ":material/folder_open:"),
-    ("language", "Language", ":material/account_tree:"),
-    ("compare", "Compare", ":material/compare_arrows:"),
-    ("training", "Training", ":material/timeline:"),
+    Entry("home", "Start", "home"),
+    Entry(
+        "explore",
+        "Explore",
+        "visibility",
+        ONE_TEXT,
+        "What do the heads look at?",
+        "All heads of a model on your text, one head in detail, and what changes without it.",
+        (
+            ("A decoder reads a sentence", {"model": "demo-decoder"}),
+            (
+                "Which noun does “it” attend to?",
+                {"model": "all-MiniLM-L6-v2", "text": "The animal did not cross the street because it was too tired."},
+            ),
+            (
+                "An induction head repeats a name",
+                {
+                    "model": "demo-decoder",
+                    "text": "Mr and Mrs Smith went to town. Mr and Mrs",
+                    "layer": "4",
+                    "head": "2",
+                    "view": "matrix",
+                },
+            ),
+        ),
+    ),
+    Entry(
+        "tokens",
+        "Tokens",
+        "format_color_text",
+        ONE_TEXT,
+        "Which tokens matter?",
+        "Token attribution by ten methods, each tested by deleting tokens.",
+        (
+            ("The next word of a story", {"model": "demo-decoder", "text": "The king gave the queen a golden"}),
+            ("A hidden word", {"model": "demo-encoder", "text": "The cat sat on the [MASK] and slept."}),
+            ("The meaning of a sentence", {"model": "all-MiniLM-L6-v2", "text": "The film was long but beautiful."}),
+        ),
+    ),
+    Entry(
+        "conversation",
+        "Conversation",
+        "forum",
+        ONE_TEXT,
+        "Which part did the answer come from?",
+        "A chat with documents, the answer, and the parts it rests on.",
+        (
+            ("Whose home?", {"chat": _chat("What is the home of Ada?")}),
+            ("Whose pet?", {"chat": _chat("What is the pet of Ada?")}),
+            ("Another person", {"chat": _chat("What is the home of Ben?")}),
+        ),
+    ),
+    Entry(
+        "generate",
+        "Generate",
+        "edit_note",
+        ONE_TEXT,
+        "What does a model look at while it generates?",
+        "Every generated token with the tokens it attended to most.",
+        (
+            (
+                "Continue a repeated phrase",
+                {"model": "demo-decoder", "prompt": "Mr and Mrs Smith went to town. Mr and Mrs"},
+            ),
+            ("Continue a story", {"model": "demo-decoder", "prompt": "It was a dark and stormy night, and"}),
+            ("Read a date", {"model": "demo-translator", "prompt": "The third of May, nineteen eighty-seven."}),
+        ),
+    ),
+    Entry(
+        "heads",
+        "Heads",
+        "grid_view",
+        MANY_TEXTS,
+        "What does each head do?",
+        "Head types, similarity, importance and pruning, over several texts with controls.",
+        (
+            ("Label every head", {"model": "demo-decoder", "question": "What does each head do?"}),
+            ("Find similar heads", {"model": "demo-encoder", "question": "Which heads are similar?"}),
+            ("Rank heads by importance", {"model": "demo-decoder", "question": "Which heads matter?"}),
+        ),
+    ),
+    Entry("files", "Files", "folder_open", MANY_TEXTS),
+    Entry("language", "Language", "account_tree", MANY_TEXTS),
+    Entry(
+        "compare",
+        "Compare",
+        "compare_arrows",
+        MODELS,
+        "What differs between two models or texts?",
+        "Paired heads with their divergence, side by side.",
+        (
+            ("Two encoders", {"model": ("demo-encoder", "all-MiniLM-L6-v2")}),
+            (
+                "One word changed",
+                {
+                    "model": "demo-encoder",
+                    "compared": "The doctor finished his shift.",
+                    "others": "The doctor finished her shift.",
+                },
+            ),
+            (
+                "Word order changed",
+                {"model": "demo-encoder", "compared": "The dog bit the man.", "others": "The man bit the dog."},
+            ),
+        ),
+    ),
+    Entry(
+        "training",
+        "Training",
+        "timeline",
+        MODELS,
+        "How does attention develop during training?",
+        "Entropy, roles and loss over the steps of a recorded training.",
+        (
+            ("When do induction heads appear?", {}),
+            ("Entropy over the steps", {"measure": "entropy"}),
+            ("Attention to the first token", {"measure": "first_weight"}),
+        ),
+    ),
 )
 
 
-def pages() -> list[StreamlitPage]:
-    """All pages; the first is what the bare address shows."""
-    return [
-        st.Page(_page(name), title=title, icon=icon, url_path=name, default=number == 0)
-        for number, (name, title, icon) in enumerate(PAGES)
-    ]
+def pages() -> dict[str, list[StreamlitPage]]:
+    """All pages by section; the first is what the bare address shows."""
+    found: dict[str, list[StreamlitPage]] = {}
+    for entry in PAGES:
+        found.setdefault(entry.section, []).append(page_of(entry))
+    return found
+
+
+def page_of(entry: Entry) -> StreamlitPage:
+    """The page of an entry, for the menu and for links."""
+    return st.Page(
+        _page(entry.name), title=entry.title, icon=entry.symbol, url_path=entry.name, default=entry is PAGES[0]
+    )
+
+
+def entry_of(name: str) -> Entry:
+    """The entry of a page by its address."""
+    return next(entry for entry in PAGES if entry.name == name)
 
 
 def link_to(place: Place) -> None:
-    """A link to a head on the first page."""
+    """A link to a head on the page Explore."""
     chosen = {LAYER: str(place.layer), HEAD: str(place.head)}
     if place.stack:
         chosen[SITE] = f"{place.stack} {place.kind}"
-    st.page_link(pages()[0], label=f"Look at {place} in a text", icon=":material/visibility:", query_params=chosen)
+    explore = entry_of("explore")
+    st.page_link(page_of(explore), label=f"Open {place} in Explore", icon=explore.symbol, query_params=chosen)
 
 
 def _page(name: str) -> Callable[[], None]:

@@ -51,7 +51,7 @@ def upload_box(label: str, kinds: Sequence[str], *, several: bool, key: str, hel
     if not files:
         return None
     if len(files) > settings.most_files:
-        raise InputError(f"{len(files)} files were chosen, but at most {settings.most_files} are taken at once.")
+        raise InputError(f"{len(files)} files were chosen; the maximum is {settings.most_files}.")
     known = st.session_state.get(f"upload-{key}")
     identity = tuple(file.file_id for file in files)
     if known is None or known[0] != identity:

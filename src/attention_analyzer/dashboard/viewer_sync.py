@@ -38,7 +38,7 @@ def _token_box(column: Any, label: str, key: str, tokens: Tokens) -> int | None:
         st.session_state[key] = None
     if len(tokens) > MOST_LISTED:
         value = column.number_input(
-            label, 0, len(tokens) - 1, None, key=key, bind="query-params", placeholder="Number of a token"
+            label, 0, len(tokens) - 1, None, key=key, bind="query-params", placeholder="Token position"
         )
     else:
         value = column.selectbox(
@@ -48,7 +48,7 @@ def _token_box(column: Any, label: str, key: str, tokens: Tokens) -> int | None:
             format_func=partial(shown_token, tokens.pieces),
             key=key,
             bind="query-params",
-            placeholder="Choose a token, here or in the picture",
+            placeholder="Choose a token, here or in the viewer",
         )
     keep(key, value)
     return value

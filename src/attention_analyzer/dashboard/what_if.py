@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 
 #: Keys of the boxes, and names in the address.
 CHANGES, TARGET = "change", "target"
-_NUMBERS = {"before": "Probability", "after": "With the change", "kl": "Divergence of the predictions, in nats"}
+_NUMBERS = {
+    "before": "Probability",
+    "after": "Probability with the change",
+    "kl": "KL divergence of the predictions, in nats",
+}
 
 
 def what_if_panel(
     name: str, given: Given, record: AttentionRecord, place: Place, query: int | None, key: int | None, cut: bool
 ) -> WhatIf | None:
     """The boxes and the answer; returns it, None while nothing is changed."""
-    st.subheader("What if it looked elsewhere?")
+    st.subheader("What changes without this attention?")
     st.caption(
         "An effect, measured: the model runs again with the change, and what it says is compared. Choose a weight in "
         "the picture or in the boxes, or silence the whole head."
@@ -40,10 +44,10 @@ def what_if_panel(
         disabled=not ready,
         on_click=_add,
         args=(weight,),
-        help=None if ready else "Choose a query and a key first.",
+        help=None if ready else "Choose a query and a key first (From and To).",
         width="stretch",
     )
-    right.button(f"Silence {head}", on_click=_add, args=(head,), width="stretch")
+    right.button(f"Ablate {head}", on_click=_add, args=(head,), width="stretch")
     restore(CHANGES)
     st.session_state[CHANGES] = list(st.session_state.get(CHANGES) or ())
     columns = st.columns([3, 1])
@@ -53,14 +57,14 @@ def what_if_panel(
         key=CHANGES,
         bind="query-params",
         accept_new_options=True,
-        placeholder="None yet; L2H5, L2 or L2H5:7>3 can be typed, too",
-        help="L2H5 silences a head, L2 all heads of a layer; L2H5:7>3 hides token 3 from token 7 in one head, and * "
+        placeholder="None yet. Type L2H5 (head), L2 (layer) or L2H5:7>3 (one weight)",
+        help="L2H5 ablates a head, L2 all heads of a layer; L2H5:7>3 hides token 3 from token 7 in one head, and * "
         "stands for all tokens.",
     )
     keep(CHANGES, changes)
     restore(TARGET)
     target = columns[1].text_input(
-        "Followed", key=TARGET, bind="query-params", placeholder="likeliest", help="The token or class to follow."
+        "Target", key=TARGET, bind="query-params", placeholder="most likely", help="The token or class to follow."
     )
     keep(TARGET, target)
     if not changes:

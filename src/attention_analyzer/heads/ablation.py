@@ -116,7 +116,8 @@ def _measured(outputs: Any, before: Any, trial: Trial, measure: Measure) -> Tens
     numbers = torch.as_tensor(measure(outputs, trial.inputs)).detach().double().cpu().flatten()
     if len(numbers) != trial.texts:
         raise InputError(
-            f"The metric gave {len(numbers)} numbers for {trial.texts} texts; metric(outputs, inputs) gives one a text."
+            f"The metric gave {len(numbers)} numbers for {trial.texts} texts; metric(outputs, inputs) returns one "
+            "per text."
         )
     return numbers
 

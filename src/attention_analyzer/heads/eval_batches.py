@@ -114,7 +114,7 @@ def trials_of(
     if isinstance(texts, (str, bytes)) or not texts:
         raise InputError("A list of at least one text was expected, to try heads out on.")
     if labels is not None and len(labels) != len(texts):
-        raise InputError(f"{len(texts)} texts were given, but {len(labels)} labels; give one a text.")
+        raise InputError(f"{len(texts)} texts were given, but {len(labels)} labels; give one per text.")
     trials: list[Trial] = []
     for batch in batches(texts, loaded.at_once(batch_size)):
         prepared = prepare(loaded, batch, truncate=truncate)
@@ -178,7 +178,7 @@ def _following(ids: Tensor, valid: Tensor) -> Tensor:
     targets = torch.full_like(ids, _IGNORED)
     targets[:, :-1] = ids[:, 1:].masked_fill(~valid[:, 1:], _IGNORED)
     if bool((targets == _IGNORED).all(-1).any()):
-        raise InputError("A text has a single token, after which nothing follows that the model could have foretold.")
+        raise InputError("A text has only one token; at least two are needed to compute a loss.")
     return targets
 
 
@@ -191,7 +191,7 @@ def mask_of(loaded: LoadedModel) -> tuple[int, str]:
     tokenizer = loaded.need_tokenizer()
     mask = getattr(tokenizer, "mask_token_id", None)
     if mask is None:
-        raise ModelError(f"{loaded.name} has no mask token, so its tokens cannot be hidden to be guessed.")
+        raise ModelError(f"{loaded.name} has no mask token, so no tokens can be masked for the loss.")
     return int(mask), str(tokenizer.mask_token)
 
 
@@ -204,7 +204,7 @@ def _masked(loaded: LoadedModel, prepared: Prepared, seed: int, first: int) -> t
         draws = torch.Generator().manual_seed(seed * 1_000_003 + first + row)
         plain = [index for index, special in enumerate(tokens.is_special) if not special]
         if not plain:
-            raise InputError("A text has special tokens only, so there is nothing to be guessed.")
+            raise InputError("A text has only special tokens, so no token can be masked for the loss.")
         count = max(1, round(MASKED * len(plain)))
         hidden = [plain[index] for index in torch.randperm(len(plain), generator=draws)[:count].tolist()]
         targets[row, hidden] = ids[row, hidden]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.errors import Option, UnsupportedModelError
 from attention_analyzer.heads.eval_batches import Trial
 from attention_analyzer.interventions.apply import seeing
 from attention_analyzer.interventions.call_index import same_draws
@@ -28,8 +28,8 @@ def gradients(loaded: LoadedModel, trials: list[Trial], progress: OnProgress | N
     """
     if trials[0].task == "representation":
         raise UnsupportedModelError(
-            f"{type(loaded.model).__name__} has no prediction and so no loss to differentiate; "
-            "use method='ablation', which measures how heads change its hidden states, or load it with its head."
+            f"{type(loaded.model).__name__} has no prediction and so no loss to differentiate",
+            [Option("method", "'ablation'", "use {}"), "load it with its head"],
         )
     parts = []
     steps = ProgressCounter(len(trials), progress)

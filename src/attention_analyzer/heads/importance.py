@@ -61,8 +61,8 @@ class HeadImportance(Result):
     def meaning(self) -> str:
         """What the numbers are, in words."""
         if self.method == "gradient":
-            return "gradient importance, per layer of length 1"
-        return self.measure if self.measure.startswith("KL") else f"change of the {self.measure} when silent"
+            return "gradient importance, normalized per layer"
+        return self.measure if self.measure.startswith("KL") else f"change of the {self.measure} when ablated"
 
     def facts(self) -> tuple[str, ...]:
         top = self.table.nlargest(3, "importance")
@@ -112,7 +112,7 @@ def head_importance(
     if method not in ("gradient", "ablation"):
         raise InputError(f"Importance is measured by 'gradient' or 'ablation', not by {method!r}.")
     if method == "gradient" and (heads is not None or measure != "loss" or ablation != "zero"):
-        raise InputError("heads, measure and ablation belong to method='ablation'; the gradient is of the loss.")
+        raise InputError("heads, measure and ablation apply only to the method ablation.")
     if ablation not in ("zero", "mean"):
         raise InputError(f"Heads are ablated with 'zero' or 'mean', not {ablation!r}.")
     trials = trials_of(loaded, texts, labels=labels, seed=seed, truncate=truncate, batch_size=batch_size)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attention_analyzer.errors import CaptureError, UnsupportedModelError
+from attention_analyzer.errors import CaptureError, Option, UnsupportedModelError
 from attention_analyzer.hooks.interface_hook import AttentionCall
 from attention_analyzer.hooks.masks import MaskReader
 from attention_analyzer.weights.additive import with_low_rows
@@ -49,8 +49,8 @@ def read_call(call: AttentionCall, reader: MaskReader) -> tuple[ScoreSource, Ten
         )
     if call.options.get("indices") is not None or call.options.get("block_indices") is not None:
         raise UnsupportedModelError(
-            f"{call.name} chooses its keys by index under {call.backend}; load the model with "
-            "attn_implementation='eager' or 'sdpa', where the choice is part of the mask."
+            f"{call.name} chooses its keys by index under {call.backend}, where the choice is not part of the mask",
+            [Option("attn_implementation", "'eager'", "load the model with {}")],
         )
     batch = max(query.shape[0], key.shape[0])
     query, key = (tensor.expand(batch, -1, -1, -1) for tensor in (query, key))
@@ -88,7 +88,7 @@ def _sinks(call: AttentionCall) -> Tensor | None:
     if sinks.numel() == batch * heads * queries:
         return sinks.detach().reshape(batch, heads, queries)
     raise UnsupportedModelError(
-        f"{call.name} has sinks of shape {tuple(sinks.shape)}; one score a head, or one a query, was expected."
+        f"{call.name} has sinks of shape {tuple(sinks.shape)}; one score per head or per query was expected."
     )
 
 
@@ -128,8 +128,8 @@ def verify(
     if relative > TOLERANCE.get(output.dtype, 1e-4):
         raise CaptureError(
             f"The attention of {call.name} under {call.backend} could not be reproduced: its output differs by "
-            f"{relative:.1e} (relative) from what weights and values give, so no weights are shown; "
-            "load the model with attn_implementation='eager', or report its architecture."
+            f"{relative:.1e} (relative) from what weights and values give, so no weights are shown",
+            [Option("attn_implementation", "'eager'", "load the model with {}"), "report its architecture"],
         )
     return relative
 

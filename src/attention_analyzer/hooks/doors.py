@@ -15,6 +15,6 @@ WHY = {
     FUSED: "calls scaled_dot_product_attention itself",
     LAYER: "runs torch's fused encoder layer or attention (inference); its queries and keys are computed once more",
     FLEX: "calls flex_attention itself; its scores are computed once more",
-    SOFTMAX: "multiplies a softmax result with values itself; those numbers are kept",
-    SPARSE: "attends in blocks or bands, which are put together",
+    SOFTMAX: "multiplies a softmax result with values itself; those weights are captured",
+    SPARSE: "attends in blocks or bands, which are assembled",
 }

@@ -243,7 +243,7 @@ def nothing_captured(capture: Capture[Any]) -> str:
     if unheard := _unheard(capture):
         kinds = ", ".join(sorted(set(unheard.values())))
         return (
-            f"The attention of {name} ({kinds}) has no weights over keys that could be had; "
+            f"The attention of {name} ({kinds}) has no weights over keys that can be captured; "
             "this architecture is not supported."
         )
     tracker = watch.tracker

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.errors import Option, UnsupportedModelError
 from attention_analyzer.hooks.interface_hook import AttentionCall
 from attention_analyzer.weights.additive import read_additive
 from attention_analyzer.weights.bias import Bias, DenseBias, as_bias
@@ -129,7 +129,8 @@ def _flash_visibility(call: AttentionCall) -> Visibility:
         if call.mask.dim() != 2:
             raise UnsupportedModelError(
                 f"Under {call.backend} a mask of padding flags [batch, key] was expected, but its shape is "
-                f"{tuple(call.mask.shape)}; load the model with attn_implementation='sdpa' or 'eager'."
+                f"{tuple(call.mask.shape)}",
+                [Option("attn_implementation", "'eager'", "load the model with {}")],
             )
         key_seen = call.mask[:, -keys:].bool()
         key_seen = None if bool(key_seen.all()) else key_seen
@@ -157,8 +158,8 @@ def _dense_mask(call: AttentionCall) -> Tensor:
         batch, _, queries, _ = call.query.shape
         return create_mask(mask.mask_mod, batch, 1, queries, call.key.shape[2], device=str(call.query.device))
     raise UnsupportedModelError(
-        f"The attention mask of {call.name} is a {type(mask).__name__}, which is not understood; "
-        "load the model with attn_implementation='sdpa' or 'eager'."
+        f"The attention mask of {call.name} is a {type(mask).__name__}, which is not understood",
+        [Option("attn_implementation", "'eager'", "load the model with {}")],
     )
 
 

@@ -72,7 +72,7 @@ def heads_come_first(module: nn.Module, name: str, array: Tensor, batch: int | N
     if not declared:
         raise UnsupportedModelError(
             f"{name or type(module).__name__} attends with an array {tuple(array.shape)} whose first axis may be of "
-            "heads or of windows; give the module an attribute num_heads, so that they can be told apart."
+            "heads or of windows; give the module an attribute num_heads, so that they can be separated."
         )
     return first in declared
 
@@ -82,7 +82,7 @@ def check_heads_apart(module: nn.Module, name: str, heads: int, queries: int, ke
     if heads == 1 and any(count > 1 and queries == count * keys for count in head_counts(module)):
         raise UnsupportedModelError(
             f"{name or type(module).__name__} attends with {queries} queries of one head to {keys} keys: its heads "
-            "stand in the query axis, where they cannot be told apart; give the array an axis of heads, as in "
+            "stand in the query axis, where they cannot be separated; give the array an axis of heads, as in "
             "[batch, head, query, key]."
         )
 
@@ -97,7 +97,7 @@ def _split_heads(module: nn.Module, name: str, weights: Tensor, batch: int | Non
         return weights.view(batch, -1, *weights.shape[1:])
     raise UnsupportedModelError(
         f"{name or 'The model'} ({type(module).__name__}) attends with an array {tuple(weights.shape)} whose first "
-        "axis cannot be told apart into texts and heads; give the module an attribute num_heads, so that it can."
+        "axis cannot be separated into texts and heads; give the module an attribute num_heads."
     )
 
 

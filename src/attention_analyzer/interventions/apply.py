@@ -50,8 +50,8 @@ class Altering:
         sizes = (call.query.shape[2], call.key.shape[2])
         if site.name in self.order.chunked or sizes != self.order.shapes[site.name]:
             raise UnsupportedModelError(
-                f"{site.name} attends in windows or chunks, where edges and patterns cannot be placed; "
-                "its heads can be ablated."
+                f"{site.name} attends in windows or chunks, so its edges and patterns cannot be changed; "
+                "you can ablate its heads."
             )
 
 

@@ -55,8 +55,8 @@ class CallIndex:
         """
         if number >= len(self.calls) or self.modules[number] is not call.module:
             raise CaptureError(
-                f"{call.name} attends at another place than in the untouched forward, so its layer is not known; "
-                "a model whose course depends on its inputs cannot be altered."
+                f"{call.name} is called in another order than in the original forward pass; "
+                "interventions do not support models with data-dependent control flow."
             )
         return self.calls[number]
 
@@ -92,7 +92,7 @@ def observe(
         kinds = ", ".join(sorted({type(place.module).__name__ for place in capture.places}))
         raise UnsupportedModelError(
             f"{type(model).__name__} does not compute its attention{f' ({kinds})' if kinds else ''} through "
-            "transformers' attention interface, so it can be looked at but not altered."
+            "transformers' attention interface, so it can be analyzed but not modified."
         )
     calls: dict[int, Site] = {}
     shapes, chunked = {}, set()

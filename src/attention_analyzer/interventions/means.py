@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.errors import Option, UnsupportedModelError
 from attention_analyzer.interventions.apply import seeing
 from attention_analyzer.interventions.call_index import CallIndex, observe, same_draws
 from attention_analyzer.models.loaded import LoadedModel
@@ -52,8 +52,9 @@ class MeanOutputs:
                 values = values[counted]
             else:
                 raise UnsupportedModelError(
-                    f"{site.name} has other queries than the texts have tokens, so where padding went is unknown; "
-                    "take the means of single texts (batch_size=1)."
+                    f"{site.name} has other queries than the texts have tokens, so the positions of padding are "
+                    "unknown",
+                    [Option("batch_size", "1")],
                 )
             total = values.sum(0)
             self._sums[site.name] = self._sums[site.name] + total if site.name in self._sums else total

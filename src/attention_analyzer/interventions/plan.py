@@ -117,8 +117,8 @@ class _Plan:
         of_site = self.changes.setdefault(head[0].name, {})
         if head[1] in of_site:
             raise InputError(
-                f"{head_name(head, self.order.sites)} is to be changed in more than one way; either knock edges out of "
-                "it, or ablate it, or replace its pattern."
+                f"{head_name(head, self.order.sites)} has conflicting interventions; choose one of knockout, "
+                "ablation or a replaced pattern per head."
             )
         of_site[head[1]] = change
 
@@ -171,7 +171,7 @@ def _named(selector: Any) -> str:
 
 def _words(replacement: Replacement) -> str:
     if isinstance(replacement, str) and replacement in PATTERNS:
-        return {"uniform": "looks everywhere alike", "first": "looks at the first token only"}[replacement]
+        return {"uniform": "attends uniformly", "first": "looks at the first token only"}[replacement]
     if isinstance(replacement, (str, tuple)):
         shown = replacement if isinstance(replacement, str) else " / ".join(replacement)
         return f"looks as in {shown[:40]!r}"

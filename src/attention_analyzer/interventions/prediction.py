@@ -61,7 +61,7 @@ def _read(loaded: LoadedModel, outputs: Any) -> Prediction:
         if hidden is None or hidden.dim() != 3:
             raise UnsupportedModelError(
                 f"{type(loaded.model).__name__} gives neither logits nor a last hidden state, so no change of its "
-                "prediction can be told; load it with a language-model or classification head, or without any."
+                "prediction can be measured; load it with a language-model or classification head, or without any."
             )
         return Prediction("representation", hidden[0].double().cpu())
     task = task_of(loaded, logits)

@@ -123,8 +123,8 @@ def what_if_of_record(record: CapturedAttention, loaded: LoadedModel | None, **o
     origin = record.origin
     if loaded is None and origin is None:
         raise InputError(
-            "This record knows its model only by name, as one that was read from a file or made of given weights; "
-            "pass analyzer=… of the model that it is of."
+            "This record has no model attached (it was loaded from a file or built from weights); "
+            "pass analyzer=… with its model."
         )
     chosen = loaded or (origin.loaded if origin else None)
     assert chosen is not None

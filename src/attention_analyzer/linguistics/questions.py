@@ -145,7 +145,7 @@ class WordAnswers(Study[Answers]):
                 for record in batch.records
             ]
         if not all(sites for _, sites in texts):
-            raise InputError(f"{loaded.name} has no self-attention over the text that could be asked about its words.")
+            raise InputError(f"{loaded.name} has no self-attention over the text that can be tested on words.")
         return State.merge(
             [self._of_sentence(number, *each) for number, each in zip(batch.numbers, texts, strict=True)]
         )
@@ -211,10 +211,10 @@ def ask(
         FileFormatError: a file of the store is not as it was written.
     """
     if not sentences:
-        raise InputError("There is no annotated sentence to analyze; the file is empty or everything was left out.")
+        raise InputError("There is no annotated sentence to analyze; the file is empty or every sentence was skipped.")
     order, left_out = _by_length(loaded, sentences)
     if not order:
-        raise InputError("The model has positions for none of the sentences; they are all too long.")
+        raise InputError("All sentences exceed the model's maximum length.")
     place = {index: number for number, index in enumerate(order)}
     asked = [number for number, question in enumerate(questions) if question.sentence in place]
     study = WordAnswers(

@@ -134,7 +134,7 @@ def trace(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True)
         call.weights = weights
     for site, numbers in capture.sites():
         if len(numbers) > 1:
-            raise UnsupportedModelError(f"{site.module} attends in several calls, so its heads cannot be told apart.")
+            raise UnsupportedModelError(f"{site.module} attends in several calls, so its heads cannot be separated.")
         hook.calls[numbers[0]].site = site
     return Trace(hook.calls, path.components, outputs, path.frozen)
 

@@ -82,7 +82,7 @@ def why_of_record(
     """
     chosen = loaded or (record.origin.loaded if record.origin else None)
     if chosen is None:
-        raise InputError("This record knows its model only by name; pass analyzer=… of the model that it is of.")
+        raise InputError("This record knows its model only by name; pass analyzer=… with its model.")
     if record.fingerprint and record.fingerprint != chosen.fingerprint:
         raise InputError(
             f"The record is of {record.model_name or 'a model'} with other weights or configuration than "

@@ -6,7 +6,7 @@ import re
 
 from torch import nn
 
-from attention_analyzer.errors import ModelError
+from attention_analyzer.errors import ModelError, Option
 from attention_analyzer.models.loaded import LoadedModel
 
 _POSITIONS = re.compile(r"pos|wpe", re.IGNORECASE)
@@ -26,8 +26,8 @@ def vocabulary_size(loaded: LoadedModel) -> int:
         found = next((module for name, module in tables if not _POSITIONS.search(name)), None)
     if found is None:
         raise ModelError(
-            f"{loaded.name or type(model).__name__} has no embedding of ids, so no random tokens can be drawn for it; "
-            "pass probes=False."
+            f"{loaded.name or type(model).__name__} has no embedding of ids, so no random tokens can be drawn for it",
+            [Option("probes", "False")],
         )
     return int(found.num_embeddings)
 

@@ -16,6 +16,7 @@ from attention_analyzer.errors import (
     InputError,
     MissingDependencyError,
     ModelError,
+    Option,
     TooLongError,
     UnsupportedModelError,
 )
@@ -236,8 +237,8 @@ class LoadedModel:
         if self.tokenizer is None:
             reason = f" ({self.tokenizer_problem})" if self.tokenizer_problem else ""
             raise ModelError(
-                f"{self.name or type(self.model).__name__} has no tokenizer{reason}, so it cannot read text; "
-                "pass tokenizer=…, or give processor inputs with record(inputs=…)."
+                f"{self.name or type(self.model).__name__} has no tokenizer{reason}, so it cannot read text",
+                [Option("tokenizer"), Option("inputs", "…", "pass processor {}")],
             )
         return self.tokenizer
 

@@ -104,7 +104,10 @@ def load_model(
         )
     name = os.fspath(model)
     if not name.strip():
-        raise InputError("The model's name is empty; name a model (attn models lists what can be had here).")
+        raise InputError(
+            "The model's name is empty; give a model name, a folder or a Hugging Face id (attn models lists local "
+            "ones)."
+        )
     if not _can_be_looked_for(name):
         raise InputError(f"{name[:60]!r} ({len(name):,} characters) is no name of a model or folder.")
     base = base_of(name)
@@ -272,7 +275,7 @@ def _in_hub_cache(name: str, revision: str | None) -> bool:
         return isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
     except HFValidationError:
         raise ModelNotFoundError(
-            f"{name!r} is neither bundled nor a folder, and no hub id has this form; {_what_can_be_had()}"
+            f"{name!r} is not a bundled model, not a folder, and not a valid Hugging Face id; {_what_can_be_had()}"
         ) from None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.errors import AttentionAnalyzerError, CaptureError, InputError, TooLongError
+from attention_analyzer.errors import AttentionAnalyzerError, CaptureError, InputError, Option, TooLongError
 from attention_analyzer.models.offload import check_weights
 
 _PACKAGE = str(Path(__file__).parents[1])
@@ -40,8 +40,8 @@ def named_errors(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[None]:
         )
         if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _NO_MEMORY):
             raise TooLongError(
-                f"The memory does not suffice for {type(model).__name__} on the inputs given ({given}); shorten the "
-                "text, or run fewer texts together (batch_size=1)."
+                f"The memory does not suffice for {type(model).__name__} on the inputs given ({given})",
+                ["shorten the text", Option("batch_size", "1")],
             ) from error
         reason = " ".join(str(error).split())[:300].rstrip(".")
         if _is_ours(error):

@@ -14,7 +14,7 @@ class Broad(Pattern):
     """
 
     name = "broad"
-    title = "spreads over everything"
+    title = "spreads attention evenly"
     has_chance = False
     needs = (Entropy(), TotalWeight())
 

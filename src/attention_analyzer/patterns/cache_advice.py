@@ -166,9 +166,7 @@ class CacheSizes(Study[CacheAdvice]):
     def check(self, loaded: LoadedModel) -> None:
         """Raise an :class:`UnsupportedModelError` unless the model is a decoder."""
         if loaded.architecture != "decoder":
-            raise UnsupportedModelError(
-                f"A KV cache is what a decoder keeps while it writes; {loaded.name} is an {loaded.architecture}."
-            )
+            raise UnsupportedModelError(f"Only decoders have a KV cache; {loaded.name} is an {loaded.architecture}.")
 
     def measuring(self, loaded: LoadedModel, prepared: Prepared) -> Measure:
         self.check(loaded)
@@ -202,7 +200,8 @@ class CacheSizes(Study[CacheAdvice]):
         if long < FEWEST_TEXTS:
             raise InputError(
                 f"At least {FEWEST_TEXTS} texts must be longer than the smallest cache ({sum(caches[0])} tokens), but "
-                f"{long} are; give longer texts, or smaller first=… and last=…."
+                f"{long} are",
+                ["give longer texts", "reduce the numbers of first and last tokens"],
             )
         retrieval, retrieves = _retrieval(loaded, self.seed)
         return CacheAdvice(table, _advice(table, self.share, retrieval, retrieves), self.share, loaded.name)

@@ -16,7 +16,7 @@ class Copying(Pattern):
     """
 
     name = "copying"
-    title = "writes down the token that it reads"
+    title = "copies the attended token (OV circuit)"
     has_chance = False
 
     def fitting(self, frame: TokenContext) -> None:

@@ -7,6 +7,6 @@ class FirstToken(InGroup):
     """Mean weight on the first token of the sequence: an attention sink (Xiao et al. 2023)."""
 
     name = "first_token"
-    title = "rests on the first token"
+    title = "uses the first token as a sink"
     place = "on {which}"
     group = "first"

@@ -17,7 +17,7 @@ class Mixed(Pattern):
     others: tuple[Pattern, ...]
 
     name = "mixed"
-    title = "nothing that has a name"
+    title = "no dominant head type"
     has_chance = False
 
     @property

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_analyzer.cleanup import hooks_removed
-from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.errors import Option, UnsupportedModelError
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.inputs import Prepared
@@ -108,8 +108,8 @@ def _unembedding(loaded: LoadedModel) -> nn.Module:
     found = loaded.model.get_output_embeddings() if hasattr(loaded.model, "get_output_embeddings") else None  # type: ignore[operator]
     if loaded.architecture != "decoder" or not isinstance(getattr(found, "weight", None), Tensor):
         raise UnsupportedModelError(
-            f"Copying is measured at the logits of a decoder, but {type(loaded.model).__name__} has none; load it with "
-            "its language-model head (model_class='AutoModelForCausalLM')."
+            f"Copying is measured at the logits of a decoder, but {type(loaded.model).__name__} has none",
+            [Option("model_class", "'AutoModelForCausalLM'", "load it with its language-model head: {}")],
         )
     assert isinstance(found, nn.Module)
     return found
@@ -122,7 +122,7 @@ def _weight(module: nn.Module) -> Tensor:
 
 def _number(listener: _Listener, place: CallSite) -> int:
     if not listener.calls or listener.calls[-1].module is not place.module:
-        raise UnsupportedModelError(f"The values of {place.path} cannot be had: it attends by code of its own.")
+        raise UnsupportedModelError(f"The values of {place.path} are not available: it uses custom attention code.")
     return len(listener.calls) - 1
 
 
@@ -186,7 +186,7 @@ def _by_head(call: Written) -> list[Tensor]:
     if call.projection is None or call.output is None:
         raise UnsupportedModelError(
             f"The output projection of {call.name} was not found: its attention's output is changed before it is "
-            "projected, so what one head writes cannot be read."
+            "projected, so its per-head output cannot be isolated."
         )
     weight = _weight(call.projection).float()
     # A Conv1D (GPT-2) keeps its weight the other way round.

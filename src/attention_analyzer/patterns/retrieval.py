@@ -14,7 +14,7 @@ class Retrieval(Pattern):
     """
 
     name = "retrieval"
-    title = "finds what is to be copied, far back"
+    title = "retrieves a token to copy from far back"
     threshold = 0.1
     needs = (StrongestKey(),)
     labels = ("needle",)

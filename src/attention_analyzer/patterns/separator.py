@@ -7,6 +7,6 @@ class Separator(InGroup):
     """Mean weight on the special tokens that divide or end texts, such as [SEP] (Clark et al. 2019, §3.2)."""
 
     name = "separator"
-    title = "rests on separators"
+    title = "uses separators as a sink"
     place = "on {which}"
     group = "separator"

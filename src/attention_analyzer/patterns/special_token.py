@@ -7,6 +7,6 @@ class SpecialToken(InGroup):
     """Mean weight on special tokens such as [CLS], [SEP] and <s> (Clark et al. 2019, §3.2)."""
 
     name = "special_token"
-    title = "rests on special tokens"
+    title = "uses special tokens as a sink"
     place = "on special tokens"
     group = "special"

@@ -21,7 +21,7 @@ class Vertical(Pattern):
     """
 
     name = "vertical"
-    title = "everything looks at the same few tokens"
+    title = "all queries attend to the same few tokens"
     needs = (ReceivedWeight(),)
 
     def strength(self, results: Statistics) -> Tensor:

@@ -61,7 +61,7 @@ def importance_figure(found: TokenImportance) -> Figure:
         axes.text(value, at, f" {abs(value):.3f} ", va="center", ha=side, fontsize=7, color=INK)
     if low < 0:
         axes.axvline(0, color=LINE, linewidth=0.8)
-    against = " To the left: what speaks against it." if low < 0 else ""
+    against = " Left of zero: tokens that lower it." if low < 0 else ""
     _foot(axes, f"{found.special_handling}{against}", 84)
     axes.tick_params(axis="x", labelsize=7, colors=FAINT)
     _frame(axes)
@@ -120,7 +120,7 @@ def _score_grid(axes: Axes, found: AttributionComparison) -> None:
     methods = [each.method.replace("_", " ") for each in found.importances]
     axes.set_xticks(range(len(methods)), methods, rotation=40, ha="right", fontsize=8, color=INK)
     axes.tick_params(length=0)
-    axes.set_title("score, beside the method's largest", fontsize=8, color=FAINT, loc="left")
+    axes.set_title("score relative to the method's maximum", fontsize=8, color=FAINT, loc="left")
     _frame(axes)
 
 
@@ -129,7 +129,9 @@ def _curves(axes: Axes, found: AttributionComparison) -> None:
     curves = torch.tensor([judged.curve for judged in found.random], dtype=torch.double)
     low, high = curves.quantile(0.025, 0).tolist(), curves.quantile(0.975, 0).tolist()
     axes.fill_between(shares, low, high, color="#e3e5e9", linewidth=0, label="random orders, 95 % of them")
-    axes.plot(shares, curves.mean(0).tolist(), color="#9aa0a9", linewidth=1.2, linestyle="--", label="their mean")
+    axes.plot(
+        shares, curves.mean(0).tolist(), color="#9aa0a9", linewidth=1.2, linestyle="--", label="mean of random orders"
+    )
     table = found.table.set_index("method")
     for importance, judged in zip(found.importances, found.judged, strict=True):
         row = table.loc[importance.method]

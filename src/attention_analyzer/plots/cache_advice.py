@@ -35,7 +35,7 @@ def cache_figure(advice: CacheAdvice) -> Figure:
     seen = [role for role in _COLORS if role in set(heads["role"])]
     patches = [Patch(color=_COLORS[role], label=_MEANINGS[role]) for role in seen]
     figure.legend(handles=patches, loc="outside lower left", fontsize=7, frameon=False, labelcolor=INK)
-    heading(figure, f"{advice.model_name}  what heads need of the KV cache")
+    heading(figure, f"{advice.model_name}  KV-cache needs of each head")
     return figure
 
 
@@ -54,7 +54,7 @@ def _roles(axes: Axes, advice: CacheAdvice) -> None:
         axes,
         advice.heads["head"],
         advice.heads["layer"],
-        "smallest cache that suffices (first + last), or what the largest keeps",
+        "smallest sufficient cache (first + last), else weight kept by the largest",
     )
 
 
@@ -71,5 +71,5 @@ def _curves(axes: Axes, advice: CacheAdvice) -> None:
     axes.tick_params(labelsize=7, colors=INK)
     axes.set_xlabel("keys in the cache", fontsize=8, color=INK)
     axes.set_ylabel("weight kept", fontsize=8, color=INK)
-    axes.set_title("one line a head", fontsize=7, color=INK)
+    axes.set_title("one line per head", fontsize=7, color=INK)
     axes.spines[["top", "right"]].set_visible(False)

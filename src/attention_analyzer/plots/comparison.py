@@ -62,7 +62,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
     color_bar(above, image, left, "nats")
     _bars(right, comparison)
     _tokens(below.subplots(), comparison, tokens)
-    heading(figure, f"{short(comparison.names[0], 48)}  beside  {short(comparison.names[1], 48)}")
+    heading(figure, f"{short(comparison.names[0], 48)}  vs.  {short(comparison.names[1], 48)}")
     return figure
 
 
@@ -123,7 +123,7 @@ def _bars(axes: Axes, comparison: Comparison) -> None:
     said += ["gray: no match beyond chance"] if not most["matched"].all() else []
     explained = f"\n{'; '.join(said)}" if said else ""
     axes.set_xlabel(f"Jensen–Shannon divergence (nats){explained}", fontsize=8, color=FAINT)
-    finish(axes, "what differs most")
+    finish(axes, "largest differences")
 
 
 def _tokens(axes: Axes, comparison: Comparison, tokens: pd.DataFrame) -> None:
@@ -137,7 +137,7 @@ def _tokens(axes: Axes, comparison: Comparison, tokens: pd.DataFrame) -> None:
     axes.set_ylim(bottom=0)
     axes.set_ylabel("nats", fontsize=8, color=FAINT)
     first = " of the first text" if len(comparison.texts) > 1 else ""
-    finish(axes, f"where what tokens{first} look at differs, mean over all heads")
+    finish(axes, f"attention divergence by token{first}, mean over all heads")
 
 
 def _pair(token: str, other: str) -> str:

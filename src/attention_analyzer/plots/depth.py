@@ -48,7 +48,7 @@ def profile_figure(found: DepthProfile) -> Figure:
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower left", fontsize=8, frameon=False, ncols=2)
     note = "" if found.annotated else "; no annotation, so no share is called syntax"
-    title = f"{found.model_name}  where the weight goes, by depth; {found.texts} texts{note}"
+    title = f"{found.model_name}  attention by depth; {found.texts} texts{note}"
     heading(figure, title)
     return figure
 

@@ -62,9 +62,9 @@ def label_figure(labels: HeadLabels) -> Figure:
         axes.set_aspect("equal")
         axes.set_anchor("W")
     patches = [Patch(color=_COLORS.get(name, _OTHER), label=f"{_shown(name)}: {titles[name]}") for name in shown]
-    patches.append(Patch(color=_BLANK, label="no name earned"))
+    patches.append(Patch(color=_BLANK, label="unlabeled"))
     figure.legend(handles=patches, loc="outside lower left", fontsize=7, frameon=False, ncols=2, labelcolor=INK)
-    heading(figure, f"{labels.model_name}  what every head does, and how strongly")
+    heading(figure, f"{labels.model_name}  head types and scores")
     return figure
 
 

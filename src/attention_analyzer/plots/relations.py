@@ -41,7 +41,7 @@ def relations_figure(scores: Scores, most: int = 24, fewest: int = 20) -> Figure
     axes.set_yticks(place, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
-    axes.set_xlabel("share of right answers")
+    axes.set_xlabel("accuracy")
     finish(axes, f"{scores.task.capitalize()} per head")
     figure.legend(fontsize=8, frameon=False, loc="outside lower right", ncols=2)
     return figure
@@ -64,7 +64,7 @@ def relation_map(scores: Scores, label: str, direction: str | None = None) -> Fi
     figure = new_figure((1.6 + 0.42 * best.shape[1], 1.2 + 0.42 * best.shape[0]))
     axes = figure.subplots()
     image = axes.imshow(best.to_numpy(), vmin=0, vmax=1, cmap="Blues")
-    title = f"{label}: share of right answers (best baseline {table['baseline'].max():.2f})"
+    title = f"{label}: accuracy (best baseline {table['baseline'].max():.2f})"
     layer_by_head(axes, range(best.shape[1]), list(best.index), title)
     color_bar(figure, image, axes)
     return figure

@@ -29,7 +29,7 @@ def similarity_figure(found: Similarity) -> Figure:
     heading(
         figure,
         f"{found.model_name}  {found.place}-attention over {found.texts} texts: {clusters.labels.max() + 1} clusters, "
-        f"silhouette {clusters.silhouette:.2f}; with texts drawn anew they agree by {clusters.stability:.2f} "
+        f"silhouette {clusters.silhouette:.2f}; bootstrap stability {clusters.stability:.2f} "
         "(adjusted Rand)",
     )
     return figure
@@ -50,8 +50,8 @@ def _map(axes: Axes, found: Similarity) -> None:
             axes.annotate(row.name, (row.x, row.y), (4, 4), textcoords="offset points", fontsize=6.5, color=INK)
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.08)
-    notes = ["faint: its cluster changes with the texts"]
-    notes += ["★ looks like no other"] if found.specialised else []
+    notes = ["faint: unstable cluster"]
+    notes += ["★ outlier"] if found.specialised else []
     notes += ["joined: redundant"] if found.groups else []
     axes.set_xlabel("; ".join(notes), fontsize=8, color=FAINT)
     finish(axes, f"map of the heads: shows {found.shown:.0%} of their spread")

@@ -44,7 +44,7 @@ def history_figure(history: History, roles: Sequence[str] | None = None) -> Figu
             axes.plot(_at(history.loss.index), history.loss, color=INK, linewidth=1.4)
             _finish(axes, "loss", "nats per token" if history.loss.max() < 20 else "")
     _steps(panels[-1], history.steps)
-    heading(figure, f"{history.model_name}  how attention grew")
+    heading(figure, f"{history.model_name}  attention over training")
     return figure
 
 
@@ -70,7 +70,7 @@ def runs_figure(runs: RunComparison) -> Figure:
             _finish(axes, "entropy, mean over all heads", "nats")
         else:
             axes.set_ylim(-0.03, 1.03)
-            _finish(axes, f"{_named(part)}: the strongest head; shaded: when the first took the role", "strength")
+            _finish(axes, f"{_named(part)}: the strongest head; shaded: onset of the role", "strength")
     panels[0].legend(fontsize=8, frameon=False, loc="upper left")
     _steps(panels[-1], sorted({*runs.first.steps, *runs.second.steps}))
     return figure

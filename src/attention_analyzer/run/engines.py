@@ -18,7 +18,7 @@ def check_engine(engine: str, workers: int | None, address: str | None) -> None:
     if engine not in ("local", "ray"):
         raise InputError(f"There is no engine {engine!r}; the engines are local and ray.")
     if engine == "local" and (workers not in (None, 1) or address is not None):
-        raise InputError("The local engine works by itself; workers and address are for engine='ray'.")
+        raise InputError("workers and address require the ray engine.")
 
 
 def results_of(

@@ -180,7 +180,9 @@ def _stored(folder: Path, chunk: TextChunk) -> ChunkStates | None:
         return None
     found = load_states(path, chunk.key)
     if found is None:
-        raise InputError(f"{folder} was begun with other texts, studies or settings; give those, or another folder.")
+        raise InputError(
+            f"{folder} was created with other texts, studies or settings; use the same ones, or another folder."
+        )
     return found
 
 

@@ -155,10 +155,11 @@ def spans_of_words(text: str, words: Sequence[str]) -> list[Span]:
             position += 1
         if not text.startswith(word, position):
             raise InputError(
-                f"word {number + 1}, {word!r}, is not where the text goes on with {text[position : position + 20]!r}"
+                f"word {number + 1}, {word!r}, does not match the text, which continues with "
+                f"{text[position : position + 20]!r}"
             )
         spans.append((position, position + len(word)))
         position += len(word)
     if text[position:].strip():
-        raise InputError(f"the text goes on after its last word with {text[position : position + 20]!r}")
+        raise InputError(f"the text continues after its last word with {text[position : position + 20]!r}")
     return spans

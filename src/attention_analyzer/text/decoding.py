@@ -88,14 +88,14 @@ def decode(data: bytes, source: str, encoding: str | None = None) -> str:
 def not_text(line: bytes, codec: str) -> str:
     """Why a line could not be decoded, and what to do."""
     if codec != UTF8:
-        return f"the line is not {codec} text; name the encoding of the file (encoding=…, --encoding)"
+        return f"the line is not {codec} text; set the encoding of the file"
     western = line.rstrip(b"\r\n").decode("cp1252", "replace")
     if _WESTERN.fullmatch(western) and len(re.findall(r"[^\x00-\x7f]{3}", western)) == 0:
         at = next(index for index, character in enumerate(western) if character > "\x7f")
         shown = western[max(at - 15, 0) : at + 15]
-        return f"the line is not UTF-8 text; if it should read {shown!r}, pass encoding='cp1252' (--encoding cp1252)"
+        return f"the line is not UTF-8 text; if it should read {shown!r}, set the encoding cp1252"
     others = "such as cp1251, gb18030 or shift_jis"
-    return f"the line is not UTF-8 text; name the encoding of the file (encoding=…, --encoding), {others}"
+    return f"the line is not UTF-8 text; set the encoding of the file, {others}"
 
 
 class AsUtf8(io.RawIOBase):

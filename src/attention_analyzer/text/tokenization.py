@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attention_analyzer.errors import InputError, TooLongError
+from attention_analyzer.errors import InputError, Option, TooLongError
 from attention_analyzer.text.chat import ChatText, Messages, as_text
 from attention_analyzer.text.spans import spans_by_decoding
 from attention_analyzer.text.tokens import Tokens
@@ -95,8 +95,8 @@ def tokenize(
             raise InputError(f"The tokenizer makes no token of the text {first[:60]!r}.")
         if max_length is not None and len(row["input_ids"]) > max_length and not truncate:
             raise TooLongError(
-                f"The text has {len(row['input_ids'])} tokens, but the model has positions for {max_length}; "
-                "shorten it or pass truncate=True."
+                f"The text has {len(row['input_ids'])} tokens, but the model has positions for {max_length}",
+                ["shorten it", Option("truncate", "True")],
             )
     if max_length is not None and truncate:
         for index, pair in enumerate(pairs):

@@ -248,15 +248,15 @@ def _part(value: dict[str, Any]) -> Part:
     name, level, start, end, segment = (value.get(entry) for entry in ("name", "level", "start", "end", "segment"))
     named = isinstance(name, str) and isinstance(level, str) and bool(name) and bool(level)
     if not (named and all(map(_is_count, (start, end, segment))) and int(start or 0) < int(end or 0)):
-        raise InputError(f"The list 'parts' of the tokens holds {shown(value)}, which cannot stand there.")
+        raise InputError(f"The list 'parts' of the tokens holds {shown(value)}, which is not allowed there.")
     return Part(str(name), int(start or 0), int(end or 0), str(level), int(segment or 0))
 
 
 def _listed(data: object, name: str, is_entry: Callable[[object], bool]) -> tuple[Any, ...]:
     values = data.get(name) if isinstance(data, dict) else None
     if not isinstance(values, list | tuple):
-        raise InputError(f"The description of tokens lacks the list {name!r}.")
+        raise InputError(f"The token description has no list {name!r}.")
     for value in values:
         if not is_entry(value):
-            raise InputError(f"The list {name!r} of the tokens holds {shown(value)}, which cannot stand there.")
+            raise InputError(f"The list {name!r} of the tokens holds {shown(value)}, which is not allowed there.")
     return tuple(values)

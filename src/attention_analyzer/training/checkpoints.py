@@ -97,7 +97,7 @@ def checkpoint_folders(folder: str | Path) -> dict[int, Path]:
         raise InputError(f"There is no folder {folder}; for a model on the hub name its revisions.")
     inside = sorted(path.parent for path in folder.glob("*/config.json"))
     if not inside:
-        raise InputError(f"{folder} holds no checkpoints: none of the folders in it has a config.json.")
+        raise InputError(f"{folder} contains no checkpoints (no subfolder has a config.json).")
     named: dict[str, Any] = {}
     if (folder / "checkpoints.json").exists():
         named = json.loads((folder / "checkpoints.json").read_text(encoding="utf-8"))
@@ -121,7 +121,7 @@ def _saved_step(path: Path) -> int:
 def _step(name: str, shown: str) -> int:
     match = _LAST_NUMBER.search(name)
     if match is None:
-        raise InputError(f"The step of {shown} cannot be told: its name has no number (such as checkpoint-500).")
+        raise InputError(f"The step of {shown} is unknown: its name has no number (such as checkpoint-500).")
     return int(match[1])
 
 

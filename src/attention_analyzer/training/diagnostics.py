@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 COLLAPSED = 0.1
 #: A head is dead when it rests on the first or on special tokens with at least this weight …
 RESTING = 0.95
-#: … or spreads over everything, untouched by training, with at least this share of the largest entropy there is.
+#: … or spreads attention evenly, untouched by training, with at least this share of the largest entropy there is.
 UNIFORM = 0.99
 #: Two heads are duplicates when their divergence is below this, in nats (the largest there is: 0.693).
 ALIKE = 0.005
@@ -36,7 +36,7 @@ def signs(history: History) -> pd.DataFrame:
     """Warnings, one per row.
 
     Returns:
-        ``sign`` ("entropy collapse", "resting head", "uniform head", "duplicate heads"), ``stack, kind, layer``, and
+        ``sign`` ("entropy collapse", "sink head", "uniform head", "duplicate heads"), ``stack, kind, layer``, and
         ``head`` and ``other_layer, other_head`` where the sign is about one or two heads; ``since``, the step from
         which on it is there; ``value``: what was measured; ``words``: the sign as a sentence. What needs a column or a
         pattern that was not recorded is left out.
@@ -78,11 +78,11 @@ def _dead(history: History) -> list[tuple[object, ...]]:
         frame = pd.DataFrame(weight, history.wide(resting[0]).index, history.wide(resting[0]).columns)
         where = "on the first or on special tokens" if len(resting) > 1 else "on the first token"
         found += _lasting(
-            frame, lambda values: values >= RESTING, "resting head", f"rests {where} with {{:.0%}} of its weight"
+            frame, lambda values: values >= RESTING, "sink head", f"puts {{:.0%}} of its attention {where}"
         )
     if "normalized_entropy" in history.columns:
         frame = history.wide("normalized_entropy")
-        words = "spreads evenly over everything ({:.1%} of the largest entropy)"
+        words = "spreads attention evenly ({:.1%} of the largest entropy)"
         found += _lasting(frame, lambda values: values >= UNIFORM, "uniform head", words)
     return found
 

@@ -152,7 +152,7 @@ class History(Result):
         """
         if step not in self.pattern_steps:
             kept = ", ".join(f"{each:,}" for each in self.pattern_steps) or "none"
-            raise SelectionError(f"No patterns were kept at step {step:,}; steps with patterns: {kept}.")
+            raise SelectionError(f"No patterns were saved at step {step:,}; steps with patterns: {kept}.")
         place = [step, *self._site(layer, head, stack, kind), layer, head]
         row = self.table[(self.table[list(KEYS)] == place).all(axis=1)].iloc[0]
         return np.frombuffer(row["pattern"], np.float16).reshape(int(row["pattern_queries"]), -1).astype(np.float32)
@@ -223,7 +223,7 @@ class History(Result):
         try:
             return cls(table, info["model"], tuple(info["source"]), tuple(info["target"]))
         except InputError as error:
-            raise FileFormatError(f"{folder} holds no history that can be used: {error}") from None
+            raise FileFormatError(f"{folder} contains no usable history: {error}") from None
 
     @classmethod
     def open(cls, path: str | Path) -> History:

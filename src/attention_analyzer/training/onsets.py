@@ -1,4 +1,4 @@
-"""When heads took their roles: the step from which on a head shows a pattern, with an interval.
+"""When heads acquired their roles: the step from which on a head shows a pattern, with an interval.
 
 A head bears a role while its strength, corrected for its control (what chance or position alone would give; where there
 is none, what the untrained model showed), is at or above the pattern's threshold. The onset is where that begins,

@@ -25,7 +25,7 @@ def report(history: History) -> str:
     for role, part in found.groupby("role", sort=False):
         lines.append(_of_role(str(role), part))
     if found.empty:
-        lines.append("No head took a role.")
+        lines.append("No head acquired a tracked role.")
     for sign, part in history.signs().groupby("sign", sort=False):
         lines += list(part["words"].head(_WRITTEN))
         if len(part) > _WRITTEN:
@@ -41,5 +41,5 @@ def _of_role(role: str, part: pd.DataFrame) -> str:
         when = f"from step {first['onset']:,.0f} on"
     else:
         when = f"at step {first['onset']:,.0f} (between {first['low']:,.0f} and {first['high']:,.0f})"
-    count = f"{kept} head{'' if kept == 1 else 's'} bear{'s' if kept == 1 else ''} it at the end"
+    count = f"{kept} head{'' if kept == 1 else 's'} {'has' if kept == 1 else 'have'} it at the last step"
     return f"{role.replace('_', ' ').capitalize()}: {name} was the first, {when}; {count}."

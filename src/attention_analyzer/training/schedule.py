@@ -38,7 +38,7 @@ class EveryNSteps(Schedule):
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise InputError(f"A schedule needs at least one step between moments, not {self.steps}.")
+            raise InputError(f"A schedule needs at least one step between snapshots, not {self.steps}.")
 
     def is_due(self, step: int, last: int | None, seconds: float) -> bool:
         return last is None or step // self.steps > last // self.steps
@@ -55,7 +55,7 @@ class LogSpaced(Schedule):
 
     def __post_init__(self) -> None:
         if self.per_decade < 1:
-            raise InputError(f"A schedule needs at least one moment per decade of steps, not {self.per_decade}.")
+            raise InputError(f"A schedule needs at least one snapshot per decade of steps, not {self.per_decade}.")
 
     def is_due(self, step: int, last: int | None, seconds: float) -> bool:
         if last is None:
@@ -77,7 +77,7 @@ class EveryNSeconds(Schedule):
 
     def __post_init__(self) -> None:
         if not self.seconds > 0:
-            raise InputError(f"The time between moments must be above zero seconds, not {self.seconds}.")
+            raise InputError(f"The time between snapshots must be above zero seconds, not {self.seconds}.")
 
     def is_due(self, step: int, last: int | None, seconds: float) -> bool:
         return last is None or (step > last and seconds >= self.seconds)
@@ -93,7 +93,7 @@ class Budget:
 
     def __init__(self, share: float | None, clock: Callable[[], float] = time.perf_counter) -> None:
         if share is not None and not 0 < share <= 1:
-            raise InputError(f"The tracker's share of the time must be in (0, 1], or None for no limit; not {share}.")
+            raise InputError(f"The tracker's maximum overhead must be in (0, 1], or None for no limit; not {share}.")
         self.share, self.clock = share, clock
         self.began: float | None = None
         self.spent = 0.0

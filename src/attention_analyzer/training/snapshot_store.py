@@ -50,7 +50,7 @@ class MomentStore:
             if (tuple(before["source"]), tuple(before["target"])) != (source, target):
                 raise InputError(
                     f"The history in {self.folder} was measured on other texts or with another tokenizer; "
-                    "go on with the same ones, or name another folder."
+                    "use the same texts and tokenizer, or another folder."
                 )
             return
         write_info(self.folder, model, source, target)

@@ -166,7 +166,7 @@ class AttentionTracker(TrainerCallback):  # type: ignore[misc]
             return
         _check_whole(model)
         if self.tokenizer is None:
-            raise InputError("The tracker has no tokenizer to read its texts with; pass tokenizer=….")
+            raise InputError("The tracker has no tokenizer for its texts; pass tokenizer=….")
         self.budget.start()
         self.store.begin_at(step)
         with untouched(bare(model)):

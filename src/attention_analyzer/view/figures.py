@@ -273,8 +273,8 @@ def _name_tokens(
         set_ticks(positions, labels, rotation=turned, **style)
     axes.tick_params(length=0, pad=2)
     if size is None:
-        axes.set_xlabel("key: looked at", fontsize=8, color=_FAINT)
-        axes.set_ylabel("query: looks", fontsize=8, color=_FAINT)
+        axes.set_xlabel("key", fontsize=8, color=_FAINT)
+        axes.set_ylabel("query", fontsize=8, color=_FAINT)
     _frame(axes)
 
 

@@ -56,7 +56,7 @@ export class ScoreSite {
    * @param {number} head @param {number[]} rows
    * @param {Float32Array} out
    * @param {{keep: Uint8Array | null, keepName: string, columns: Int32Array | null}} options keep: keys that share the
-   *   whole weight (renormalised); columns: the only keys wanted
+   *   whole weight (renormalized); columns: the only keys wanted
    */
   fill(head, rows, out, { keep, keepName, columns }) {
     const { keys } = this;

@@ -12,7 +12,7 @@ function bytesOf(element) {
     if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
     return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   } catch {
-    throw new Error("This page is damaged: a part of its data is not what was written.");
+    throw new Error("This page is damaged: part of its data is corrupted.");
   }
 }
 

@@ -52,6 +52,6 @@ export function hiddenText(model, state) {
     parts.push(`${count(sinks.length, "sink")} among the keys (${names}${sinks.length > 3 ? ", …" : ""})`);
   }
   if (!parts.length) return "Nothing hidden: this text has no such tokens.";
-  const sums = state.renormalise && !isDifference ? "the rest renormalised to sum to 1" : "weights as the model has them";
+  const sums = state.renormalise && !isDifference ? "the rest renormalized to sum to 1" : "weights not renormalized";
   return `Hidden: ${parts.join(" and ")}; ${sums}.`;
 }

@@ -18,7 +18,7 @@ export function crc32(bytes) {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-const DAMAGED = "This page is damaged: a part of its data was cut or altered.";
+const DAMAGED = "This page is damaged: part of its data is corrupted.";
 /** Deflate packs at most about this many bytes into one. */
 const DEFLATED_AT_MOST = 1032;
 

@@ -26,22 +26,22 @@ export function bytesSource(bytes) {
 export function openPayload(source) {
   const { head } = source;
   if (head.length < PRELUDE || MAGIC.some((byte, i) => head[i] !== byte)) {
-    throw new Error("There is no attention data here, or its beginning was altered.");
+    throw new Error("Not an Attention Analyzer file, or its header is corrupted.");
   }
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   const version = view.getUint32(8, true);
   if (version > VERSION) {
     throw new Error(
       `This data has format version ${version}, but this viewer reads up to version ${VERSION}. ` +
-        "Open it with a newer attention-analyzer.",
+        "Open it with a newer version of Attention Analyzer.",
     );
   }
-  if (version < 1 || view.getUint32(20, true) !== 0) throw new Error("The beginning of this data was altered.");
+  if (version < 1 || view.getUint32(20, true) !== 0) throw new Error("The header of this file is corrupted.");
   const length = view.getUint32(12, true);
   const total = Number(view.getBigUint64(24, true));
   const encoded = head.subarray(PRELUDE, PRELUDE + length);
   if (encoded.length < length || (source.size !== null && source.size !== total)) {
-    throw new Error(`This data was cut: it should have ${total} bytes, but there are ${source.size ?? head.length}.`);
+    throw new Error(`Truncated file: expected ${total} bytes, found ${source.size ?? head.length}.`);
   }
   if (crc32(encoded) !== view.getUint32(16, true)) {
     throw new Error("This data was altered: the checksum of its header does not match.");

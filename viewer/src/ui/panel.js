@@ -6,8 +6,8 @@ import { element } from "./dom.js";
 export const KEYS = [
   ["1 … 7", "open a view"], ["[ ]", "previous, next head"], ["{ }", "previous, next layer"],
   ["arrows", "move inside a view"], ["p", "pin what is chosen (Arcs; ← → change sides)"], ["+ − 0", "zoom (Matrix); Ctrl + wheel too"],
-  ["w", "pieces or words"], ["l", "linear or log"], ["s k r", "hide special tokens, hide sinks, renormalise"],
-  ["t", "light or dark"], ["Esc", "choose nothing"], ["Shift + click", "compare heads; pin a token in Arcs"],
+  ["w", "pieces or words"], ["l", "linear or log"], ["s k r", "hide special tokens, hide sinks, renormalize"],
+  ["t", "light or dark"], ["Esc", "clear selection"], ["Shift + click", "compare heads; pin a token in Arcs"],
 ];
 
 /** @param {any} context @param {{exportAs: (type: "svg" | "png") => Promise<void>, restore: (state: any) => void}} actions */
@@ -31,7 +31,7 @@ export function createPanel(context, { exportAs, restore }) {
       select("page", "theme", ["auto", "light", "dark"]),
     ],
     Export: () => [
-      element("p", {}, ["The view as it is on the screen, with what is hidden written below it."]),
+      element("p", {}, ["Exports the current view; a caption lists hidden tokens."]),
       element("div", { className: "row" }, [["svg", "SVG, sharp at any size"], ["png", "PNG, twice the resolution"]].map(([type, label]) =>
         element("button", { type: "button", onclick: () => exportAs(type) }, [label]))),
     ],
@@ -39,7 +39,7 @@ export function createPanel(context, { exportAs, restore }) {
       const box = element("textarea", { value: JSON.stringify(compactState(store.get())), spellcheck: false, "aria-label": "State as JSON" });
       const note = element("span", { role: "status" });
       return [
-        element("p", {}, ["Everything chosen here, to keep or to pass on. Paste one and apply it."]),
+        element("p", {}, ["View settings as JSON. Copy to share; paste and apply to restore."]),
         box,
         element("div", { className: "row" }, [
           element("button", { type: "button", onclick: () => {
@@ -60,7 +60,7 @@ export function createPanel(context, { exportAs, restore }) {
     },
     Help: () => [
       element("dl", {}, KEYS.flatMap(([keys, what]) => [element("dt", {}, [keys]), element("dd", {}, [what])])),
-      element("p", {}, ["An attention weight says where a head looked. It does not say what moved the output."]),
+      element("p", {}, ["Attention weights show where a head attends, not what caused the output."]),
     ],
   };
 

@@ -102,14 +102,14 @@ export function createToolbar(context, zoom) {
       ["matrix", "arcs", "text", "space"].includes(state.view) && model.record(state).tokens.some(({ words }) => words)),
     segmented("Colour scale", "scale", [["linear", "linear"], ["log", "log"]], store,
       on("matrix", "arcs", "text", "products", "difference", "picture")),
-    switchOf("hide special", "Leave out tokens such as [CLS] (s)", "hideSpecial", store, (state) =>
+    switchOf("hide special", "Hide special tokens such as [CLS] (s)", "hideSpecial", store, (state) =>
       (["heads", "products", "picture", "sound"].includes(state.view) || !model.record(state).tokens.some(({ special }) => special.length) ? null : true)),
-    switchOf("hide sinks", "Leave out keys that most heads of a layer rest on (k)", "hideSinks", store, (state) =>
+    switchOf("hide sinks", "Hide attention sinks: keys that most heads of a layer attend to (k)", "hideSinks", store, (state) =>
       (["heads", "products", "difference", "picture", "sound"].includes(state.view) || !model.record(state).sinks.some((sink) => sink.length) ? null : true)),
-    switchOf("renormalise", "Let the weights that are left sum to 1 (r)", "renormalise", store, (state) =>
+    switchOf("renormalize", "Rescale the visible weights to sum to 1 (r)", "renormalise", store, (state) =>
       (["heads", "products", "difference", "picture", "sound"].includes(state.view) || !canHide(state) ? null : state.hideSpecial || state.hideSinks)),
     {
-      node: element("label", {}, ["from", threshold, thresholdText]),
+      node: element("label", {}, ["min. weight", threshold, thresholdText]),
       follow(state) {
         this.node.hidden = !["arcs", "space"].includes(state.view);
         threshold.value = String(Math.round(Math.sqrt(state.threshold) * 100));

@@ -186,7 +186,7 @@ function create(context) {
     });
     if (left) surface.text(`${left} weaker links not drawn`, width - 12, 16, { fill: theme.muted, size: 11, align: "right" });
     else if (fresh && !shown.length) {
-      surface.text("no weight here reaches the threshold", width / 2, TOP - 24, { fill: theme.muted, size: 12, align: "center" });
+      surface.text("no weights above the threshold", width / 2, TOP - 24, { fill: theme.muted, size: 12, align: "center" });
     }
     view.describe(`${context.headName(state)}: links between ${queries.length} queries and ${keys.length} keys. ${context.selectionText()}`);
     return TOP + Math.max(queries.length, keys.length) * ROW + 16;

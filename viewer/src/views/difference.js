@@ -108,10 +108,10 @@ export const difference = {
         const names = models[0] && models[1] && models[0] !== models[1] ? models : ["first", "second"];
         const found = pair(state);
         const left = found ? model.site(state, 0).shape[1] - found.rows.reduce((sum, { left }) => sum + left.length, 0) : 0;
-        const note = left > 0 ? ` · ${left} tokens left out` : "";
+        const note = left > 0 ? ` · ${left} tokens skipped` : "";
         return `${context.headName(state)} · ${names[1]} minus ${names[0]}${note}`;
       },
-      empty: () => "The second record has no such head, or the two share no tokens.",
+      empty: () => "The second record has no such head, or the texts share no tokens.",
     });
     return {
       ...grid,

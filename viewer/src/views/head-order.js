@@ -21,9 +21,9 @@ export function sortColumns(record) {
 /** What heads can be grouped by, as the menu shows it. @param {any} record @param {any} state */
 export function groupChoices(record, state) {
   return [
-    ["layer", "place in the model"],
+    ["layer", "stack"],
     ["site", "layer"],
-    ...(sortColumns(record).has(state.sort) ? [["quarters", `quarters of ${readableName(state.sort)}`]] : []),
+    ...(sortColumns(record).has(state.sort) ? [["quarters", `quartiles of ${readableName(state.sort)}`]] : []),
     ...(record.labels.length ? [["pattern", record.labels_from ? `pattern, in ${record.labels_from}` : "pattern"]] : []),
     ...record.clusters.map(({ name }) => [`cluster:${name}`, name]),
   ];
@@ -81,7 +81,7 @@ function grouping(record, state, heads) {
       known.slice(Math.ceil((quarter * known.length) / 4), Math.ceil(((quarter + 1) * known.length) / 4)));
     const titles = new Map(quarters.flatMap((members, quarter) => {
       const range = members.length ? `${readable(members.at(-1).metric)} to ${readable(members[0].metric)}` : "";
-      return members.map(({ index }) => [index, `${QUARTERS[quarter]} quarter of ${readableName(state.sort)}: ${range}`]);
+      return members.map(({ index }) => [index, `${QUARTERS[quarter]} quartile of ${readableName(state.sort)}: ${range}`]);
     }));
     return ({ index }) => titles.get(index) ?? NO_NUMBER;
   }

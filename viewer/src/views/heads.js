@@ -164,7 +164,7 @@ export function createHeads(context, { compact }) {
         const { model: name } = model.record(state);
         surface.text(fit(surface, name || "All heads", width - 190, 13), 12, 16 - scroll, { fill: theme.text, size: 13, weight: 600 });
         if (width > 460) {
-          surface.text(fit(surface, "rows: queries, columns: keys; choose a head to look closer", width - 190, 11), 12, 33 - scroll, {
+          surface.text(fit(surface, "rows: queries, columns: keys; choose a head for details", width - 190, 11), 12, 33 - scroll, {
             fill: theme.muted, size: 11,
           });
           legend(surface, squareRoot(sequential({ ...state, scale: "linear" }, theme.dark, 1)), {

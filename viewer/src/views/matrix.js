@@ -19,7 +19,7 @@ export const matrix = {
       load: (state, [r0, r1, c0, c1], [rowBins, colBins], show, signal) =>
         model.progressive(state, { rows: [r0, r1], cols: [c0, c1], rowBins, colBins, signal }, show),
       scale: sequential,
-      legend: (state) => (state.renormalise ? "weight (renormalised)" : "weight"),
+      legend: (state) => (state.renormalise ? "weight (renormalized)" : "weight"),
       selected: (state) => [context.unit("query", state.query), context.unit("key", state.key)],
       choose(row, col) {
         const state = store.get();

@@ -45,10 +45,10 @@ function create(context) {
     const site = model.site(state);
     if (!site.scores) {
       return model.record(state).exact
-        ? "This page carries weights without queries and keys. Write it with queries_and_keys=True to see them here."
+        ? "This page was saved without queries and keys."
         : "This record has weights only; the model gave no queries and keys.";
     }
-    if (state.query === null) return "Choose a query (in Matrix, Arcs or Text, or press ↓) to see why it looks where it looks.";
+    if (state.query === null) return "Choose a query (in Matrix, Arcs or Text, or press ↓) to see what produces its attention scores.";
     return "";
   }
 
@@ -102,7 +102,7 @@ function create(context) {
     });
     surface.rect(0, 0, width, TOP - 1, { fill: theme.background });
     const asked = tokenLabel(state, "query", state.query);
-    surface.text(fit(surface, `${context.headName(state)}: why “${isolated(asked)}” looks where it looks`, width - (width > 460 ? 190 : 24), 13), 12, 16, {
+    surface.text(fit(surface, `${context.headName(state)}: why “${isolated(asked)}” attends where it does`, width - (width > 460 ? 190 : 24), 13), 12, 16, {
       fill: theme.text, size: 13, weight: 600,
     });
     const capped = parts.softcap === null ? "" : `, capped at ${parts.softcap}`;

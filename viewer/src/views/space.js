@@ -38,7 +38,7 @@ function create(context) {
       update();
     } catch (error) {
       message.hidden = false;
-      message.textContent = `The 3D view cannot open here: ${/webgl/i.test(error.message) ? "this browser offers no WebGL." : error.message}`;
+      message.textContent = `The 3D view cannot open here: ${/webgl/i.test(error.message) ? "WebGL is not available in this browser." : error.message}`;
     } finally {
       URL.revokeObjectURL(url);
     }
@@ -179,8 +179,8 @@ function create(context) {
     const { levels, queries, keys, inRuns } = picture;
     const { stack, kind } = model.site(state);
     surface.text(`${stack} ${kind}-attention, ${levels.length} layers from below`, 12, 16, { fill: theme.text, size: 13, weight: 600 });
-    const what = inRuns ? `${queries.length} runs of the text` : `${queries.length} tokens`;
-    surface.text(fit(surface, `${what}; the strongest head of every link, at most ${LINKS_PER_LAYER} links a layer; drag to turn`, width - 24, 11), 12, 34, {
+    const what = inRuns ? `${queries.length} text segments` : `${queries.length} tokens`;
+    surface.text(fit(surface, `${what}; strongest head per link, at most ${LINKS_PER_LAYER} links per layer; drag to turn`, width - 24, 11), 12, 34, {
       fill: theme.muted, size: 11,
     });
     const taken = [];

@@ -7,7 +7,7 @@ import { element } from "../ui/dom.js";
 /** @param {any} context */
 function create(context) {
   const { model, store } = context;
-  const choices = element("div", { className: "choices", role: "group", "aria-label": "What shades the text" });
+  const choices = element("div", { className: "choices", role: "group", "aria-label": "Shading of the text" });
   const caption = element("p", { className: "caption" });
   const body = element("div", { className: "texts" });
   const node = element("div", { className: "reading" }, [choices, caption, body]);
@@ -19,8 +19,8 @@ function create(context) {
 
   const shadeName = (state) => {
     const site = model.site(state);
-    if (state.shade === "from") return "what the chosen query looks at";
-    if (state.shade === "to") return "what looks at the chosen key";
+    if (state.shade === "from") return "attention from the chosen query";
+    if (state.shade === "to") return "attention to the chosen key";
     if (state.shade === "received") return "weight received, mean over all queries";
     const track = trackOf(state);
     return track ? [track.name, track.note].filter(Boolean).join(": ") : site.name;
@@ -54,7 +54,7 @@ function create(context) {
           "data-token": String(index),
         });
         if (!isRest) span.textContent = isBlank ? visible(surface || pieces[index]) : surface;
-        span.dataset.name = isRest ? `${pieces[index]} (a later part of it)` : span.textContent;
+        span.dataset.name = isRest ? `${pieces[index]} (continued)` : span.textContent;
         // A gap may hold line breaks; the paragraph keeps them. Without any text between, pieces stay one word.
         paragraph.append(gaps[index], span);
         // A place to break between tokens that no space divides, or a wall of text would never wrap.
@@ -70,7 +70,7 @@ function create(context) {
   function buildChoices(state) {
     const options = [
       ["from", "looks at"],
-      ["to", "looked at by"],
+      ["to", "attended to by"],
       ["received", "received"],
       ...model.record(state).tracks.map(({ name }) => [`track:${name}`, name]),
     ];

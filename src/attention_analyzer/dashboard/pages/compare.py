@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from attention_analyzer.dashboard.columns import show_table
 from attention_analyzer.dashboard.error_boundary import plain
 from attention_analyzer.dashboard.export import offer_figure, offer_file, offer_script, offer_table, show_figure
 from attention_analyzer.dashboard.head_table import head_table
@@ -32,13 +33,16 @@ def show() -> None:
     st.header("What differs?")
     models = model_box(MOST_MODELS)
     longest = Settings.here().longest_text
-    texts = _lines(text_box("Texts, one a line", EXAMPLE, COMPARED, max_chars=longest, height=110))
+    texts = _lines(text_box("Texts, one per line", EXAMPLE, COMPARED, max_chars=longest, height=110))
     others: list[str] = []
     if len(models) == 1:
-        label = "Other texts, one for each line above"
+        label = "Other texts, one per line above"
         others = _lines(text_box(label, "", OTHERS, max_chars=longest, height=110))
     if not texts or not models or (len(models) == 1 and not others):
-        st.info("Choose two models, or one model and other texts; three models and more are compared by depth.")
+        st.info(
+            "Choose two models, or one model and other texts. With three or more models, metrics are compared by "
+            "relative depth."
+        )
         return
     if others and len(others) != len(texts):
         raise InputError(f"{len(texts)} texts and {len(others)} other texts were given; each text needs one.")
@@ -69,12 +73,12 @@ def _two(found: Comparison, models: tuple[str, ...], texts: list[str], others: l
     st.subheader("Side by side")
     st.caption("The first text in both; the Difference view shows the second minus the first.")
     attention_view(_payload(key, found), key=f"compare-{hash(key)}", height=620, state={"view": "difference"})
-    st.subheader("Heads, the most different first")
+    st.subheader("Heads, largest difference first")
     head_table(found.heads, "compared")
     with st.expander("Layers"):
-        st.dataframe(found.layers, hide_index=True)
+        show_table(found.layers)
     with st.expander("Tokens"):
-        st.dataframe(found.tokens, hide_index=True)
+        show_table(found.tokens)
     with st.expander("Export"):
         offer_table(found.heads, "compared-heads", "Heads")
         offer_table(found.layers, "compared-layers", "Layers")
@@ -82,46 +86,46 @@ def _two(found: Comparison, models: tuple[str, ...], texts: list[str], others: l
         offer_figure(found.plot, "comparison")
         called = ("first", "second")[: len(models)]
         offer_file("Page (HTML)", lambda: html_text(first, second).encode(), "comparison.html", "text/html")
-        offer_script(
-            [
-                "from attention_analyzer import compare",
-                "",
-                *[f"{call} = AttentionAnalyzer({name!r})" for call, name in zip(called, models, strict=True)],
-                *_listed("texts", texts),
-                *(_listed("others", others) if others else []),
-                f"found = compare({', '.join(called)}, texts=texts{', other_texts=others' if others else ''})",
-                "print(found.report())",
-                'found.heads.to_csv("compared-heads.csv", index=False)',
-                'found.plot().savefig("comparison.svg")',
-                'found.to_html("comparison.html")',
-            ],
-            "comparison",
-        )
+    offer_script(
+        [
+            "from attention_analyzer import compare",
+            "",
+            *[f"{call} = AttentionAnalyzer({name!r})" for call, name in zip(called, models, strict=True)],
+            *_listed("texts", texts),
+            *(_listed("others", others) if others else []),
+            f"found = compare({', '.join(called)}, texts=texts{', other_texts=others' if others else ''})",
+            "print(found.report())",
+            'found.heads.to_csv("compared-heads.csv", index=False)',
+            'found.plot().savefig("comparison.svg")',
+            'found.to_html("comparison.html")',
+        ],
+        "comparison",
+    )
 
 
 def _several(found: MultiModelComparison, models: tuple[str, ...], texts: list[str], key: tuple[str, ...]) -> None:
     show_figure(found.plot, key, "Metrics of each model by depth")
-    st.subheader("How far apart")
-    st.caption("Mean Jensen–Shannon divergence of matched heads in nats: 0 is alike, 0.69 has nothing in common.")
-    st.dataframe(found.divergence)
+    st.subheader("Distance between models")
+    st.caption("Mean Jensen–Shannon divergence of matched heads in nats: 0 means identical, 0.69 means no overlap.")
+    show_table(found.divergence.reset_index(names="model"))
     with st.expander("Layers"):
-        st.dataframe(found.layers, hide_index=True)
+        show_table(found.layers)
     with st.expander("Export"):
         offer_table(found.layers, "compared-layers", "Layers")
         offer_table(found.divergence.reset_index(), "divergence", "Divergence")
         offer_figure(found.plot, "comparison")
-        offer_script(
-            [
-                "from attention_analyzer import compare_models",
-                "",
-                *_listed("texts", texts),
-                f"found = compare_models({list(models)!r}, texts=texts)",
-                'found.layers.to_csv("compared-layers.csv", index=False)',
-                'found.plot().savefig("comparison.svg")',
-            ],
-            "comparison",
-            analyzer=False,
-        )
+    offer_script(
+        [
+            "from attention_analyzer import compare_models",
+            "",
+            *_listed("texts", texts),
+            f"found = compare_models({list(models)!r}, texts=texts)",
+            'found.layers.to_csv("compared-layers.csv", index=False)',
+            'found.plot().savefig("comparison.svg")',
+        ],
+        "comparison",
+        analyzer=False,
+    )
     st.caption(plain(", ".join(found.names)))
 
 

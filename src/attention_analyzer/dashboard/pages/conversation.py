@@ -45,7 +45,7 @@ def show() -> None:
         return
     name = models[0]
     if not analyzer_of(name).loaded.can_generate:
-        raise InputError(f"{name} reads text but cannot write any; choose a model that writes, such as demo-reader.")
+        raise InputError(f"{name} cannot generate text; choose a model that can, such as demo-reader.")
     chat = _chat()
     if chat is None:
         return
@@ -67,13 +67,13 @@ def show() -> None:
     with st.expander("Export"):
         offer_table(found.table, "sources", "Sources")
         offer_figure(found.figure, "sources", "Figure")
-        arguments = ", ".join(f"{entry}={value!r}" for entry, value in chat.items())
-        lines = [
-            f"analyzer = AttentionAnalyzer({name!r})",
-            f"sources = analyzer.sources({arguments})",
-            "print(sources)",
-        ]
-        offer_script([*lines, 'sources.to_html("sources.html")'], "sources")
+    arguments = ", ".join(f"{entry}={value!r}" for entry, value in chat.items())
+    lines = [
+        f"analyzer = AttentionAnalyzer({name!r})",
+        f"sources = analyzer.sources({arguments})",
+        "print(sources)",
+    ]
+    offer_script([*lines, 'sources.to_html("sources.html")'], "sources")
 
 
 @st.cache_resource(max_entries=50, show_spinner="Looking for sources …")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
+from attention_analyzer.dashboard.columns import show_table
 from attention_analyzer.dashboard.error_boundary import plain
 from attention_analyzer.dashboard.export import offer_figure, offer_file, offer_script, offer_table
 from attention_analyzer.dashboard.first_paint import is_opening, opening_view
@@ -32,7 +33,7 @@ def show() -> None:
     models = model_box(MOST_MODELS)
     given = texts_box(models)
     if not models or given is None:
-        st.info("Choose a model and type a text; everything else appears at once.")
+        st.info("Choose a model and enter a text to start.")
         return
     name = _in_detail(models)
     if is_opening(models, given):
@@ -62,17 +63,29 @@ def show() -> None:
         st.markdown(f"- {sentence}")
     st.caption(
         "Strengths are shares of the attention in this one text, from 0 to 1; a control is what evenly spread "
-        "attention or the position alone would give. One text is no proof: the Heads page names heads from several."
+        "attention or the position alone would give. Results on one text may not generalize; the Heads page labels "
+        "heads from several texts."
     )
     found = what_if_panel(name, given, record, place, query, key, cut)
-    with st.expander("All heads in numbers"):
-        st.dataframe(
+    with st.expander("All heads: metrics"):
+        show_table(
             table,
-            hide_index=True,
             column_config={name: st.column_config.NumberColumn(help=text) for name, text in MEANINGS.items()},
         )
     with st.expander("Export"):
         _export(name, given, record, cut, table, place, found)
+    where = f"layer={place.layer}, head={place.head}, stack={place.stack!r}, kind={place.kind!r}"
+    offer_script(
+        [
+            f"analyzer = AttentionAnalyzer({name!r})",
+            f"record = analyzer.record({given!r}{', truncate=True' if cut else ''})",
+            'record.heads().to_csv("heads.csv", index=False)',
+            'record.patterns().to_csv("patterns.csv", index=False)',
+            f'record.figure({where}).savefig("{place}.svg")',
+            'record.to_html("attention.html")',
+            *what_if_script(found),
+        ]
+    )
 
 
 def _of_head(table: pd.DataFrame, place: Place) -> pd.DataFrame:
@@ -87,7 +100,7 @@ def _in_detail(models: tuple[str, ...]) -> str:
         return models[0]
     if st.session_state.get(_DETAIL) not in models:
         st.session_state[_DETAIL] = models[0]
-    return st.segmented_control("In detail", models, key=_DETAIL, format_func=plain, required=True) or models[0]
+    return st.segmented_control("Details for", models, key=_DETAIL, format_func=plain, required=True) or models[0]
 
 
 def _view(
@@ -125,7 +138,6 @@ def _export(
     place: Place,
     found: WhatIf | None,
 ) -> None:
-    where = f"layer={place.layer}, head={place.head}, stack={place.stack!r}, kind={place.kind!r}"
     offer_table(table, "heads", "All heads")
     offer_table(patterns_of(name, given, cut), "patterns", "All patterns")
     offer_figure(
@@ -135,14 +147,3 @@ def _export(
         offer_table(found.table, "changes", "What changed")
         offer_figure(found.plot, "what-if", "What changed")
     offer_file("Page (HTML)", lambda: record.html().encode(), "attention.html", "text/html")
-    offer_script(
-        [
-            f"analyzer = AttentionAnalyzer({name!r})",
-            f"record = analyzer.record({given!r}{', truncate=True' if cut else ''})",
-            'record.heads().to_csv("heads.csv", index=False)',
-            'record.patterns().to_csv("patterns.csv", index=False)',
-            f'record.figure({where}).savefig("{place}.svg")',
-            'record.to_html("attention.html")',
-            *what_if_script(found),
-        ]
-    )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from attention_analyzer.dashboard.error_boundary import plain, without_folders
+from attention_analyzer.dashboard.columns import show_table
+from attention_analyzer.dashboard.error_boundary import in_dashboard, plain, without_folders
 from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
 from attention_analyzer.dashboard.head_table import head_table
 from attention_analyzer.dashboard.inputs import HEAD, LAYER, model_box, within
@@ -31,7 +32,7 @@ KINDS = ("txt", "csv", "tsv", "jsonl", "parquet", "conllu")
 COLUMN, UNIT, SCAN, MEASURE, FROM, TO = "column", "unit", "scan", "measure", "from", "to"
 ENCODING, DELIMITER, HEADER = "encoding", "delimiter", "header"
 _ENCODINGS = {
-    "": "UTF-8, or UTF-16 where the file shows it",
+    "": "UTF-8, or UTF-16 with a byte-order mark",
     "cp1252": "Windows, Western Europe (cp1252)",
     "cp1250": "Windows, Central Europe (cp1250)",
     "cp1251": "Windows, Cyrillic (cp1251)",
@@ -44,7 +45,7 @@ _ENCODINGS = {
     "euc_kr": "Korean (EUC-KR)",
 }
 _DELIMITERS = {"": "commas (tabs in .tsv files)", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_UNITS = {"line": "a line", "paragraph": "a paragraph", "file": "a file"}
+_UNITS = {"line": "per line", "paragraph": "per paragraph", "file": "per file"}
 #: Shown first.
 _FIRST_MEASURE = "entropy"
 
@@ -61,15 +62,15 @@ class Scanned:
 
 
 def show() -> None:
-    st.header("What do the heads do in a whole corpus?")
+    st.header("What do the heads do in a corpus?")
     models = model_box()
     upload = upload_box(
-        "Files, one or many",
+        "Files",
         KINDS,
         several=True,
         key="corpus",
-        help_text="Text files, tables (CSV, TSV, JSON lines, Parquet) and treebanks (CoNLL-U). They are read as a "
-        "stream and removed when the result is no longer kept.",
+        help_text="Text files, tables (CSV, TSV, JSON lines, Parquet) and treebanks (CoNLL-U). "
+        "Uploads are deleted together with their result.",
     )
     name = models[0] if models else ""
     if upload is None or not name:
@@ -102,12 +103,12 @@ def _earlier() -> None:
     key = st.query_params.get(SCAN)
     job = jobs().get(("files", key)) if key else None
     if job is not None and job.over and job.error is None:
-        st.caption("The result of before; files that are added now are read anew.")
+        st.caption("Showing your previous scan. Adding files starts a new one.")
         _results(job.result)
     elif job is not None:
         wait_for(("files", key), "Reading", _nothing)
     else:
-        st.info("Choose a model and drop files here: plain text, tables with a column of texts, or treebanks.")
+        st.info("Choose a model and add files: plain text, tables with a text column, or treebanks.")
 
 
 def _reading(upload: Upload) -> dict[str, Any]:
@@ -115,14 +116,14 @@ def _reading(upload: Upload) -> dict[str, Any]:
     if all(path.suffix.lower() == ".parquet" for path in upload.paths):
         return {}
     options: dict[str, Any] = {}
-    with st.expander("How files are read"):
+    with st.expander("Reading options"):
         left, right = st.columns(2)
         with left:
             options["encoding"] = _choice("Encoding", _ENCODINGS, ENCODING)
         with right:
-            options["delimiter"] = _choice("Columns of CSV files are separated by", _DELIMITERS, DELIMITER)
+            options["delimiter"] = _choice("Column separator of CSV files", _DELIMITERS, DELIMITER)
         restore(HEADER, True)
-        options["header"] = st.checkbox("The first line of a CSV file names its columns", key=HEADER)
+        options["header"] = st.checkbox("The first line of a CSV file is a header", key=HEADER)
         keep(HEADER, options["header"])
     usual = {"encoding": "", "delimiter": "", "header": True}
     return {name: value for name, value in options.items() if value != usual[name]}
@@ -141,7 +142,7 @@ def _options(upload: Upload) -> dict[str, Any] | None:
     try:
         by_file = [columns_of(path, ReadOptions(**options)) for path in upload.paths]
     except InputError as error:
-        st.warning(f"{plain(str(error))} Choose it under *How files are read*.")
+        st.warning(plain(error.worded(in_dashboard)))
         return None
     columns = list(dict.fromkeys(name for names in by_file for name in names))
     unclear = any(len(names) > 1 and not set(names) & set(USUAL_COLUMNS) for names in by_file)
@@ -158,7 +159,7 @@ def _options(upload: Upload) -> dict[str, Any] | None:
     if any(path.suffix.lower() == ".txt" for path in upload.paths):
         restore(UNIT, "line")
         unit = st.segmented_control(
-            "One text is", list(_UNITS), format_func=lambda unit: _UNITS[unit], key=UNIT, required=True
+            "One text", list(_UNITS), format_func=lambda unit: _UNITS[unit], key=UNIT, required=True
         )
         keep(UNIT, unit)
         options |= {"unit": unit} if unit and unit != "line" else {}
@@ -169,15 +170,15 @@ def _results(found: Scanned) -> None:
     corpus, done = found.corpus, found.corpus.manifest
     st.success(
         plain(
-            f"{_counted(done.texts, 'text')}, {done.tokens:,} tokens, read by {found.model}"
-            + (f"; {_counted(done.problems, 'row')} left out." if done.problems else "; no row was left out.")
+            f"{_counted(done.texts, 'text')}, {done.tokens:,} tokens, {found.model}"
+            + (f"; {_counted(done.problems, 'row')} skipped." if done.problems else "; no rows were skipped.")
         ),
         icon=":material/check:",
     )
     problems = _without_folders(corpus.problems())
     if len(problems):
-        with st.expander(f"Rows left out ({done.problems:,})", expanded=True):
-            st.dataframe(problems, hide_index=True)
+        with st.expander(f"Skipped rows ({done.problems:,})", expanded=True):
+            show_table(problems)
     if not done.texts:
         return
     measures = list(corpus.heads()["measure"].unique())
@@ -191,7 +192,7 @@ def _results(found: Scanned) -> None:
         show_figure(lambda: _map(table, measure), ("files", id(found), measure), f"{measure} of every head")
     with right:
         head_table(table, "corpus", height=320)
-    st.subheader("Where a head is strongest")
+    st.subheader("Strongest examples of a head")
     first = corpus.sites[0]
     layers = {site.layer: site.heads for site in corpus.sites if (site.stack, site.kind) == (first.stack, first.kind)}
     columns = st.columns(3)
@@ -203,7 +204,7 @@ def _results(found: Scanned) -> None:
     keep(HEAD, head)
     by = columns[2].selectbox("By", ["pairs", *measures], help="Token pairs, or texts where a measure is largest.")
     examples = _without_folders(corpus.examples(layer, head, by or "pairs", stack=first.stack, kind=first.kind))
-    st.dataframe(examples, hide_index=True)
+    show_table(examples)
     searched = _search(corpus)
     with st.expander("Export"):
         offer_table(corpus.heads(), "corpus-heads", "Heads, all measures")
@@ -211,27 +212,27 @@ def _results(found: Scanned) -> None:
         if searched is not None:
             offer_table(searched, "search", "Search")
         if len(problems):
-            offer_table(problems, "problems", "Rows left out")
+            offer_table(problems, "problems", "Skipped rows")
         offer_figure(lambda: _map(table, measure), "corpus-map")
         where = f"stack={first.stack!r}, kind={first.kind!r}"
         asked = "".join(f", {name}={value!r}" for name, value in found.options.items())
-        offer_script(
-            [
-                f"analyzer = AttentionAnalyzer({found.model!r})",
-                f'corpus = analyzer.scan({list(found.names)!r}, "scan"{asked})',
-                'corpus.heads().to_csv("corpus-heads.csv", index=False)',
-                f"examples = corpus.examples({layer}, {head}, {by or 'pairs'!r}, {where})",
-                'examples.to_csv("examples.csv", index=False)',
-            ],
-            "corpus",
-        )
+    offer_script(
+        [
+            f"analyzer = AttentionAnalyzer({found.model!r})",
+            f'corpus = analyzer.scan({list(found.names)!r}, "scan"{asked})',
+            'corpus.heads().to_csv("corpus-heads.csv", index=False)',
+            f"examples = corpus.examples({layer}, {head}, {by or 'pairs'!r}, {where})",
+            'examples.to_csv("examples.csv", index=False)',
+        ],
+        "corpus",
+    )
 
 
 def _search(corpus: Corpus) -> pd.DataFrame | None:
     """Where do heads look from X to Y?"""
     if not corpus.manifest.linked:
         return None
-    st.subheader("Where does a head look from X to Y?")
+    st.subheader("Search: which heads attend from X to Y?")
     left, right = st.columns(2)
     restore(FROM)
     restore(TO)
@@ -247,7 +248,7 @@ def _search(corpus: Corpus) -> pd.DataFrame | None:
     if place is not None:
         st.caption(plain(f"Where {place} looks from {start} to {goal}"))
         places = corpus.matches(start, goal, place.layer, place.head, stack=place.stack)
-        st.dataframe(_without_folders(places) if "place" in places else places, hide_index=True)
+        show_table(_without_folders(places) if "place" in places else places)
     return table
 
 

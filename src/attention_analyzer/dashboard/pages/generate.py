@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from attention_analyzer.dashboard.columns import show_table
 from attention_analyzer.dashboard.export import offer_file, offer_script, offer_table
 from attention_analyzer.dashboard.inputs import OWN_EXAMPLES, head_boxes, model_box
 from attention_analyzer.dashboard.model_cache import analyzer_of, asking
@@ -23,43 +24,42 @@ _EXAMPLES = {
 
 
 def show() -> None:
-    st.header("What does the model look at while it writes?")
+    st.header("What does the model look at while it generates?")
     models = model_box(default=("demo-decoder",))
     if not models:
-        st.info("Choose a model that writes, such as demo-decoder or demo-translator.")
+        st.info("Choose a model that generates text, such as demo-decoder or demo-translator.")
         return
     name = models[0]
     loaded = analyzer_of(name).loaded
     if not loaded.can_generate:
         raise InputError(
-            f"{name} reads text but cannot write any; choose a model that writes, such as demo-decoder or "
-            "demo-translator."
+            f"{name} cannot generate text; choose a model that can, such as demo-decoder or demo-translator."
         )
     example = _EXAMPLES.get(name) or _EXAMPLES.get(loaded.architecture, "")
     prompt = text_box("Prompt", example, PROMPT, _EXAMPLES.values(), max_chars=20_000, height=80)
     if not prompt.strip():
-        st.info("Type what the model shall go on from.")
+        st.info("Enter a prompt.")
         return
     count, seed = _options()
-    with st.spinner("Writing …"):
+    with st.spinner("Generating …"):
         record = written(name, prompt, count, seed)
     st.caption("Written")
     st.code(
-        str(record.notes["written"]).strip() or "(nothing: the model ended at once)", language=None, wrap_lines=True
+        str(record.notes["written"]).strip() or "(empty: the model stopped immediately)", language=None, wrap_lines=True
     )
     views = st.container()
     place = head_boxes(record)
     query, key = token_boxes(record, place)
     with views:
         linked_view(record, place, query, key, name=f"written-{name}", height=560)
-    st.subheader("What each written token looked at")
+    st.subheader("What each generated token attended to")
     st.caption("Means over all heads of all layers; the row of a token is that of the position which predicts it.")
     table = written_tokens(record)
-    st.dataframe(table, hide_index=True, width="stretch")
+    show_table(table, width="stretch")
     with st.expander("Export"):
-        offer_table(table, "written", "Written tokens")
+        offer_table(table, "written", "Generated tokens")
         offer_file("Page (HTML)", lambda: record.html().encode(), "written.html", "text/html")
-        offer_script(_script(name, prompt, count, seed), "written")
+    offer_script(_script(name, prompt, count, seed), "written")
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)
@@ -78,19 +78,19 @@ def _options() -> tuple[int, int | None]:
     columns = st.columns([2, 2, 2], vertical_alignment="bottom")
     for key, otherwise in ((COUNT, 30), (VARY, False), (SEED, 0)):
         restore(key, otherwise)
-    count = columns[0].number_input("Tokens to write", 1, 400, key=COUNT, bind="query-params")
+    count = columns[0].number_input("Tokens to generate", 1, 400, key=COUNT, bind="query-params")
     vary = columns[1].toggle(
-        "Vary",
+        "Sample",
         key=VARY,
         bind="query-params",
-        help="Draw each token by its probability, instead of taking the likeliest.",
+        help="Sample from the model's probabilities instead of greedy decoding.",
     )
     keep(COUNT, count)
     keep(VARY, vary)
     if not vary:
         return int(count or 1), None
     seed = columns[2].number_input(
-        "Seed", 0, 9999, key=SEED, bind="query-params", help="Another number draws another text."
+        "Seed", 0, 9999, key=SEED, bind="query-params", help="Change the number for a different sample."
     )
     keep(SEED, seed)
     return int(count or 1), int(seed or 0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from attention_analyzer.dashboard.columns import show_table
 from attention_analyzer.dashboard.error_boundary import plain
 from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
 from attention_analyzer.dashboard.head_table import head_table
@@ -50,18 +51,16 @@ class Question:
 QUESTIONS = (
     Question(
         "What does each head do?",
-        "A head bears a pattern's name where its strength is credibly above a threshold and above a control that knows "
-        "positions only, over all texts and corrected for the number of heads. Induction and copies are measured on "
-        "random tokens made for it.",
-        "patterns",
+        "A head is labeled if its score exceeds a threshold and its controls over all texts, corrected for the number "
+        "of heads. Induction and copying are measured on synthetic sequences.",
+        "label_heads",
         table="heads",
         evidence="table",
     ),
     Question(
-        "Which look alike?",
-        "Heads are compared by the Jensen–Shannon distance of what they look at, token by token: a map, clusters and "
-        "how stable they are, groups that do the same, and heads like no other. Looking alike is not doing the same: "
-        "values may differ.",
+        "Which heads are similar?",
+        "Heads are compared by the Jensen–Shannon distance of their attention: a map, clusters with their stability, "
+        "redundant groups and outliers. Heads with the same attention may still read different values.",
         "similarity",
         evidence="pairs",
     ),
@@ -80,17 +79,17 @@ QUESTIONS = (
         fewest=1,
     ),
     Question(
-        "Which can be silenced?",
-        "Every head is silenced in turn, and the loss is measured again: above zero the head helps, below zero the "
-        "model does better without it.",
+        "What does each head contribute?",
+        "Every head is ablated in turn and the loss is measured again. Above zero the head helps; below zero the model "
+        "does better without it.",
         "head_importance",
         (("method", "ablation"),),
         fewest=1,
     ),
     Question(
-        "How many can go?",
-        "Heads are silenced in the order of their importance, found on every second text and measured on the others, "
-        "beside random orders.",
+        "How many heads can be pruned?",
+        "Heads are ablated in the order of their importance. The order comes from every second text, the loss from the "
+        "others. Random orders are the control.",
         "pruning_curve",
         fewest=4,
     ),
@@ -98,11 +97,16 @@ QUESTIONS = (
 
 
 def show() -> None:
-    st.header("What do the heads do?")
+    st.header("What does each head do?")
     models = model_box()
     longest = Settings.here().longest_text
     given = text_box(
-        "Texts, one a line", EXAMPLES, TEXTS, max_chars=longest, height=210, help="The more, the surer the answer."
+        "Texts, one per line",
+        EXAMPLES,
+        TEXTS,
+        max_chars=longest,
+        height=210,
+        help="More texts give narrower confidence intervals.",
     )
     texts = [line.strip() for line in given.splitlines() if line.strip()]
     titles = [question.title for question in QUESTIONS]
@@ -112,7 +116,7 @@ def show() -> None:
     question = next((each for each in QUESTIONS if each.title == title), QUESTIONS[0])
     st.caption(question.explanation)
     if not models or len(texts) < question.fewest:
-        st.info(f"Choose a model and give at least {question.fewest} texts, one a line; there are {len(texts)}.")
+        st.info(f"Choose a model and give at least {question.fewest} texts, one per line; there are {len(texts)}.")
         return
     name = models[0]
     key = ("heads", analyzer_of(name).fingerprint, tuple(texts), question.title)
@@ -128,26 +132,26 @@ def show() -> None:
     if "head" in table:
         head_table(table, f"heads-{question.title}")
     else:
-        st.dataframe(table, hide_index=True)
+        show_table(table)
     if question.evidence:
-        with st.expander("The evidence"):
-            st.dataframe(getattr(found, question.evidence), hide_index=True)
+        with st.expander("Details"):
+            show_table(getattr(found, question.evidence))
     with st.expander("Export"):
         offer_table(table, "heads", "Table")
         if question.evidence:
             offer_table(getattr(found, question.evidence), "evidence", "Evidence")
         offer_figure(found.plot, "heads")
         asked = "".join(f", {option}={value!r}" for option, value in question.options)
-        offer_script(
-            [
-                f"analyzer = AttentionAnalyzer({name!r})",
-                "texts = [",
-                *[f"    {text!r}," for text in texts],
-                "]",
-                f"found = analyzer.{question.method}(texts{asked})",
-                f'found.{question.table}.to_csv("heads.csv", index=False)',
-                'found.plot().savefig("heads.svg")',
-            ],
-            "heads",
-        )
+    offer_script(
+        [
+            f"analyzer = AttentionAnalyzer({name!r})",
+            "texts = [",
+            *[f"    {text!r}," for text in texts],
+            "]",
+            f"found = analyzer.{question.method}(texts{asked})",
+            f'found.{question.table}.to_csv("heads.csv", index=False)',
+            'found.plot().savefig("heads.svg")',
+        ],
+        "heads",
+    )
     st.caption(plain(f"{name}, {len(texts)} texts."))

@@ -31,10 +31,10 @@ LIMIT, SHORTEST, LONGEST, FEWEST, TASK, LABEL, ASKED = (
 )
 #: Of each box: label, smallest, largest and first value.
 _NUMBERS = {
-    LIMIT: ("Sentences at most", 1, 20_000, 500),
-    SHORTEST: ("Words at least", 1, 200, 5),
-    LONGEST: ("Words at most", 1, 500, 40),
-    FEWEST: ("Questions a label needs", 1, 1000, 20),
+    LIMIT: ("Maximum number of sentences", 1, 20_000, 500),
+    SHORTEST: ("Minimum words per sentence", 1, 200, 5),
+    LONGEST: ("Maximum words per sentence", 1, 500, 40),
+    FEWEST: ("Minimum examples per relation", 1, 1000, 20),
 }
 _SHOWN_EXAMPLES = 12
 
@@ -53,7 +53,7 @@ def show() -> None:
     st.header("Which heads know grammar?")
     models = model_box()
     upload = upload_box(
-        "An annotated file",
+        "Annotated file",
         ("conllu", "conll"),
         several=False,
         key="annotated",
@@ -80,7 +80,7 @@ def show() -> None:
         )
         return Answered(found, name, upload.names[0], options)
 
-    found = wait_for(("language", key), "Sentences", answer, button="Ask the heads")
+    found = wait_for(("language", key), "Sentences", answer, button="Run analysis")
     if found is not None:
         st.query_params[ASKED] = key
         _results(found, numbers[FEWEST])
@@ -111,7 +111,9 @@ def _results(answered: Answered, fewest: int) -> None:
     keep(TASK, task)
     scores = found[task]
     st.caption(
-        plain(f"{found.sentences:,} sentences read by {answered.model}; {found.left_out:,} were too long for it.")
+        plain(
+            f"{found.sentences:,} sentences, {answered.model}; {found.left_out:,} skipped because they were too long."
+        )
     )
     best = found.combination
     if task == "dependencies" and best is not None:
@@ -121,12 +123,12 @@ def _results(answered: Answered, fewest: int) -> None:
         )
     table = scores.table(fewest)
     if not len(table):
-        st.info(f"No label has {fewest} questions; lower the number of questions that a label needs.")
+        st.info(f"No relation has {fewest} examples; lower the minimum.")
         return
     if table["held_out"].notna().any():
         show_figure(lambda: relations_figure(scores, fewest=fewest), ("language", id(answered), task, fewest))
     head_table(table, "relations")
-    st.subheader("The sentences behind a label")
+    st.subheader("Examples")
     labels = list(dict.fromkeys(table["label"]))
     within(LABEL, labels)
     label = st.selectbox("Label", labels, key=LABEL) or labels[0]
@@ -137,9 +139,7 @@ def _results(answered: Answered, fewest: int) -> None:
         show_figure(lambda: relation_map(scores, label), ("language-map", id(answered), task, label))
     right.dataframe(heads, hide_index=True, height=300)
     first = heads.iloc[0]
-    st.caption(
-        plain(f"L{first['layer']}H{first['head']}: *the asking word*, [the right answer] → what the head looks at most")
-    )
+    st.caption(plain(f"L{first['layer']}H{first['head']}: *query word*, [correct word] → strongest key"))
     examples = scores.examples(
         label,
         int(first["layer"]),
@@ -156,14 +156,14 @@ def _results(answered: Answered, fewest: int) -> None:
             offer_figure(lambda: relations_figure(scores, fewest=fewest), "relations")
         offer_figure(lambda: relation_map(scores, label), "label-map", f"Map of {plain(label)}")
         asked = ", ".join(f"{option}={value!r}" for option, value in answered.options.items())
-        offer_script(
-            [
-                f"analyzer = AttentionAnalyzer({answered.model!r})",
-                f"found = analyzer.relations({answered.name!r}, {asked})",
-                f'found.table(fewest={fewest}).to_csv("relations.csv", index=False)',
-            ],
-            "relations",
-        )
+    offer_script(
+        [
+            f"analyzer = AttentionAnalyzer({answered.model!r})",
+            f"found = analyzer.relations({answered.name!r}, {asked})",
+            f'found.table(fewest={fewest}).to_csv("relations.csv", index=False)',
+        ],
+        "relations",
+    )
 
 
 def _number(column: st.delta_generator.DeltaGenerator, key: str) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from attention_analyzer.dashboard.columns import show_table
 from attention_analyzer.dashboard.error_boundary import plain
 from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
 from attention_analyzer.dashboard.inputs import model_box, texts_box
@@ -21,11 +22,11 @@ METHODS, UNIT, TARGET = "method", "unit", "target"
 _UNITS: tuple[Unit, ...] = ("token", "word")
 #: What the columns of the table of faithfulness mean.
 _MEANINGS = {
-    "comprehensiveness": "How far the prediction falls when the most important tokens go first: more is better.",
-    "sufficiency": "How far it falls when only the most important tokens are kept: less is better.",
-    "deletion_area": "What is left of the prediction on average while tokens are deleted: less is better.",
-    "beats_random": "On how many of the three measures it is better than nearly all random orders.",
-    "worse_than_random": "On how many it is worse.",
+    "comprehensiveness": "Drop of the prediction when the most important tokens are deleted: higher is better.",
+    "sufficiency": "Drop when only the most important tokens are kept: lower is better.",
+    "deletion_area": "Mean prediction during deletion: lower is better.",
+    "beats_random": "Number of the three measures on which it beats 95 % of random orders.",
+    "worse_than_random": "Number of the three measures on which it is worse than random.",
 }
 
 
@@ -34,7 +35,7 @@ def show() -> None:
     models = model_box()
     given = texts_box(models)
     if not models or given is None:
-        st.info("Choose a model and type a text.")
+        st.info("Choose a model and enter a text.")
         return
     name = models[0]
     methods, unit, target = _options()
@@ -60,16 +61,15 @@ def show() -> None:
         column: st.column_config.ProgressColumn(format="%.3f", min_value=0.0, max_value=float(scores[column].max()))
         for column in scores.columns[2:]
     }
-    st.dataframe(scores, hide_index=True, column_config=bars)
-    st.subheader("How far each can be trusted here")
-    st.caption("Tokens are deleted in the order that a method gives, and the prediction is read again each time.")
-    st.dataframe(
+    show_table(scores, column_config=bars)
+    st.subheader("How faithful is each method on this text?")
+    st.caption("Tokens are deleted in the order a method gives, and the model runs again after each deletion.")
+    show_table(
         found.table,
-        hide_index=True,
         column_config={column: st.column_config.NumberColumn(help=text) for column, text in _MEANINGS.items()},
     )
     for method, reason in found.refused.items():
-        st.caption(plain(f"{method} is left out: {reason}"))
+        st.caption(plain(f"{method} skipped: {reason}"))
     with st.expander("Export"):
         offer_table(scores, "tokens", "Scores by token")
         offer_table(found.table, "faithfulness", "Faithfulness")
@@ -77,17 +77,17 @@ def show() -> None:
         asked = [f"methods={list(methods)!r}"] if _named(methods) else []
         asked += [f"unit={unit!r}"] if unit != _UNITS[0] else []
         asked += [f"target={target!r}"] if target else []
-        offer_script(
-            [
-                f"analyzer = AttentionAnalyzer({name!r})",
-                f"found = analyzer.compare_attributions({', '.join([repr(given), *asked])})",
-                "print(found.summary)",
-                'found.tokens.to_csv("tokens.csv", index=False)',
-                'found.table.to_csv("faithfulness.csv", index=False)',
-                'found.plot().savefig("tokens.svg")',
-            ],
-            "tokens",
-        )
+    offer_script(
+        [
+            f"analyzer = AttentionAnalyzer({name!r})",
+            f"found = analyzer.compare_attributions({', '.join([repr(given), *asked])})",
+            "print(found.summary)",
+            'found.tokens.to_csv("tokens.csv", index=False)',
+            'found.table.to_csv("faithfulness.csv", index=False)',
+            'found.plot().savefig("tokens.svg")',
+        ],
+        "tokens",
+    )
 
 
 def _options() -> tuple[tuple[str, ...], Unit, str]:
@@ -99,12 +99,12 @@ def _options() -> tuple[tuple[str, ...], Unit, str]:
     keep(METHODS, methods)
     left, right = st.columns(2)
     restore(UNIT, _UNITS[0])
-    unit = left.selectbox("Scores for each", _UNITS, key=UNIT, bind="query-params") or _UNITS[0]
+    unit = left.selectbox("Unit", _UNITS, key=UNIT, bind="query-params") or _UNITS[0]
     keep(UNIT, unit)
     restore(TARGET)
     forms = "; ".join(f"`{form}`: {meaning}" for form, meaning in TARGETS.items())
     target = right.text_input(
-        "What was predicted", key=TARGET, bind="query-params", placeholder="what the model was made for", help=forms
+        "Prediction to explain", key=TARGET, bind="query-params", placeholder="the model's own task", help=forms
     )
     keep(TARGET, target)
     return tuple(methods), unit, target or ""

@@ -1,4 +1,4 @@
-"""Training: how attention grew, step by step."""
+"""Training: attention over training, step by step."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from attention_analyzer.dashboard.columns import show_table
 from attention_analyzer.dashboard.error_boundary import plain
 from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
 from attention_analyzer.dashboard.inputs import HEAD, LAYER, Place, within
@@ -29,11 +30,11 @@ _FIRST_MEASURES = ("induction", "previous_token", "first_token", "entropy")
 
 
 def show() -> None:
-    st.header("How did attention grow?")
+    st.header("How did attention develop during training?")
     name = _history_box("History", HISTORY, BUNDLED)
-    other = "" if Settings.here().shared else _history_box("Another run, beside it", OTHER)
+    other = "" if Settings.here().shared else _history_box("Compare with another run", OTHER)
     if not name:
-        st.info("Choose a history: the bundled one, or a folder that a tracker or attn track wrote.")
+        st.info("Choose a history: the bundled one, or a folder written by a tracker or attn track.")
         return
     history = history_of(name)
     st.text(_report(name))
@@ -51,8 +52,8 @@ def show() -> None:
         st.caption(f"{measure.replace('_', ' ')} of {place} over the steps")
         st.line_chart(curve.rename(str(place)), height=240)
     _pattern(history, step, place)
-    with st.expander("When heads took their roles"):
-        st.dataframe(onsets_of(name), hide_index=True)
+    with st.expander("When heads acquired their roles"):
+        show_table(onsets_of(name))
     with st.expander("Export"):
         offer_table(history.at(step), f"step-{step}", "All heads at this step")
         offer_table(onsets_of(name), "onsets", "Onsets")
@@ -67,7 +68,7 @@ def show() -> None:
             f'history.at({step}).to_csv("step-{step}.csv", index=False)',
             'history.plot().savefig("training.svg")',
         ]
-        offer_script(script, "training", analyzer=False)
+    offer_script(script, "training", analyzer=False)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the history …")
@@ -80,13 +81,13 @@ def history_of(name: str) -> History:
     from attention_analyzer.training import History
 
     if Settings.here().shared and name != BUNDLED:
-        raise InputError(f"The history {name[:60]!r} is not offered here; there is {BUNDLED}.")
+        raise InputError(f"The history {name[:60]!r} is not available here; choose {BUNDLED}.")
     return History.load(name)
 
 
-@st.cache_data(max_entries=8, show_spinner="Looking for onsets …")
+@st.cache_data(max_entries=8, show_spinner="Computing onsets …")
 def onsets_of(name: str) -> pd.DataFrame:
-    """When heads took their roles."""
+    """When heads acquired their roles."""
     return history_of(name).onsets()
 
 
@@ -108,7 +109,7 @@ def _history_box(label: str, key: str, default: str | None = None) -> str:
         bind="query-params",
         accept_new_options=not shared,
         placeholder="The folder of a history",
-        help=None if shared else "A folder can be typed in.",
+        help=None if shared else "You can type a folder.",
     )
     keep(key, name)
     return name or ""
@@ -118,7 +119,7 @@ def _beside(history: History, name: str, other: str) -> None:
     """Two trainings beside each other."""
     second = history_of(other)
     runs = history.compare(second, (Path(name).name, Path(other).name))
-    st.subheader("Beside the other run")
+    st.subheader("Compared with the other run")
     st.text(str(runs))
     key = ("runs", name, history.steps[-1], other, second.steps[-1])
     show_figure(runs.plot, key, "The same numbers of both runs over the steps")
@@ -132,7 +133,7 @@ def _timeline(history: History) -> tuple[int, str]:
     if st.session_state.get(STEP) not in steps and STEP in st.session_state:
         st.session_state[STEP] = steps[-1]
     # Without a format of its own: the address has the option as it is shown.
-    step = left.select_slider("Step", steps, key=STEP, bind="query-params", help="Drag to scrub.")
+    step = left.select_slider("Step", steps, key=STEP, bind="query-params", help="Drag to choose a training step.")
     keep(STEP, step)
     first = [name for name in _FIRST_MEASURES if name in history.columns]
     measures = [*first, *[name for name in history.columns if name not in first]]
@@ -162,12 +163,12 @@ def _pattern(history: History, step: int, place: Place) -> None:
     """All heads' patterns at the stored step next to the chosen one, as the viewer shows them."""
     kept = history.pattern_steps
     if not kept:
-        st.caption("This history kept no patterns, only numbers.")
+        st.caption("This history has metrics only; no attention patterns were saved.")
         return
     nearest = min(kept, key=lambda each: abs(each - step))
     st.subheader(f"Patterns at step {nearest:,}")
     if nearest != step:
-        st.caption(plain(f"Patterns were kept at {len(kept)} of {len(history.steps)} steps; this is the nearest."))
+        st.caption(plain(f"Patterns were saved at {len(kept)} of {len(history.steps)} steps; this is the nearest."))
     record = record_at(history, nearest, place)
     linked_view(record, place, None, None, name="training", height=520)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, Option
 from attention_analyzer.text.readers import bounds
 from attention_analyzer.text.readers.opened import Lines, lines_of
 from attention_analyzer.text.readers.row import (
@@ -57,7 +57,7 @@ class CsvRows(Reader):
         with lines_of(path, options.encoding) as lines:
             record = _Record(lines)
             table = _begun(path, record, options)
-            note = " (header=False if its first line has no names)" if options.header else ""
+            note = " (turn the header off if its first line has no names)" if options.header else ""
             at = table.names.index(usual_column(table.names, table.names, options.column, path, note))
             line = table.first_line
             while True:
@@ -112,8 +112,11 @@ def _begun(path: Path, record: _Record, options: ReadOptions) -> _Table:
         return _Table(chain([first], rows), [str(column + 1) for column in range(len(first))], number)
     if len(first) == 1 and options.column is None and _is_a_text(first[0]):
         raise InputError(
-            f"The first line of {path} should name its column, but is {first[0][:40]!r}; if that is a text, use "
-            "header=False (--no-header), if it is the name, column=… (--column)."
+            f"The first line of {path} should name its column, but is {first[0][:40]!r}",
+            [
+                Option("header", "False", "pass {} if that is a text"),
+                Option("column", "…", "pass {} if it is the name"),
+            ],
         )
     return _Table(rows, first)
 
@@ -130,9 +133,9 @@ def _check_delimiter(path: Path, line: str, first: list[str], delimiter: str, op
             continue
         if len(split) > 1 and (len(first) == 1 or wanted & set(split)):
             raise InputError(
-                f"{path} seems to be separated by {name}, not by {_DELIMITERS.get(delimiter, repr(delimiter))}; name "
-                f"what separates its columns: delimiter={other!r} (--delimiter {other!r}) if {name} do, else "
-                f"{delimiter!r}."
+                f"{path} seems to be separated by {name}, not by {_DELIMITERS.get(delimiter, repr(delimiter))}; set "
+                "the "
+                f"delimiter: {other!r} if {name} separate its columns, else {delimiter!r}."
             )
 
 

@@ -50,12 +50,12 @@ class BadRow:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How files are read.
+    """Reading options.
 
     Attributes:
         column: the column or key that holds the text; None for one of :data:`USUAL_COLUMNS`.
         unit: what of a plain text file is one text.
-        encoding: of text files; None for UTF-8, or UTF-16 where the file shows it.
+        encoding: of text files; None for UTF-8, or UTF-16 with a byte-order mark.
         delimiter: between the columns of a CSV file; None for commas (in .tsv files tabs).
         header: whether the first line of a CSV file has the names of the columns; else they are "1", "2", …
     """
@@ -119,7 +119,7 @@ def usual_column(names: list[str], texts: list[str], wanted: str | None, path: P
     Raises:
         InputError: it is not there, or none can be told.
     """
-    from attention_analyzer.errors import InputError
+    from attention_analyzer.errors import InputError, Option
 
     known = ", ".join(map(repr, names))
     if wanted is not None:
@@ -131,4 +131,5 @@ def usual_column(names: list[str], texts: list[str], wanted: str | None, path: P
             return name
     if len(texts) == 1:
         return texts[0]
-    raise InputError(f"Which column of {path} holds the text? Name it with column=…; there are {known}{note}.")
+    remedy = Option("column", "…", "choose the one with the text: {}")
+    raise InputError(f"{path} has several columns that may hold the text, {known}{note}", [remedy])

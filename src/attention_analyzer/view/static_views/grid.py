@@ -30,7 +30,7 @@ def matrix(screen: Screen) -> Figure:
     if zoom:
         rows, cols = rows[zoom[0] : zoom[1]], cols[zoom[2] : zoom[3]]
     rows, cols = merged(rows, MOST), merged(cols, MOST)
-    name = "weight (renormalised)" if screen.state["renormalise"] else "weight"
+    name = "weight (renormalized)" if screen.state["renormalise"] else "weight"
     return _drawn(screen, rows, cols, screen.weights(rows, cols), screen.head_name, name, signed=False)
 
 

@@ -29,7 +29,7 @@ def products(screen: Screen) -> Figure:
     """
     state, theme, entry = screen.state, screen.theme, screen.entry
     if state["query"] is None:
-        raise InputError("Choose a query, whose weights are to be explained: state query=…, a token position.")
+        raise InputError("Choose a query (a token position) whose weights are to be explained.")
     weights = entry.weights
     if not isinstance(weights, QueryKeyWeights):
         raise UnsupportedModelError("This record has weights only; the model gave no queries and keys.")
@@ -76,7 +76,7 @@ def products(screen: Screen) -> Figure:
         axes.barh(y, 40 * float(row[key]), ROW - 5, left=left + wide + 50, color=theme.accent)
         write(axes, left + wide + 53 + 40 * float(row[key]), y, f"{row[key]:.3g}", theme.muted, fontsize=SIZE - 1)
     piece = cut(entry.queries.pieces[state["query"]].strip())
-    caption(figure, screen, f"{screen.head_name}: why “{piece}” looks where it looks",
+    caption(figure, screen, f"{screen.head_name}: why “{piece}” attends where it does",
             f"score = {float(source.scaling):.3g} × Σ query × key; weight = softmax of the scores")  # fmt: skip
     legend(figure, screen, drawn, "part of the score")
     return figure

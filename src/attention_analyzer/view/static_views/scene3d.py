@@ -77,9 +77,9 @@ def space(screen: Screen) -> Figure:
             taken.append((x, y))
             align = "right" if x < middle else "left"
             write(axes, x, y, cut(unit.label, 14), theme.text, ha=align, fontsize=SIZE - 1)
-    what = f"{len(rows)} runs of the text" if runs else f"{len(rows)} tokens"
+    what = f"{len(rows)} text segments" if runs else f"{len(rows)} tokens"
     title = f"{site.stack} {site.kind}-attention, {len(entries)} layers from below"
-    caption(figure, screen, title, f"{what}; the strongest head of every link, at most {LINKS} links a layer")
+    caption(figure, screen, title, f"{what}; strongest head per link, at most {LINKS} links per layer")
     return figure
 
 

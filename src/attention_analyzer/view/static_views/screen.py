@@ -158,5 +158,5 @@ class Screen:
         if not parts:
             return "Nothing hidden: this text has no such tokens."
         renormalised = state["renormalise"] and state["view"] != "difference"
-        sums = "the rest renormalised to sum to 1" if renormalised else "weights as the model has them"
+        sums = "the rest renormalized to sum to 1" if renormalised else "weights not renormalized"
         return f"Hidden: {' and '.join(parts)}; {sums}."

@@ -75,7 +75,7 @@ def checked_state(
         if state[name] not in allowed:
             raise InputError(f"{name}={state[name]!r} is not one of {', '.join(allowed)}.")
     if state["view"] == "difference" and other is None:
-        raise InputError("The difference view needs a second record: record.figure(view='difference', other=…).")
+        raise InputError("The difference view needs a second record.")
     if state["record"] not in ((0,) if other is None else (0, 1)):
         raise InputError(f"There is no record {state['record']!r}; records are counted from 0.")
     shown = record if other is None or not state["record"] else other

@@ -71,15 +71,15 @@ def _shades(screen: Screen, shade: str) -> tuple[str, Side | Tokens, Values]:
     if shade == "from":
         place = screen.place_of("query", state["query"])
         if place is None:
-            raise InputError("Choose a query that is shown: state query=…, a token position.")
+            raise InputError("Choose a query (a token position) that is shown.")
         row = screen.weights([screen.units("query")[place]])[0]
-        return "what the chosen query looks at", "key", _spread(screen, "key", row)
+        return "attention from the chosen query", "key", _spread(screen, "key", row)
     if shade == "to":
         place = screen.place_of("key", state["key"])
         if place is None:
-            raise InputError("Choose a key that is shown: state key=…, a token position.")
+            raise InputError("Choose a key (a token position) that is shown.")
         column = screen.weights(None, [screen.units("key")[place]])[:, 0]
-        return "what looks at the chosen key", "query", _spread(screen, "query", column)
+        return "attention to the chosen key", "query", _spread(screen, "query", column)
     if shade == "received":
         return "weight received, mean over all queries", "key", _spread(screen, "key", screen.weights().mean(0))
     raise InputError(f"shade={shade!r} is not one of from, to, received, track:NAME.")
