@@ -44,7 +44,7 @@ PUBLIC_PACKAGES = {
     "heads": {"head_importance", "pruning_curve", "similarity"},
     "interventions": {"KnockOut", "what_if"},
     "linguistics": {"TASKS", "relations"},
-    "mechanism": {"Effects", "Patching", "Why", "effects", "patch", "why"},
+    "mechanism": {"Circuit", "Effects", "Patching", "Why", "circuit", "effects", "patch", "why"},
     "metrics": {"METRICS", "Metric", "OffsetWeight", "Reduction", "Statistics"},
     "models": {"LoadedModel", "available", "load_model"},
     "parts": {"Part", "Parts", "SPLITTERS", "between"},

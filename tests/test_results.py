@@ -47,6 +47,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "Effects": lambda: analyzer().effects(TEXTS[0]),
     "Why": lambda: analyzer().record(TEXTS[0]).why(1, 2, 5, 3),
     "Patching": lambda: analyzer().patch(*CLEAN_AND_CORRUPTED),
+    "Circuit": lambda: analyzer().circuit([CLEAN_AND_CORRUPTED] * 6, faithfulness=0.3, controls=2),
     "HeadImportance": lambda: analyzer().head_importance(TEXTS),
     "PruningCurve": lambda: analyzer().pruning_curve([*TEXTS, TEXTS[0]], shares=(0, 0.5, 1)),
     "Similarity": lambda: analyzer().similarity(TEXTS),

@@ -27,6 +27,7 @@ ANALYZER: dict[str, tuple[str, str]] = {
     "effects": ("mechanism.effects", "effects"),
     "why": ("mechanism.why", "why"),
     "patch": ("mechanism.patching", "patch"),
+    "circuit": ("mechanism.circuit", "circuit"),
     "compare": ("comparison", "compare"),
     "relations": ("linguistics", "relations"),
     "scan": ("corpus", "scan"),

@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions.plan import Ablation, Replacements
     from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.linguistics import Relations
-    from attention_analyzer.mechanism import Effects, Patching, Why
+    from attention_analyzer.mechanism import Circuit, Effects, Patching, Why
+    from attention_analyzer.mechanism.circuit import PairLike
     from attention_analyzer.mechanism.pairs import Metric as PatchMetric
     from attention_analyzer.mechanism.patching import What
     from attention_analyzer.mechanism.target import Token
@@ -1231,6 +1232,47 @@ class AttentionAnalyzer:
             target=target,
             versus=versus,
             position=position,
+            seed=seed,
+            truncate=truncate,
+            progress=progress,
+        )
+
+    def circuit(
+        self,
+        pairs: Sequence[PairLike],
+        metric: PatchMetric | None = None,
+        *,
+        faithfulness: float = 0.8,
+        controls: int = 20,
+        seed: int = 0,
+        truncate: bool = False,
+        progress: OnProgress | None = None,
+    ) -> Circuit:
+        """A small set of heads that does what the model does on pairs of texts, with held-out figures and controls.
+
+        Args:
+            pairs: at least six of ``(clean, corrupted)`` or ``(clean, corrupted, target, versus)``; each two of
+                the same number of tokens. Every second pair is used to find the circuit, the others to measure it.
+            metric: a function of logits ``[position, vocabulary]`` that returns one number; by default the logit of the
+                target less that of the other token.
+            faithfulness: how much of the metric the circuit must keep on the pairs that it is found on, in (0, 1].
+            controls: how many random sets of heads of the same size are measured.
+            seed: of the controls and of the intervals.
+            truncate: cut what the model has no positions for.
+            progress: called with how many sets of heads are measured and how many at most.
+
+        Raises:
+            InputError: too few pairs, a pair of different lengths, or a metric that heads do not change.
+            UnsupportedModelError: the attention is computed outside of the library's interface.
+        """
+        from attention_analyzer.mechanism.circuit import circuit
+
+        return circuit(
+            self.loaded,
+            pairs,
+            metric,
+            faithfulness=faithfulness,
+            controls=controls,
             seed=seed,
             truncate=truncate,
             progress=progress,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations, Scores
     from attention_analyzer.matrices import AttentionMatrices
-    from attention_analyzer.mechanism import Effects, Patching, Why
+    from attention_analyzer.mechanism import Circuit, Effects, Patching, Why
     from attention_analyzer.parts import PartAttention
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
@@ -36,6 +36,7 @@ __all__ = [
     "AttributionComparison",
     "CacheAdvice",
     "CapturedForwards",
+    "Circuit",
     "Comparison",
     "Corpus",
     "DepthProfile",
@@ -69,6 +70,7 @@ __getattr__, __dir__ = lazily(
         "AttributionComparison": "attention_analyzer.attribution",
         "CacheAdvice": "attention_analyzer.patterns.cache_advice",
         "CapturedForwards": "attention_analyzer.capturing",
+        "Circuit": "attention_analyzer.mechanism",
         "Comparison": "attention_analyzer.comparison",
         "Corpus": "attention_analyzer.corpus",
         "Diagnosis": "attention_analyzer.diagnosis",

@@ -35,6 +35,7 @@ COMMANDS = (
     ("effects", "effects", "effects"),
     ("why", "why", "why"),
     ("patch", "patch", "patch"),
+    ("circuit", "circuit", "circuit"),
     ("generate", "generate", "generate"),
     ("relations", "relations", "relations"),
     ("corpus", "corpus", "corpus"),

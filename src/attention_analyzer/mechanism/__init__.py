@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from attention_analyzer.lazy import lazily
 
 if TYPE_CHECKING:
+    from attention_analyzer.mechanism.circuit import circuit
+    from attention_analyzer.mechanism.circuit_result import Circuit
     from attention_analyzer.mechanism.effects import effects
     from attention_analyzer.mechanism.effects_result import Effects
     from attention_analyzer.mechanism.patching import patch
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from attention_analyzer.mechanism.why import why
     from attention_analyzer.mechanism.why_result import Why
 
-__all__ = ["Effects", "Patching", "Why", "effects", "patch", "why"]
+__all__ = ["Circuit", "Effects", "Patching", "Why", "circuit", "effects", "patch", "why"]
 
 __getattr__, __dir__ = lazily(
     __name__,
@@ -22,6 +24,8 @@ __getattr__, __dir__ = lazily(
         "Effects": "attention_analyzer.mechanism.effects_result",
         "Why": "attention_analyzer.mechanism.why_result",
         "Patching": "attention_analyzer.mechanism.patching_result",
+        "Circuit": "attention_analyzer.mechanism.circuit_result",
+        "circuit": "attention_analyzer.mechanism.circuit",
         "effects": "attention_analyzer.mechanism.effects",
         "patch": "attention_analyzer.mechanism.patching",
         "why": "attention_analyzer.mechanism.why",

@@ -22,6 +22,7 @@ FIGURES: dict[tuple[str, str], tuple[str, str]] = {
     ("TokenImportance", ""): ("attribution", "importance_figure"),
     ("AttributionComparison", ""): ("attribution", "comparison_figure"),
     ("CacheAdvice", ""): ("cache_advice", "cache_figure"),
+    ("Circuit", ""): ("mechanism", "circuit_figure"),
     ("Comparison", ""): ("comparison", "comparison_figure"),
     ("MultiModelComparison", ""): ("comparison", "several_figure"),
     ("DepthProfile", ""): ("depth", "profile_figure"),

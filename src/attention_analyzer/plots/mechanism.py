@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from attention_analyzer.mechanism.circuit_result import Circuit
     from attention_analyzer.mechanism.effects_result import Effects
     from attention_analyzer.mechanism.patching_result import Patching
     from attention_analyzer.mechanism.why_result import Why
 
 _TOTAL = "#5b6472"
+_INPUT_COLORS = {"query": ORANGE, "key": BLUE, "value": "#3f8f5b"}
 
 
 def effects_figure(effects: Effects, *, shown: int = 14) -> Figure:
@@ -162,4 +164,60 @@ def patching_figure(patching: Patching) -> Figure:
     ends = f"{patching.clean:.3f} clean, {patching.corrupted:.3f} corrupted"
     star = "; * positions at which the texts differ" if "position" in table else ""
     heading(figure, f"{patching.model_name}  {patching.what} patched{path}", f"{patching.metric}: {ends}{star}")
+    return figure
+
+
+def circuit_figure(circuit: Circuit, *, shown: int = 50) -> Figure:
+    """Layers as columns, heads as dots as large as what is lost without them, edges as thick as what they carry.
+
+    Args:
+        shown: how many edges are drawn, the strongest.
+    """
+    heads = circuit.heads
+    layers = sorted(set(heads["layer"]))
+    figure = new_figure((max(5.6, 2.0 + 1.7 * len(layers)), max(3.0, 1.6 + 0.62 * heads.groupby("layer").size().max())))
+    axes = figure.subplots()
+    places: dict[str, tuple[float, float]] = {}
+    for column, layer in enumerate(layers):
+        members = heads[heads["layer"] == layer]
+        for row, name in enumerate(members["component"]):
+            places[name] = (float(column), (len(members) - 1) / 2 - row)
+    edges = circuit.edges[circuit.edges["lost"] > 0].sort_values("lost", ascending=False).head(shown)
+    bound = float(edges["lost"].max()) if len(edges) else 1.0
+    bends = {"query": 0.12, "key": 0.0, "value": -0.12}
+    for edge in edges.sort_values("lost").itertuples():
+        start, end = places[str(edge.sender)], places[str(edge.receiver)]
+        # An edge over several columns goes around the heads between them.
+        around = 0.14 * (1 if end[1] <= start[1] else -1) if end[0] - start[0] > 1 else 0.0
+        bend = bends[str(edge.input)] + around
+        axes.annotate(
+            "",
+            end,
+            start,
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": _INPUT_COLORS[str(edge.input)],
+                "alpha": 0.15 + 0.8 * edge.lost / bound,
+                "linewidth": 0.6 + 3.4 * edge.lost / bound,
+                "shrinkA": 17,
+                "shrinkB": 19,
+                "connectionstyle": f"arc3,rad={bend:.2f}",
+            },
+        )
+    most = float(heads["lost"].max()) or 1.0
+    for name, lost in zip(heads["component"], heads["lost"], strict=True):
+        x, y = places[name]
+        axes.scatter(
+            [x], [y], s=420 + 700 * max(lost, 0) / most, color="white", edgecolors=_TOTAL, linewidths=1.4, zorder=3
+        )
+        axes.text(x, y, short(name, 16), ha="center", va="center", fontsize=7.5, color=INK, zorder=4)
+    for name in ("query", "key", "value"):
+        axes.plot([], [], color=_INPUT_COLORS[name], linewidth=2, label=f"read as {name}")
+    axes.legend(fontsize=7.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
+    axes.set_xticks(range(len(layers)), [f"layer {layer}" for layer in layers])
+    axes.set_yticks([])
+    axes.margins(x=0.22, y=0.3)
+    finish(axes, "")
+    axes.spines[:].set_visible(False)
+    heading(figure, f"{circuit.model_name}  {circuit.facts()[0]}", circuit.facts()[1])
     return figure
