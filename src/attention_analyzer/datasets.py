@@ -9,7 +9,7 @@ from attention_analyzer.lazy import lazily
 if TYPE_CHECKING:
     from attention_analyzer.linguistics import read_annotated
     from attention_analyzer.linguistics.pipelines import annotate_with_spacy, annotate_with_stanza
-    from attention_analyzer.text.annotation import AnnotatedText, Argument, Mention, Predicate
+    from attention_analyzer.text.annotation import AnnotatedText, Argument, Mention, Predicate, WordPair
     from attention_analyzer.text.conll2012 import read_conll2012
     from attention_analyzer.text.conllu import read_conllu
     from attention_analyzer.text.readers import READERS, BadRow, Reader, ReadOptions, Row, read_source, sources
@@ -24,6 +24,7 @@ __all__ = [
     "ReadOptions",
     "Reader",
     "Row",
+    "WordPair",
     "annotate_with_spacy",
     "annotate_with_stanza",
     "read_annotated",
@@ -38,6 +39,7 @@ __getattr__, __dir__ = lazily(
     {
         "READERS": "attention_analyzer.text.readers",
         "AnnotatedText": "attention_analyzer.text.annotation",
+        "WordPair": "attention_analyzer.text.annotation",
         "Argument": "attention_analyzer.text.annotation",
         "BadRow": "attention_analyzer.text.readers",
         "Mention": "attention_analyzer.text.annotation",

@@ -19,13 +19,18 @@ _SHOWN += ["held_out", "low", "high", "held_out_baseline", "chosen", "p_holm", "
 
 
 def relations(
-    file: Annotated[Path, typer.Argument(help="Annotated sentences: .conllu (PropBank columns too) or .conll.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Annotated sentences: .conllu (PropBank columns too) or .conll; or pairs of your own: .jsonl."
+        ),
+    ],
     *,
     model: Model = None,
     output: Output = None,
     task: Annotated[
         list[str] | None,
-        typer.Option(help="Tasks: dependencies, roles or coreference (default: all that are annotated)."),
+        typer.Option(help="Tasks: dependencies, roles, coreference or pairs (default: all that are annotated)."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of sentences.")] = None,
     min_words: Annotated[int, typer.Option(help="Minimum words per sentence.")] = 1,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attention_analyzer.arguments import explain
+from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import FileFormatError, InputError, SelectionError
 from attention_analyzer.linguistics.combination import Combination, CombinationProbe
 from attention_analyzer.linguistics.coreference import coreference_questions, nearest_rules
 from attention_analyzer.linguistics.dependencies import dependency_questions
+from attention_analyzer.linguistics.pairs import PairsOfRecord, asked_of_records, pair_questions
 from attention_analyzer.linguistics.questions import Answers, Question, ask
 from attention_analyzer.linguistics.roles import role_questions, syntax_rules
 from attention_analyzer.linguistics.scores import FEWEST, Rules, Scores, offset_rules
@@ -23,14 +25,20 @@ from attention_analyzer.result import Result
 from attention_analyzer.text.annotation import AnnotatedText
 from attention_analyzer.text.conll2012 import read_conll2012
 from attention_analyzer.text.conllu import read_conllu
+from attention_analyzer.text.pair_lines import read_pair_lines
 from attention_analyzer.text.readers.opened import Lines, lines_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: What can be asked, in the order of reports.
-TASKS = ("dependencies", "roles", "coreference")
-_READERS = {".conllu": read_conllu, ".conll": read_conll2012, ".v4_gold_conll": read_conll2012}
+TASKS = ("dependencies", "roles", "coreference", "pairs")
+_READERS = {
+    ".conllu": read_conllu,
+    ".conll": read_conll2012,
+    ".v4_gold_conll": read_conll2012,
+    ".jsonl": read_pair_lines,
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,6 +56,32 @@ class Relations(Result):
     sentences: int
     left_out: int
     model_name: str = ""
+
+    @classmethod
+    def score(
+        cls,
+        records: Sequence[CapturedAttention],
+        pairs: Sequence[PairsOfRecord] | Callable[[CapturedAttention], PairsOfRecord],
+        *,
+        seed: int = 0,
+    ) -> Relations:
+        """Relations of one's own, scored on records, also those of weights that have no model.
+
+        >>> Relations.score(records, lambda record: [(5, 2, "agrees with")])["pairs"].table(fewest=1)
+
+        Args:
+            records: of one model.
+            pairs: one entry per record, or a function of a record: ``(from, to, relation)`` in token positions (either
+                side may be several), an array ``[pair, 2]``, or an annotated text such as :func:`read_annotated` gives.
+            seed: which halves the records fall into, for the held-out accuracy.
+
+        Raises:
+            InputError: a pair lies outside of its record, there is none, or the records are of different models.
+        """
+        sentences, questions, answers = asked_of_records(records, pairs)
+        rules = _rules("pairs", sentences, questions)
+        scores = Scores("pairs", sentences, questions, answers, rules, merge=True, seed=seed)
+        return cls({"pairs": scores}, None, len(sentences), 0, records[0].model_name)
 
     def __getitem__(self, task: str) -> Scores:
         """One task's scores.
@@ -98,8 +132,8 @@ def relations(
     """What heads know of dependencies, semantic roles and coreference.
 
     Args:
-        annotated: a CoNLL-U file (``.conllu``, with or without PropBank columns), a CoNLL-2012 file (``.conll``), or
-            sentences from :mod:`.pipelines`.
+        annotated: a CoNLL-U file (``.conllu``, with or without PropBank columns), a CoNLL-2012 file (``.conll``), pairs
+            of one's own (``.jsonl``, see :mod:`.pair_lines`), or sentences from :mod:`.pipelines`.
         tasks: some of :data:`TASKS`; all that the annotation has by default.
         limit: how many sentences at most, from the start of the file, after those of the wrong length are left out.
         min_words, max_words: sentences with fewer or more words are left out.
@@ -118,11 +152,13 @@ def relations(
             raise InputError(f"There is no task {task!r}; the tasks are {', '.join(TASKS)}.")
     read = read_annotated(annotated) if isinstance(annotated, (str, Path)) else annotated
     fitting = (text for text in read if min_words <= len(text) and (max_words is None or len(text) <= max_words))
-    sentences = [text.spaced() if spaced else text for text in islice(fitting, limit)]
+    # Pairs of one's own are of texts as they are written: code, formulas, any notation.
+    sentences = [text.spaced() if spaced and not text.pairs else text for text in islice(fitting, limit)]
     made = {
         "dependencies": dependency_questions(sentences),
         "roles": role_questions(sentences),
         "coreference": coreference_questions(sentences),
+        "pairs": pair_questions(sentences),
     }
     chosen = {task: questions for task, questions in made.items() if questions and task in (tasks or TASKS)}
     if not chosen:
@@ -138,7 +174,13 @@ def relations(
         start = part.stop
         own = Answers(answers.heads, answers.words[part], answers.seen[part], answers.left_out)
         scores[task] = Scores(
-            task, sentences, questions, own, _rules(task, sentences, questions), merge=task == "dependencies", seed=seed
+            task,
+            sentences,
+            questions,
+            own,
+            _rules(task, sentences, questions),
+            merge=task in ("dependencies", "pairs"),
+            seed=seed,
         )
     return Relations(
         tasks=scores,
@@ -179,7 +221,7 @@ def _all_of(lines: Lines, path: Path) -> Iterator[str]:
 
 
 def _rules(task: str, sentences: Sequence[AnnotatedText], questions: Sequence[Question]) -> dict[str, Rules]:
-    if task == "dependencies":
+    if task in ("dependencies", "pairs"):
         return {"offset": offset_rules(questions)}
     if task == "roles":
         return {"offset": offset_rules(questions), "syntax": syntax_rules(sentences, questions)}

@@ -46,6 +46,19 @@ class Mention:
 
 
 @dataclass(frozen=True)
+class WordPair:
+    """Words that stand in a relation of one's own to others.
+
+    Attributes:
+        relation: its name; ``start``: the words from which it goes; ``end``: those to which. Both ascending.
+    """
+
+    relation: str
+    start: tuple[int, ...]
+    end: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class AnnotatedText:
     """A sentence (or, for coreference, a passage) and the annotation of its words.
 
@@ -57,6 +70,7 @@ class AnnotatedText:
         governors: per word the word it depends on; None for a root or where nothing is said. Empty: no dependencies.
         relations: per word its relation to the governor.
         predicates, mentions: semantic roles and coreference, where annotated.
+        pairs: relations of one's own.
         name: an identifier, such as a treebank's ``sent_id``; ``source`` and ``line``: where it was read.
     """
 
@@ -68,6 +82,7 @@ class AnnotatedText:
     relations: tuple[str, ...] = ()
     predicates: tuple[Predicate, ...] = ()
     mentions: tuple[Mention, ...] = ()
+    pairs: tuple[WordPair, ...] = ()
     name: str = ""
     source: str = ""
     line: int = 0
