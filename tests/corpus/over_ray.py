@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import ray
 import torch
@@ -17,6 +18,7 @@ import torch
 from attention_analyzer.analyzer import AttentionAnalyzer
 from attention_analyzer.corpus import Progress, chunks
 from attention_analyzer.errors import InputError
+from attention_analyzer.studies import Measures
 from tests.corpus.conftest import sentences
 from tests.linguistics.test_questions import bert
 
@@ -40,6 +42,11 @@ def main(folder: Path) -> None:
             told.append(f"killed one of {len(workers)}")
 
     analyzer.scan(texts, folder / "ray", engine="ray", workers=2, progress=kill_one)
+    studies = [Measures()]
+    (local,) = analyzer.study(texts, studies, batch_size=2)
+    (cluster,) = analyzer.study(texts, studies, batch_size=2, engine="ray", workers=2, store=folder / "study")
+    pd.testing.assert_frame_equal(cluster, local)
+    told.append(f"{len(list((folder / 'study').iterdir()))} chunks of a study")
     for workers in (3, 0):
         try:
             analyzer.scan(texts, folder / "refused", engine="ray", workers=workers, progress=False)

@@ -24,8 +24,9 @@ def test_the_same_tables_as_locally_though_a_worker_is_lost(tmp_path: Path) -> N
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    killed, too_many, too_few = (tmp_path / "told.txt").read_text(encoding="utf-8").splitlines()
+    killed, chunks, too_many, too_few = (tmp_path / "told.txt").read_text(encoding="utf-8").splitlines()
     assert killed == "killed one of 2"
+    assert chunks == "2 chunks of a study"
     assert too_many.startswith("3 workers were asked for, but the cluster has 2 cores")
     assert too_few == "workers must be at least 1, not 0."
     over_ray, local = (Corpus.load(tmp_path / name) for name in ("ray", "local"))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +14,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.errors import FileFormatError, InputError
 from attention_analyzer.linguistics.questions import Question
+from attention_analyzer.metrics import GroupWeight
 from attention_analyzer.patterns.self_token import SelfToken
-from attention_analyzer.run import runner
+from attention_analyzer.run import needs, runner
 from attention_analyzer.run.runner import run_studies
-from attention_analyzer.studies import STUDIES, Patterns, State, Study, WordAnswers
+from attention_analyzer.studies import STUDIES, CacheSizes, Measures, Needs, Patterns, State, Study, WordAnswers
 from attention_analyzer.text.annotation import AnnotatedText
 
 TEXTS = [
@@ -132,6 +137,79 @@ def test_interrupted_and_resumed_is_as_uninterrupted(
     assert_same(resumed, whole)
     assert told == [0, 1, 2, 3, 4, 5]
     assert [path.stat().st_mtime_ns for path in kept] == before
+
+
+_RUN = """
+import sys
+from attention_analyzer import AttentionAnalyzer
+from attention_analyzer.run import runner
+from attention_analyzer.studies import Measures
+runner.CHUNK = 1
+AttentionAnalyzer("demo-decoder", cache=False).study(sys.argv[2:], [Measures()], batch_size=1, store=sys.argv[1])
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"{text} {number}" for number in range(40) for text in TEXTS]
+    process = subprocess.Popen([sys.executable, "-c", _RUN, tmp_path, *texts])
+    while process.poll() is None and len(list(tmp_path.glob("*.safetensors"))) < 3:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    stored = len(list(tmp_path.glob("*.safetensors")))
+    assert 3 <= stored < len(texts)
+    monkeypatch.setattr(runner, "CHUNK", 1)
+    analyzer = AttentionAnalyzer("demo-decoder", cache=False)
+    (resumed,) = analyzer.study(texts, [Measures()], batch_size=1, store=tmp_path)
+    (whole,) = analyzer.study(texts, [Measures()], batch_size=1)
+    pd.testing.assert_frame_equal(resumed, whole)
+
+
+def test_equal_reductions_of_several_studies_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    analyzer = AttentionAnalyzer("demo-decoder", cache=False)
+    studies: list[Study[Any]] = [Patterns(probes=False), Measures(), CacheSizes(first=(1,), last=(4,))]
+    passes: list[set[object]] = []
+    reduce_together = needs.reduce_together
+
+    def counted(tasks: Any, reductions: Any) -> Any:
+        passes.append(set(reductions))
+        return reduce_together(tasks, reductions)
+
+    monkeypatch.setattr(needs, "reduce_together", counted)
+    run_studies(analyzer.loaded, TEXTS, studies)
+    (united,) = passes
+    passes.clear()
+    for study in studies:
+        run_studies(analyzer.loaded, TEXTS, [study])
+    assert united == set().union(*passes)
+    assert len(united) < sum(map(len, passes))
+
+
+def test_groups_of_one_name_that_differ_are_measured_apart() -> None:
+    analyzer = AttentionAnalyzer("demo-encoder", cache=False)
+
+    @dataclass(frozen=True)
+    class On(Study[float]):
+        """The weight on one key."""
+
+        key: int
+
+        def measuring(self, loaded: Any, prepared: Any) -> Any:
+            chosen = (torch.arange(prepared.source_length) == self.key)[None]
+            weight = GroupWeight("chosen")
+            return lambda stack, kind, weights: Needs(
+                [weight], lambda each: each.mean(weight), groups={"chosen": chosen}
+            )
+
+        def take(self, loaded: Any, batch: Any) -> State:
+            return State(len(batch.numbers), (), {"weight": batch.sites[0][1].numpy()})
+
+        def result(self, loaded: Any, state: State) -> float:
+            return float(state.arrays["weight"].mean())
+
+    both = analyzer.study(TEXTS, [On(0), On(1)])
+    assert list(both) == pytest.approx([analyzer.study(TEXTS, [On(key)])[0] for key in (0, 1)])
+    assert both[0] != both[1]
 
 
 def test_a_store_of_other_texts_or_settings_is_refused(

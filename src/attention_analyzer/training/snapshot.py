@@ -115,6 +115,7 @@ class ProbeStudy(Study[pd.DataFrame]):
     def measuring(self, loaded: LoadedModel, prepared: Prepared) -> Measure:
         # Sites are told apart by their order: it is the same at every step.
         order = count()
+        groups: dict[tuple[str, Kind], dict[str, Tensor]] = {}
 
         def measure(stack: str, kind: Kind, weights: AttentionWeights) -> Needs:
             frame = self.probe.frame(stack, kind)
@@ -135,11 +136,12 @@ class ProbeStudy(Study[pd.DataFrame]):
                         values[f"{pattern.name}/{name}"] = getattr(found, name)[number]
                 return {name: each.double().cpu().numpy() for name, each in values.items()} | kept
 
-            # A frame leaves out groups that no token is in, so that no pattern is about them; metrics want them all.
-            nobody = torch.zeros(1, weights.keys, dtype=torch.bool)
-            groups = dict.fromkeys(keys[0].groups(), nobody) | dict(frame.groups)
+            if (stack, kind) not in groups:
+                # A frame leaves out groups that no token is in, so that no pattern is about them; metrics want them all.
+                nobody = torch.zeros(1, weights.keys, dtype=torch.bool)
+                groups[stack, kind] = dict.fromkeys(keys[0].groups(), nobody) | dict(frame.groups)
             wanted = dict.fromkeys([*needs_of(self.metrics), *needs_of_patterns(fitting, frame.moves)])
-            return Needs(tuple(wanted), columns, frame.diagonal, groups, frame.labels)
+            return Needs(tuple(wanted), columns, frame.diagonal, groups[stack, kind], frame.labels)
 
         return measure
 
