@@ -137,7 +137,7 @@ class ProbeStudy(Study[pd.DataFrame]):
                 return {name: each.double().cpu().numpy() for name, each in values.items()} | kept
 
             if (stack, kind) not in groups:
-                # A frame leaves out groups that no token is in, so that no pattern is about them; metrics want them all.
+                # A frame leaves out groups that no token is in, so no pattern is about them; metrics want them all.
                 nobody = torch.zeros(1, weights.keys, dtype=torch.bool)
                 groups[stack, kind] = dict.fromkeys(keys[0].groups(), nobody) | dict(frame.groups)
             wanted = dict.fromkeys([*needs_of(self.metrics), *needs_of_patterns(fitting, frame.moves)])
