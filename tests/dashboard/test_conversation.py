@@ -26,4 +26,4 @@ def test_sources_of_a_prompt(page: Callable[..., AppTest]) -> None:
 def test_what_is_no_chat_is_said(page: Callable[..., AppTest]) -> None:
     assert "is no JSON" in page("conversation", model="demo-decoder", chat="{broken").error[0].value
     assert "holds no chat" in page("conversation", model="demo-decoder", chat="[1]").error[0].value
-    assert "cannot write any" in page("conversation", model="demo-encoder", chat="x").error[0].value
+    assert "cannot generate text" in page("conversation", model="demo-encoder", chat="x").error[0].value
