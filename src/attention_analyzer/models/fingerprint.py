@@ -11,7 +11,7 @@ import torch
 import xxhash
 from torch import nn
 
-from attention_analyzer.models.offload import weights_of
+from attention_analyzer.models.offload import saved_values, weights_of
 from attention_analyzer.models.settings import readable, settings_of
 from attention_analyzer.models.tensors import leaves
 
@@ -61,7 +61,7 @@ def state_mark(model: nn.Module) -> int:
     do not count there. Weights that are kept on disk are not read: nothing trains them.
     """
     marks: list[tuple[Any, ...]] = list(_switches(model))
-    for name, value in model.state_dict(keep_vars=True).items():
+    for name, value in saved_values(model).items():
         for part, leaf in leaves(name, value):
             marks.append((part, leaf) if isinstance(leaf, str) else _mark(leaf))
     return hash(tuple(marks))

@@ -36,8 +36,41 @@ def weights_of(model: nn.Module) -> Iterator[tuple[str, Any]]:
     Mostly tensors; quantized layers save more kinds of values (see :mod:`.tensors`).
     """
     elsewhere = _elsewhere(model)
-    for name, value in model.state_dict(keep_vars=True).items():
+    for name, value in saved_values(model).items():
         yield name, _fetched(name, elsewhere) if isinstance(value, Tensor) and value.is_meta else value
+
+
+def saved_values(model: nn.Module) -> Mapping[str, Any]:
+    """What ``state_dict`` gives, without changing the model.
+
+    bitsandbytes packs 4-bit weights anew for some CPUs when they first run, and its ``state_dict`` unpacks them in
+    place, with other rounding; of such a layer its tensors are taken as they are.
+    """
+    if not any(map(_is_packed, model.modules())):
+        return model.state_dict(keep_vars=True)
+    found: dict[str, Any] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        name = f"{path}." if path else ""
+        if _is_packed(module):
+            found |= {f"{name}{part}": value for part, value in module.named_parameters(recurse=False)}
+            found |= {f"{name}weight.{part}": value for part, value in _tensors_of(module.weight.quant_state)}
+        else:
+            module._save_to_state_dict(found, name, keep_vars=True)  # noqa: SLF001 (one module's own part of it)
+    return found
+
+
+def _is_packed(module: nn.Module) -> bool:
+    state = getattr(getattr(module, "weight", None), "quant_state", None)
+    return bool(getattr(state, "packing_format_for_cpu", False))
+
+
+def _tensors_of(state: Any) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a quantization's state, and of the state of its scales."""
+    for name, value in vars(state).items():
+        if isinstance(value, Tensor):
+            yield name, value
+        elif hasattr(value, "absmax"):
+            yield from ((f"{name}.{inner}", each) for inner, each in _tensors_of(value))
 
 
 def check_weights(model: nn.Module) -> None:
