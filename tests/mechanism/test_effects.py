@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from attention_analyzer import AttentionAnalyzer, errors
-from attention_analyzer.mechanism.effects import effects
+from attention_analyzer.mechanism.effects import check_sum, effects
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.results import Effects
 
@@ -137,6 +137,15 @@ CONFIGS = {
         first_k_dense_replace=1, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=8,
         **SIZES,
     ),
+    "attention of its own, position bias, custom functions": transformers.BloomConfig(
+        hidden_size=32, n_layer=2, n_head=4, vocab_size=6144
+    ),
+    "attention of its own, one key head": transformers.FalconConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, multi_query=True, vocab_size=6144
+    ),
+    "attention of its own, parallel": transformers.GPTJConfig(
+        n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=64, vocab_size=6144
+    ),
     "linear attention, gates": transformers.Qwen3NextConfig(
         hidden_size=32, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
         intermediate_size=48, moe_intermediate_size=16, shared_expert_intermediate_size=16, num_experts=4,
@@ -188,6 +197,14 @@ def test_the_model_is_untouched_and_no_hook_stays(decoder: AttentionAnalyzer, mo
     assert all(parameter.grad is None for parameter in decoder.model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in decoder.model.state_dict().items())
     assert decoder.effects(TEXT).deviation < 1e-4
+
+
+def test_parts_that_are_nan_never_pass_as_a_sum() -> None:
+    loaded = LoadedModel(nn.Linear(1, 1))
+    check_sum(loaded, 3.0, [1.0, 2.0], torch.float32)
+    for parts in ([1.0, 2.1], [1.0, float("nan")]):
+        with pytest.raises(errors.CaptureError, match="so they are not shown"):
+            check_sum(loaded, 3.0, parts, torch.float32)
 
 
 class Squared(nn.Module):

@@ -24,7 +24,7 @@ def decoder() -> AttentionAnalyzer:
     return AttentionAnalyzer("demo-decoder", cache=False)
 
 
-@pytest.mark.parametrize("name", ["demo-decoder", *CONFIGS])
+@pytest.mark.parametrize("name", ["demo-decoder", *(name for name in CONFIGS if "of its own" not in name)])
 def test_a_run_patched_with_its_own_activations_is_the_same_bit_for_bit(name: str) -> None:
     analyzer = AttentionAnalyzer(name, cache=False) if name.startswith("demo") else of_config(CONFIGS[name])
     inputs = prepare(analyzer.loaded, [CLEAN]).inputs

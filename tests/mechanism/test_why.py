@@ -53,7 +53,7 @@ def test_a_llama_by_hand(decoder: AttentionAnalyzer) -> None:
     assert result.weight == pytest.approx(float(decoder.record(TEXT).weights(layer, head)[query, key]), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [name for name in CONFIGS if "of its own" not in name])
 def test_any_structure_sums_to_the_score_and_sources_to_the_components(name: str) -> None:
     analyzer = of_config(CONFIGS[name])
     record = analyzer.record(TEXT)
@@ -64,6 +64,12 @@ def test_any_structure_sums_to_the_score_and_sources_to_the_components(name: str
     sides = result.by_component().set_index("component")
     for (side, component), rows in result.sources.groupby(["side", "component"]):
         assert rows["score"].sum() == pytest.approx(sides.loc[component, side], abs=1e-4)
+
+
+def test_attention_of_a_models_own_is_refused_with_what_works() -> None:
+    analyzer = of_config(CONFIGS["attention of its own, parallel"])
+    with pytest.raises(errors.UnsupportedModelError, match=r"effects\(\) works for this model, why\(\) does not"):
+        analyzer.why(TEXT, 1, 1, -1, 3)
 
 
 def test_a_position_bias_is_given_apart() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from attention_analyzer.errors import CaptureError, UnsupportedModelError
 from attention_analyzer.inputs import Prepared, prepare
 from attention_analyzer.mechanism.effects_result import Effects
-from attention_analyzer.mechanism.linear_path import Component
+from attention_analyzer.mechanism.linear_path import Component, moved
 from attention_analyzer.mechanism.naming import Part, PartNames
 from attention_analyzer.mechanism.target import Token, axis_of, choose_target, logits_of
 from attention_analyzer.mechanism.trace import Trace, TracedCall, gradients, trace
@@ -104,7 +104,7 @@ class _Table:
             assert component.call is not None
             self._add_heads(self.run.calls[component.call], gradient)
             return
-        effect = float((component.tensor.detach().double() * gradient.double()).sum())
+        effect = float(moved(component, gradient).sum())
         part = self._names.part(component)
         self.others[part] = self.others.get(part, 0.0) + effect
 
@@ -170,7 +170,7 @@ def check_finite(loaded: LoadedModel, value: Tensor) -> None:
 def check_sum(loaded: LoadedModel, value: float, parts: list[float], dtype: torch.dtype) -> None:
     """Refuse parts that do not sum to the value: the stream was not followed correctly."""
     scale = max(1.0, abs(value), *(abs(part) for part in parts)) if parts else 1.0
-    if abs(math.fsum(parts) - value) > TOLERANCE.get(dtype, 1e-4) * scale:
+    if not abs(math.fsum(parts) - value) <= TOLERANCE.get(dtype, 1e-4) * scale:  # NaN, too
         raise CaptureError(
             f"The effects on {loaded.name or 'the model'} sum to {math.fsum(parts):.6g} instead of {value:.6g}, so "
             "they are not shown: the model does something with its stream that is neither a sum, a norm nor a gate."
@@ -180,7 +180,7 @@ def check_sum(loaded: LoadedModel, value: float, parts: list[float], dtype: torc
 def _check_sources(call: TracedCall, effect: Tensor, sources: Tensor, dtype: torch.dtype) -> None:
     scale = max(1.0, float(effect.abs().max()), float(sources.abs().max()))
     apart = float((sources.sum(1) - effect).abs().max())
-    if apart > TOLERANCE.get(dtype, 1e-4) * scale:
+    if not apart <= TOLERANCE.get(dtype, 1e-4) * scale:  # NaN, too
         raise CaptureError(
             f"What the heads of {call.site} moved from their source tokens differs by {apart:.1e} from what they "
             "wrote, so it is not shown."

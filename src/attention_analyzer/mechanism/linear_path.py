@@ -14,14 +14,15 @@ everyone who uses the path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import get_ident
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
@@ -52,6 +53,12 @@ _ADDED_PRODUCTS = frozenset({"addmm", "baddbmm"})
 _DIVISIONS = frozenset({"div", "div_", "__truediv__", "__itruediv__", "divide", "true_divide"})
 #: Functions with f(0) = 0, which can be held at their slope from zero, f(x) / x.
 _THROUGH_ZERO = frozenset({"tanh", "gelu", "silu", "relu", "relu_", "mish", "leaky_relu", "selu", "elu"})
+_IN_PLACE = frozenset(
+    name
+    for name in _SUMS
+    if name in ("__iadd__", "__isub__", "__setitem__") or (not name.endswith("__") and name[-1] == "_")
+)
+_FUSED = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale")
 _DROPOUTS = frozenset({"dropout", "dropout_", "feature_dropout", "alpha_dropout"})
 
 
@@ -72,6 +79,18 @@ class Component:
     call: int | None = None
 
 
+class OutsideAttention(Protocol):
+    """Gets attention that a model computes itself, and returns its output as a component."""
+
+    def on_weights(self, module: nn.Module, name: str, weights: Tensor, value: Tensor, output: Tensor) -> Tensor | None:
+        """A softmax result was multiplied by values; None if it is not ``[.., head, query, key]`` of one text."""
+        ...
+
+    def on_fused(self, module: nn.Module, name: str, given: Mapping[str, Any], output: Tensor) -> Tensor:
+        """Torch's fused attention was called directly, with queries and keys that are part of the path."""
+        ...
+
+
 @dataclass
 class LinearPath(TorchFunctionMode):
     """Records the components of one forward of ``model``; use with :func:`following`.
@@ -89,9 +108,11 @@ class LinearPath(TorchFunctionMode):
     paused: int = 0
     attended: int = 0
     running: list[nn.Module] = field(default_factory=list)
+    outside: OutsideAttention | None = None
     names: dict[int, str] = field(default_factory=dict)
     _layers: frozenset[int] = frozenset()
     _attention: tuple[nn.Module, Tensor] | None = None
+    _softmax: tuple[Tensor, tuple[nn.Module, ...]] | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -110,14 +131,24 @@ class LinearPath(TorchFunctionMode):
         if self.paused:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
-        args = tuple(_plain(arg) for arg in args)
-        kwargs = {key: _plain(value) for key, value in kwargs.items()}
+        args = tuple(self._taken(arg) for arg in args)
+        kwargs = {key: self._taken(value) for key, value in kwargs.items()}
         if name == "embedding":
             return self.begin(func(*args, **kwargs), "embedding", name)
         live = [arg for arg in _arrays((*args, *kwargs.values())) if arg.requires_grad]
         if not live:
             return func(*args, **kwargs)
         return self._run(func, name, args, kwargs, live)
+
+    def _taken(self, value: Any) -> Any:
+        """An argument: a parameter is a constant here, and what a custom autograd function gave begins anew."""
+        if isinstance(value, nn.Parameter):
+            return value.detach()
+        if isinstance(value, Tensor) and isinstance(value.grad_fn, BackwardCFunction):
+            return self.begin(value, "activation", type(value.grad_fn).__name__)
+        if type(value) in (list, tuple):
+            return type(value)(map(self._taken, value))
+        return value
 
     def _run(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], live: list[Tensor]
@@ -127,11 +158,21 @@ class LinearPath(TorchFunctionMode):
         if name in _DROPOUTS and not _is_training(args, kwargs):
             return func(*args, **kwargs)
         if name in _SUMS:
-            return func(*map(self._summand, args), **{key: self._summand(value) for key, value in kwargs.items()})
+            # What is changed in place must stay the model's own; if it is no zero, the sum of all parts tells.
+            kept = 1 if name in _IN_PLACE else 0
+            kwargs = {key: self._summand(value) for key, value in kwargs.items()}
+            return func(*args[:kept], *map(self._summand, args[kept:]), **kwargs)
         if name in _PRODUCTS or name in _MATRIX_PRODUCTS or name in _ADDED_PRODUCTS:
             carrier = self._carrier(name, args, live)
             if carrier is not None:
                 return self._product(func, name, args, kwargs, carrier)
+            attended = self._attended(func, name, args)
+            if attended is not None:
+                return attended
+        if name == "scaled_dot_product_attention" and self.outside is not None and self.running:
+            given = dict(zip(_FUSED, args, strict=False)) | kwargs
+            output = func(*map(_cut, args), **{key: _cut(value) for key, value in kwargs.items()})
+            return self.outside.on_fused(self.running[-1], self._path, given, output)
         if name == "layer_norm":
             return self._layer_norm(func, args, kwargs)
         if name == "rms_norm":
@@ -139,7 +180,21 @@ class LinearPath(TorchFunctionMode):
         made = func(*map(_cut, args), **{key: _cut(value) for key, value in kwargs.items()})
         if name in _THROUGH_ZERO and self._after_layers and isinstance(made, Tensor) and made.shape == live[0].shape:
             return self._frozen_slope(live[0], made, name)
-        return self.begin(made, "activation", name)
+        begun = self.begin(made, "activation", name)
+        if name == "softmax":
+            self._softmax = self.components[-1].tensor, tuple(self.running)
+        return begun
+
+    def _attended(self, func: Callable[..., Any], name: str, args: Sequence[Any]) -> Tensor | None:
+        """The output of attention that a model writes itself: a softmax result of this module times values."""
+        if name not in ("matmul", "bmm", "__matmul__") or self._softmax is None or self.outside is None:
+            return None
+        softmax, modules = self._softmax
+        if not self.running or self.running[-1] not in modules or not _reaches(args[0], softmax):
+            return None
+        self._softmax = None
+        weights, value = args[0].detach(), args[1].detach()
+        return self.outside.on_weights(self.running[-1], self._path, weights, value, func(weights, value))
 
     def begin(self, made: Any, origin: Origin, operation: str, call: int | None = None) -> Any:
         """A new component: the same value, without what it was made of."""
@@ -253,13 +308,13 @@ def _straight_through(made: Tensor, linear: Tensor) -> Tensor:
     return made.detach() + (linear - linear.detach())
 
 
-def _plain(value: Any) -> Any:
-    """A parameter is a constant here."""
-    if isinstance(value, nn.Parameter):
-        return value.detach()
-    if type(value) in (list, tuple):
-        return type(value)(map(_plain, value))
-    return value
+def moved(component: Component, gradient: Tensor) -> Tensor:
+    """What a component moves along a gradient, cell by cell, float64; what has no gradient moves nothing, not even NaN.
+
+    A mask has cells of -inf that reach nothing.
+    """
+    product = component.tensor.detach().double() * gradient.double()
+    return product.masked_fill(gradient == 0, 0.0)
 
 
 def _cut(value: Any) -> Any:

@@ -26,25 +26,22 @@ class TracedCall:
 
     Attributes:
         weights: the lazy weights of the call.
-        query, key: ``[1, head, token, channel]`` as the function got them, part of the followed path.
+        heads: number of query heads.
+        query, key: ``[1, head, token, channel]`` as the function got them, part of the followed path; None of attention
+            that the model computes itself.
         value: ``[key head, key, channel]``; ``output``: ``[1, query, head, channel]``, a component of the stream.
         made: how many components had been made before the call.
     """
 
     module: nn.Module
-    query: Tensor
-    key: Tensor
+    heads: int
     value: Tensor
-    scaling: float
-    softcap: float | None
-    made: int
+    query: Tensor | None = None
+    key: Tensor | None = None
+    scaling: float = 1.0
     weights: AttentionWeights | None = None
     output: Tensor | None = None
     site: Site | None = None
-
-    @property
-    def heads(self) -> int:
-        return self.query.shape[1]
 
 
 @dataclass
@@ -77,12 +74,11 @@ class _Hook:
         self.calls.append(
             TracedCall(
                 module=call.module,
+                heads=call.query.shape[1],
+                value=call.value[0].detach(),
                 query=call.query,
                 key=call.key,
-                value=call.value[0].detach(),
                 scaling=float(call.query.shape[-1] ** -0.5 if scaling is None else scaling),
-                softcap=call.options.get("softcap"),
-                made=len(self.path.components),
             )
         )
         # Without a graph the library chooses the kernels that it chooses in a plain forward.
@@ -96,6 +92,31 @@ class _Hook:
         made = self.path.attend(call.module, output)
         self.calls[-1].output = self.path.components[-1].tensor
         self.path.paused -= 1
+        return made
+
+    def on_weights(self, module: nn.Module, name: str, weights: Tensor, value: Tensor, output: Tensor) -> Tensor | None:
+        if output.dim() not in (3, 4) or (output.dim() == 4 and output.shape[0] != 1):
+            return None
+        self.capture.on_weights(module, name, weights, None)
+        by_head = output if output.dim() == 4 else output[None]
+        values = value[0] if value.dim() == 4 else value
+        self.calls.append(TracedCall(module, by_head.shape[1], values))
+        return self._begun(module, by_head).reshape(output.shape)
+
+    def on_fused(self, module: nn.Module, name: str, given: Mapping[str, Any], output: Tensor) -> Tensor:
+        query, key, value = given["query"], given["key"], given["value"]
+        options = {"scaling": given.get("scale"), "is_causal": given.get("is_causal", False)}
+        tensors = query.detach(), key.detach(), value.detach()
+        call = AttentionCall(module, name, "sdpa", *tensors, given.get("attn_mask"), options)
+        self.capture.on_call(call, output.transpose(1, 2), None)
+        scaling = float(query.shape[-1] ** -0.5 if given.get("scale") is None else given["scale"])
+        self.calls.append(TracedCall(module, query.shape[1], tensors[2][0], query, key, scaling))
+        return self._begun(module, output)
+
+    def _begun(self, module: nn.Module, output: Tensor) -> Tensor:
+        """The output ``[1, head, query, channel]`` as a component, which has its heads behind its queries."""
+        made = self.path.attend(module, output.transpose(1, 2)).transpose(1, 2)
+        self.calls[-1].output = self.path.components[-1].tensor
         return made
 
 
@@ -123,12 +144,13 @@ def trace(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True)
             model, keep=keep, valid=None, check=check, batch=batch_of(inputs), sequences=sequences_of(inputs)
         )
         hook = _Hook(path, capture)
+        path.outside = hook
         with as_written(model), hook_attention(model, hook), following(path):
             outputs = model(**inputs)
     if not hook.calls:
         raise UnsupportedModelError(
-            f"{type(model).__name__} does not compute its attention through transformers' attention interface, so what "
-            "its heads write cannot be followed."
+            f"{type(model).__name__} computes no attention that could be followed: neither at transformers' attention "
+            "interface nor as a softmax times values, so what its heads write cannot be told."
         )
     for call, weights in zip(hook.calls, results, strict=True):
         call.weights = weights

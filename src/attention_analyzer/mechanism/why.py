@@ -22,6 +22,7 @@ from attention_analyzer.errors import CaptureError, InputError, SelectionError, 
 from attention_analyzer.inputs import Prepared, prepare
 from attention_analyzer.interventions.what_if import inputs_of_record
 from attention_analyzer.mechanism.effects import TOLERANCE, source_effects
+from attention_analyzer.mechanism.linear_path import moved
 from attention_analyzer.mechanism.naming import PartNames
 from attention_analyzer.mechanism.trace import Trace, TracedCall, gradients, trace
 from attention_analyzer.mechanism.why_result import Why
@@ -117,6 +118,11 @@ def _split(loaded: LoadedModel, prepared: Prepared, cell: _Cell) -> Why:
     at, source = _place("query", cell.query, call.weights.queries), _place("key", cell.key, call.weights.keys)
     if len(queries) != call.weights.queries or len(keys) != call.weights.keys:
         raise UnsupportedModelError(f"{call.site} does not attend over the text's tokens, so its scores have no names.")
+    if call.query is None or call.key is None:
+        raise UnsupportedModelError(
+            f"{call.site.module} computes its attention outside of transformers' attention interface, so its queries "
+            "and keys cannot be seen; effects() works for this model, why() does not."
+        )
     weight = float(call.weights[head, at, source])
     q = call.query[0, head, at]
     k = call.key[0, head // (call.heads // call.key.shape[1]), source]
@@ -188,7 +194,7 @@ def _vectors(run: Trace, vector: Tensor, names: PartNames) -> pd.DataFrame:
         for component, gradient in zip(components, found, strict=True):
             if gradient is None:
                 continue
-            product = component.tensor.detach().double() * gradient.double()
+            product = moved(component, gradient)
             if component.call is not None:
                 call = run.calls[component.call]
                 assert call.site is not None
@@ -241,7 +247,7 @@ def _check(loaded: LoadedModel, call: TracedCall, score: float, table: Any, dtyp
     if not math.isfinite(score):
         raise CaptureError(f"The score of {call.site} is {score}; look for NaN or infinite values in the weights.")
     scale = max(1.0, abs(score), float(abs(table).max()) if table.size else 0.0)
-    if abs(float(table.sum()) - score) > TOLERANCE.get(dtype, 1e-4) * scale:
+    if not abs(float(table.sum()) - score) <= TOLERANCE.get(dtype, 1e-4) * scale:
         raise CaptureError(
             f"The components of {loaded.name or 'the model'} give a score of {float(table.sum()):.6g} instead of "
             f"{score:.6g} at {call.site}, so they are not shown."
