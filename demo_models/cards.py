@@ -316,11 +316,58 @@ def _methods(inside: dict[str, float]) -> str:
     return "\n".join(f"| {name} | {share:.1%} |" for name, share in ordered)
 
 
+def _reader(m: dict[str, Any]) -> str:
+    parts = list(next(iter(m["right_by_kind"].values())))
+    rows = "\n".join(
+        f"| {kind} | {' | '.join(f'{right[number]:.1%}' for number in parts)} |"
+        for kind, right in m["right_by_kind"].items()
+    )
+    return f"""\
+# demo-reader
+
+A small causal language model of the Llama architecture that answers questions from documents and turns: 4 layers × 4
+heads, hidden size 128, {m["parameters"]:,} parameters, one piece per lower-cased word. Its chat template has the roles
+system, user, tool and assistant, thoughts (`reasoning_content`) and documents.
+
+    The home of Ada is harbor. The pet of Ada is fox.   What is the home of Ada?  ->  harbor
+
+Every prompt has facts of its own, so an answer can only be read and never be known: the part that each answer comes
+from is known (`demo_models/facts.py`).
+
+## Training
+
+{_steps(m)} of 28 to 48 prompts in {m["minutes"]:.0f} minutes on shared CPU cores; Muon for matrices, AdamW for the
+rest, bfloat16 autocast, seed 0. A prompt has up to four parts (documents, and at times turns of the user, tool results
+or thoughts) with up to two facts each, and up to eight questions; the loss is taken on the answers alone. A quarter of
+the questions have no answer in the prompt (`unknown`). Some facts are contradicted by another part; then either value
+is right, and the training target is one of the two at random. One triple of name, relation and value in ten is held
+out.
+
+{_again(m, "reader", "--scratch WORK_FOLDER")}
+
+## Measured
+
+On {m["prompts"]} prompts with held-out facts and one question, **{m["right"]:.1%}** of the answers are right. By kind
+of question and largest number of parts:
+
+| question | {" | ".join(f"{number} parts" for number in parts)} |
+|---|{"---|" * len(parts)}
+{rows}
+
+## What it can and cannot do
+
+It looks a value up by a name and one of six relations (home, trade, color, pet, instrument, drink), said as "The home
+of Ada is harbor." and asked as "What is the home of Ada?". Other wordings, longer prompts than those of the training
+and general knowledge are beyond it. Words it does not know become `<unk>`.
+"""
+
+
 _BODIES = {
     "demo-captioner": _captioner,
     "demo-listener": _listener,
     "demo-decoder": _decoder,
     "demo-encoder": _encoder,
+    "demo-reader": _reader,
     "demo-translator": _translator,
 }
 

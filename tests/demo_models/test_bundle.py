@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from demo_models.cards import write_card
 from demo_models.publishing import BUNDLED
 
-MODELS = {"demo-encoder": "bert", "demo-decoder": "llama", "demo-translator": "t5"}
+MODELS = {"demo-encoder": "bert", "demo-decoder": "llama", "demo-reader": "llama", "demo-translator": "t5"}
 
 
 @pytest.mark.parametrize("name", MODELS)
