@@ -196,15 +196,20 @@ def _contents(generator: random.Random, shape: Shape, world: _World, names: list
 def _new_fact(generator: random.Random, world: _World, names: list[str], held_out: bool) -> Fact | None:
     for _ in range(8):
         name, relation = generator.choice(names), generator.randrange(len(RELATIONS))
-        if (name, relation) not in world.said:
+        # Two values at least, so that the fact can be contradicted.
+        if (name, relation) not in world.said and len(_facts(name, relation, held_out)) > 1:
             return _fact(generator, name, relation, held_out, but=())
     return None
 
 
 def _fact(generator: random.Random, name: str, relation: int, held_out: bool, but: tuple[str, ...]) -> Fact:
-    values = [Fact(name, relation, value) for value in RELATIONS[relation].values if value not in but]
-    chosen = [fact for fact in values if fact.is_held_out == held_out]
-    return generator.choice(chosen or values)
+    return generator.choice([fact for fact in _facts(name, relation, held_out) if fact.value not in but])
+
+
+def _facts(name: str, relation: int, held_out: bool) -> list[Fact]:
+    """What may be said of a relation of a name."""
+    facts = [Fact(name, relation, value) for value in RELATIONS[relation].values]
+    return [fact for fact in facts if fact.is_held_out == held_out]
 
 
 def _contradict(generator: random.Random, world: _World, contents: list[list[str]], held_out: bool) -> None:
@@ -212,7 +217,9 @@ def _contradict(generator: random.Random, world: _World, contents: list[list[str
     if len(contents) < 2:
         contents.append([generator.choice(FILLERS)])
     if not world.said:
-        fact = _fact(generator, generator.choice(NAMES), 0, held_out, but=())
+        fact = _fact(
+            generator, generator.choice([n for n in NAMES if len(_facts(n, 0, held_out)) > 1]), 0, held_out, ()
+        )
         world.add(fact, "0")
         contents[0].append(_said(generator, fact))
     key = generator.choice(list(world.said))

@@ -29,7 +29,7 @@ EXAMPLE = json.dumps(
         "documents": [
             "The pet of Ada is fox. It was a quiet year.",
             "The home of Ada is harbor.",
-            "The home of Ben is mill.",
+            "The trade of Ben is miner.",
         ],
     },
     indent=1,
