@@ -82,7 +82,7 @@ class AttentionAnalyzerError(Exception):
         if not self.remedies:
             return str(self)
         words = [remedy if isinstance(remedy, str) else word(remedy) for remedy in self.remedies]
-        return _joined(self.problem, [each for each in words if each])
+        return _joined(self.problem, [each for each in words if each]) if any(words) else f"{self.problem}."
 
     def __reduce__(self) -> tuple[object, ...]:
         return _again, (type(self), self.args, self.__dict__)
@@ -90,7 +90,7 @@ class AttentionAnalyzerError(Exception):
 
 def _joined(problem: str, remedies: Sequence[str]) -> str:
     if not remedies:
-        return problem if problem.endswith((".", "!", "?", ":")) or not problem else f"{problem}."
+        return problem
     *most, last = remedies
     return f"{problem}; {', '.join(most)}{' or ' if most else ''}{last}."
 

@@ -47,7 +47,7 @@ def test_what_if_knocks_out_the_chosen_weight_and_silences_the_head(page: Page) 
     found = analyzer.what_if(TEXT, knock_out="L1H5:4>3")
     assert f"{found.before:.1%} to {found.after:.1%}" in words(app)
     assert "knock_out=['L1H5:4>3']" in app.code[0].value
-    press(app, "Silence L1H5")
+    press(app, "Ablate L1H5")
     silent = analyzer.what_if(TEXT, ablate="L1H5")
     assert app.multiselect(key="change").value == ["L1H5"]
     assert f"{silent.before:.1%} to {silent.after:.1%}" in words(app)
@@ -159,7 +159,7 @@ def test_hostile_files_are_left_out_with_the_reason(page: Page, tmp_path: Path) 
 def test_too_many_files_are_refused(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTENTION_ANALYZER_MOST_FILES", "1")
     app = upload(page("files", model="demo-encoder"), "corpus", ("a.txt", LINES), ("b.txt", LINES))
-    assert "at most 1" in app.error[0].value
+    assert "the maximum is 1" in app.error[0].value
 
 
 def test_heads_are_asked_about_grammar(page: Page, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_shared_dashboard_opens_no_folder(page: Page, monkeypatch: pytest.Monk
     from attention_analyzer.errors import InputError
 
     monkeypatch.setenv("ATTENTION_ANALYZER_MODELS", "demo-encoder")
-    with pytest.raises(InputError, match="not offered"):
+    with pytest.raises(InputError, match="not available"):
         history_of(str(tmp_path))
 
 
