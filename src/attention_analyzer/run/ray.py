@@ -64,7 +64,13 @@ def work_with_ray(
     try:
         # Held until the end: a worker that is started again asks for it again.
         model = ray.put(replace(loaded, model=picklable_copy(loaded.model)))
-        yield from _results(ray, _started(ray, loaded, model, work, workers), chunks)
+        actors = _started(ray, loaded, model, work, workers)
+        try:
+            yield from _results(ray, actors, chunks)
+        finally:
+            # In a cluster that lives on, the next run needs their cores at once.
+            for actor in actors:
+                ray.kill(actor)
     finally:
         if not joined:
             ray.shutdown()
