@@ -41,9 +41,9 @@ def show(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Write an interactive HTML viewer of a text, of images (--image) or of a sound (--audio).
+    """Write an interactive HTML viewer of a text, image or sound.
 
-    One file that opens in any browser, without a network.
+    One file that opens in any browser, without a network. Images come with --image, a sound with --audio.
     """
     from attention_analyzer.errors import InputError
 
