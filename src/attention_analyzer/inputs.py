@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -28,6 +29,8 @@ Text: TypeAlias = str | Pair | Messages | Mapping[str, Any]
 _READ_TWICE = ("ForSequenceClassification", "ForQuestionAnswering")
 #: Tokens that an encoder–decoder may write where its target is not given.
 LONGEST_TARGET = 128
+#: How much of a text is quoted to say which it is.
+FIRST_CHARACTERS = 40
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,30 @@ def prepare(
         return _prepared_rows(loaded, texts)
     read: list[str | Pair | Messages] = [text for text in texts if not isinstance(text, Mapping)]
     return _prepared_texts(loaded, read, truncate)
+
+
+@contextmanager
+def numbered_errors(
+    loaded: LoadedModel, texts: Sequence[Text], numbers: Iterable[int], truncate: bool
+) -> Iterator[None]:
+    """Around the work on some of many texts: an error about one of them says which.
+
+    Args:
+        numbers: of these texts in the caller's list.
+
+    Raises:
+        InputError, TooLongError: with the text's number, counted from 0, and its first characters.
+    """
+    try:
+        yield
+    except InputError as error:
+        for number, text in zip(numbers, texts, strict=False):
+            try:
+                prepare(loaded, [text], truncate=truncate, virtual_tokens=True)
+            except InputError as own:
+                kind = TooLongError if isinstance(own, TooLongError) else InputError
+                raise kind(f"Text {number}, counted from 0 ({str(text)[:FIRST_CHARACTERS]!r}): {own}") from error
+        raise
 
 
 def _prepared_texts(loaded: LoadedModel, texts: Sequence[str | Pair | Messages], truncate: bool) -> Prepared:

@@ -7,8 +7,9 @@ forward and lets them go: for corpora, very long texts and training.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Literal, TypeVar, overload
 
 import torch
@@ -20,7 +21,7 @@ from attention_analyzer.errors import InputError, ModelError, TooLongError, Unsu
 from attention_analyzer.given_inputs import as_tensors, valid_tokens
 from attention_analyzer.hooks.forward import CapturedForward, capture_forward
 from attention_analyzer.hooks.layer_names import CallSite
-from attention_analyzer.inputs import Prepared, Text, accepted, generated_ids, prepare, written_targets
+from attention_analyzer.inputs import Prepared, Text, accepted, generated_ids, numbered_errors, prepare, written_targets
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.places.find import placed
 from attention_analyzer.site import Site
@@ -80,7 +81,8 @@ def record_texts(
     """
     records: list[CapturedAttention] = []
     for batch in batches(texts, loaded.at_once(batch_size)):
-        prepared = prepare(loaded, batch, truncate=truncate, virtual_tokens=True)
+        with numbered_errors(loaded, batch, count(len(records)), truncate) if len(texts) > 1 else nullcontext():
+            prepared = prepare(loaded, batch, truncate=truncate, virtual_tokens=True)
         forward = run(loaded, prepared, check=check)
         if len(batch) > 1 and not _follow_tokens(prepared, forward):
             # Pooled or widened axes: where each text's padding went is unknown, so each runs alone.
@@ -187,9 +189,9 @@ def generate(
         raise ModelError(
             f"{loaded.name} cannot generate text: {type(loaded.model).__name__} has no language-model head."
         )
-    for name, count in (("max_new_tokens", max_new_tokens), ("num_return_sequences", num_return_sequences)):
-        if type(count) is not int or count < 1:
-            raise InputError(f"{name} must be a whole number of at least 1, not {count!r}.")
+    for name, given in (("max_new_tokens", max_new_tokens), ("num_return_sequences", num_return_sequences)):
+        if type(given) is not int or given < 1:
+            raise InputError(f"{name} must be a whole number of at least 1, not {given!r}.")
     options |= {"max_new_tokens": max_new_tokens}
     if num_return_sequences > 1:
         options |= {"num_return_sequences": num_return_sequences}
@@ -243,7 +245,7 @@ def _noted(loaded: LoadedModel, prepared: Prepared, notes: dict[str, Any], check
 
 def stream_texts(
     loaded: LoadedModel,
-    texts: Iterable[Text],
+    texts: Sequence[Text],
     reductions: Sequence[Reduction],
     *,
     truncate: bool = False,
@@ -256,8 +258,11 @@ def stream_texts(
         InputError, TooLongError: a text cannot be used.
         CaptureError: the weights do not reproduce the model's own outputs.
     """
+    numbers = count()
     for batch in batches(texts, loaded.at_once(batch_size)):
-        prepared = prepare(loaded, batch, truncate=truncate)
+        batch_numbers = list(islice(numbers, len(batch)))
+        with numbered_errors(loaded, batch, batch_numbers, truncate) if len(texts) > 1 else nullcontext():
+            prepared = prepare(loaded, batch, truncate=truncate)
         yield _streamed(loaded, prepared, reductions, check)
 
 

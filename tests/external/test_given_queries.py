@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from attention_analyzer import AttentionAnalyzer, AttentionRecord, Tokens
 from attention_analyzer.errors import InputError
 from attention_analyzer.weights.lazy import QueryKeyWeights
+from tests.property_tests import cases
 
 LAYERS, HEADS, KEY_HEADS, SIZE, CHANNELS = 3, 6, 2, 7, 5
 TOKENS = list("abcdefg")
@@ -221,7 +222,7 @@ def test_a_model_of_this_process_gives_the_same_from_its_queries_and_keys() -> N
         torch.testing.assert_close(again.weights(layer), record.weights(layer), atol=1e-6, rtol=0)
 
 
-@settings(deadline=None, max_examples=40)
+@cases(40)
 @given(st.data())
 def test_bands_given_as_masks_cost_nothing(data: st.DataObject) -> None:
     """A mask or bias that says no more than causal and window is understood as such."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from attention_analyzer.hooks.strides import Axes
+from tests.property_tests import cases
 
 
 def changed(tensor: Tensor, axes: Axes, draw: random.Random) -> tuple[Tensor, Axes | None]:
@@ -29,7 +30,7 @@ def changed(tensor: Tensor, axes: Axes, draw: random.Random) -> tuple[Tensor, Ax
     return copy, axes.copied(tensor, copy)
 
 
-@settings(max_examples=300, deadline=None)
+@cases(300)
 @given(st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=2, max_size=4), st.randoms(use_true_random=False))
 def test_the_array_is_found_again(shape: list[int], draw: random.Random) -> None:
     size = int(torch.tensor(shape).prod())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from attention_analyzer.errors import CaptureError
 from attention_analyzer.metrics import METRICS
@@ -36,6 +36,7 @@ from attention_analyzer.weights.reductions import (
 )
 from attention_analyzer.weights.scores import ScoreSource
 from tests.kernels.sites import GROUPS, SiteCase, long_case, sites
+from tests.property_tests import cases
 from tests.reference import metrics as slow_metrics
 
 needs_compiler = pytest.mark.skipif(
@@ -82,14 +83,14 @@ def assert_same(found: Statistics, expected: Statistics, tolerance: float = 1e-5
 
 
 @needs_compiler
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@cases(150)
 @given(sites(half=True))
 def test_equals_the_plain_pass(case: SiteCase) -> None:
     assert_same(compiled_pass(case), plain(case))
 
 
 @needs_compiler
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@cases(40)
 @given(sites())
 def test_every_metric_equals_the_slow_reference(case: SiteCase) -> None:
     found = evaluate(compiled_pass(case, METRIC_NEEDS), METRICS)

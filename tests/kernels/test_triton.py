@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from attention_analyzer.errors import CaptureError, InputError
 from attention_analyzer.metrics import METRICS
@@ -31,6 +31,7 @@ from attention_analyzer.weights.reductions import (
 )
 from tests.kernels.sites import SiteCase, long_case, sites
 from tests.kernels.test_row_pass import ALL, METRIC_NEEDS, assert_same, plain
+from tests.property_tests import cases
 from tests.reference import metrics as slow_metrics
 
 pytestmark = [
@@ -61,13 +62,13 @@ def kernel(case: SiteCase, reductions: tuple[Reduction, ...] = ALL) -> Statistic
     return ByTriton(case.source).reduce(reductions, **case.frame)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@cases(40)
 @given(sites(half=True))
 def test_equals_the_plain_pass(case: SiteCase) -> None:
     assert_same(kernel(case), plain(case))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@cases(12)
 @given(sites())
 def test_every_metric_equals_the_slow_reference(case: SiteCase) -> None:
     found = evaluate(kernel(case, METRIC_NEEDS), METRICS)

@@ -250,7 +250,7 @@ def test_a_damaged_store_is_refused(analyzer: AttentionAnalyzer, study: Study[An
 
 def test_texts_that_cannot_be_used_are_listed(analyzer: AttentionAnalyzer, study: Study[Any]) -> None:
     texts = [*TEXTS[:2], "", *TEXTS[2:]]
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"^Text 2, counted from 0 \(''\): The text is empty"):
         state_of(analyzer, study, texts)
     learned = run_studies(analyzer.loaded, texts, [about(texts, study)], errors="skip")
     assert learned.problems["index"].tolist() == [2]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from attention_analyzer.errors import InputError, SelectionError
@@ -41,6 +41,7 @@ from attention_analyzer.weights.scores import ScoreSource
 from attention_analyzer.weights.visibility import Visibility
 from tests import reference
 from tests.kernels.sites import GROUPS, SiteCase, sites
+from tests.property_tests import cases
 
 MATCHES = tuple(MatchWeight(name, among) for name in ("few", "many") for among in ("all", "other", "earlier"))
 ALL: tuple[Reduction, ...] = (
@@ -58,7 +59,7 @@ ALL: tuple[Reduction, ...] = (
     *MATCHES,
 )
 NEEDS = needs_of(METRICS)
-property_test = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+property_test = cases(40)
 
 
 class Blocked(QueryKeyWeights):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from attention_analyzer.errors import CaptureError
@@ -19,6 +19,7 @@ from attention_analyzer.weights.scores import ScoreSource
 from attention_analyzer.weights.stacked import Task, is_small, reduce_together
 from attention_analyzer.weights.visibility import Visibility
 from tests.kernels.sites import SiteCase, sites
+from tests.property_tests import cases
 
 NEEDS = needs_of(METRICS)
 FEW = (Entropy(), ReceivedWeight())
@@ -31,7 +32,7 @@ def task_of(case: SiteCase, seed: int, scale: float = 1.0) -> Task:
     return Task(QueryKeyWeights(replace(case.source, query=query, key=key)), **case.frame)
 
 
-@settings(deadline=None, max_examples=60)
+@cases(60)
 @given(case=sites(), count=st.integers(1, 5), seed=st.integers(0, 99))
 def test_together_as_alone(case: SiteCase, count: int, seed: int) -> None:
     tasks = [task_of(case, seed + number) for number in range(count)]
@@ -45,7 +46,7 @@ def test_together_as_alone(case: SiteCase, count: int, seed: int) -> None:
             torch.testing.assert_close(ours[name], value, rtol=2e-5, atol=2e-5, equal_nan=True)
 
 
-@settings(deadline=None, max_examples=30)
+@cases(30)
 @given(case=sites())
 def test_sites_of_other_forms_keep_their_order(case: SiteCase) -> None:
     other = replace(case.source, scaling=case.source.scaling * 2)

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attention_analyzer.errors import InputError, ModelError, UnsupportedModelError
-from attention_analyzer.inputs import Prepared, prepare
+from attention_analyzer.inputs import Prepared, numbered_errors, prepare
 from attention_analyzer.interventions.apply import run_altered
 from attention_analyzer.interventions.call_index import CallIndex, observe
 from attention_analyzer.interventions.prediction import Task, read_prediction
@@ -117,8 +118,9 @@ def trials_of(
         raise InputError(f"{len(texts)} texts were given, but {len(labels)} labels; give one per text.")
     trials: list[Trial] = []
     for batch in batches(texts, loaded.at_once(batch_size)):
-        prepared = prepare(loaded, batch, truncate=truncate)
         first = sum(trial.texts for trial in trials)
+        with numbered_errors(loaded, batch, count(first), truncate):
+            prepared = prepare(loaded, batch, truncate=truncate)
         chosen = None if labels is None else labels[first : first + len(batch)]
         trials.append(_trial(loaded, prepared, chosen, seed, first, trials[0].order if trials else None))
     return trials

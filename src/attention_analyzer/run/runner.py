@@ -19,7 +19,7 @@ import xxhash
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError, TooLongError
 from attention_analyzer.hooks.layer_names import CallSite
-from attention_analyzer.inputs import Prepared, Text, prepare
+from attention_analyzer.inputs import FIRST_CHARACTERS, Prepared, Text, numbered_errors, prepare
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import BATCH, batches, record_of, record_texts, run
@@ -37,7 +37,6 @@ Errors = Literal["raise", "skip"]
 #: Index, first characters and reason of a text that was left out.
 Problem = tuple[int, str, str]
 ChunkStates: TypeAlias = tuple[list[State], list[Problem]]
-_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,8 @@ def measure_chunk(
     problems: list[Problem] = []
     for batch in batches(chunk.texts, loaded.at_once(settings.batch_size)):
         try:
-            parts.append(_batch(loaded, batch, studies, truncate))
+            with numbered_errors(loaded, [text for _, text in batch], (number for number, _ in batch), truncate):
+                parts.append(_batch(loaded, batch, studies, truncate))
         except (InputError, TooLongError):
             if settings.errors == "raise":
                 raise
@@ -212,7 +212,7 @@ def measure_chunk(
                 try:
                     parts.append(_batch(loaded, [(index, text)], studies, truncate))
                 except (InputError, TooLongError) as error:
-                    problems.append((index, str(text)[:_SHOWN], str(error)))
+                    problems.append((index, str(text)[:FIRST_CHARACTERS], str(error)))
         if steps is not None:
             steps.advance(len(batch))
     return [State.merge(states) for states in zip(*parts, strict=True)], problems
