@@ -232,7 +232,7 @@ def _target_row(
         longest = LONGEST_TARGET if limit is None else max(1, min(LONGEST_TARGET, limit - 1))
         return written_targets(loaded, alone, max_new_tokens=longest)[0][0]
     if text is None:
-        return torch.tensor([_start_id(loaded)])
+        return torch.tensor([start_id(loaded)])
     row = shifted_target(loaded, text)
     if limit is not None and len(row) > limit:
         if not truncate:
@@ -255,7 +255,7 @@ def shifted_target(loaded: LoadedModel, text: str) -> Tensor:
             f"{type(tokenizer).__name__} cannot read a target ({type(error).__name__}: {error}); set its target "
             "language, such as tokenizer.tgt_lang."
         ) from error
-    start = _start_id(loaded)
+    start = start_id(loaded)
     shift = getattr(loaded.model, "prepare_decoder_input_ids_from_labels", None)
     if callable(shift) and encoded and encoded[-1] in special_token_ids(tokenizer):
         # The library's own shift of labels: it knows where a language code belongs, and drops what ends the target.
@@ -270,7 +270,7 @@ def shifted_target(loaded: LoadedModel, text: str) -> Tensor:
 
 def _shifted_source(loaded: LoadedModel, ids: Tensor) -> Tensor:
     """The source ``[token]`` as the decoder reads it once more, shifted by the model's own function."""
-    start = _start_id(loaded)
+    start = start_id(loaded)
     own = getattr(loaded.model, "_shift_right", None)
     if callable(own):
         return own(ids[None].to(loaded.device))[0].cpu()
@@ -285,7 +285,7 @@ def written_targets(loaded: LoadedModel, inputs: Mapping[str, Tensor], **options
     """What an encoder–decoder writes, each ``[1, token]``, without the token that ends it: no row follows that."""
     ends = _end_ids(loaded, options)
     if getattr(getattr(loaded.model, "generation_config", None), "decoder_start_token_id", None) is None:
-        options = {"decoder_start_token_id": _start_id(loaded)} | options
+        options = {"decoder_start_token_id": start_id(loaded)} | options
     written = generated_ids(loaded, inputs, start=1, **options)
     return [ids[:, :-1] if ids.shape[1] > 1 and int(ids[0, -1]) in ends else ids for ids in written]
 
@@ -341,7 +341,7 @@ def _end_ids(loaded: LoadedModel, options: Mapping[str, Any]) -> set[int]:
     return set()
 
 
-def _start_id(loaded: LoadedModel) -> int:
+def start_id(loaded: LoadedModel) -> int:
     for holder in (getattr(loaded.model, "generation_config", None), loaded.config):
         number = getattr(holder, "decoder_start_token_id", None)
         if number is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError, ModelError
-from attention_analyzer.inputs import LONGEST_TARGET, accepted, generated_ids, shifted_target, written_targets
+from attention_analyzer.inputs import LONGEST_TARGET, accepted, generated_ids, shifted_target, start_id, written_targets
 from attention_analyzer.media.images import Image, read_image
 from attention_analyzer.media.processing import Processed, process_images, process_sound
 from attention_analyzer.media.sounds import Sound, read_sound
@@ -110,7 +110,7 @@ def generate_media(
     options |= {"max_new_tokens": max_new_tokens}
     tokenizer = loaded.need_tokenizer()
     if loaded.architecture == "encoder-decoder":
-        ids = written_targets(loaded, inputs, **options)[0]
+        ids = _started(loaded, written_targets(loaded, inputs, **options)[0])
         inputs["decoder_input_ids"] = ids
         start = 1
     else:
@@ -153,7 +153,7 @@ def _completed(loaded: LoadedModel, processed: Processed, media: Media) -> dict[
         longest = LONGEST_TARGET if limit is None else max(1, min(LONGEST_TARGET, limit - 1))
         settings = getattr(loaded.model, "generation_config", None)
         longest = min(longest, getattr(settings, "max_new_tokens", None) or longest)
-        row = written_targets(loaded, inputs, max_new_tokens=longest)[0]
+        row = _started(loaded, written_targets(loaded, inputs, max_new_tokens=longest)[0])
     else:
         return inputs
     return inputs | {"decoder_input_ids": row}
@@ -165,6 +165,12 @@ def _recorded(loaded: LoadedModel, processed: Processed, inputs: dict[str, Any],
     if len(found) != 1:
         raise InputError(f"{loaded.name} made {len(found)} texts of these images; record them one by one.")
     return replace(found[0], media=(*processed.images, *processed.sounds))
+
+
+def _started(loaded: LoadedModel, ids: Tensor) -> Tensor:
+    """A generated target with the token that it starts with, which Whisper's ``generate`` leaves away."""
+    start = start_id(loaded)
+    return ids if int(ids[0, 0]) == start else torch.cat([torch.tensor([[start]]), ids], 1)
 
 
 def _continued(inputs: Mapping[str, Any], ids: Tensor) -> dict[str, Any]:

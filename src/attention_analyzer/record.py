@@ -306,6 +306,22 @@ class AttentionRecord(CapturedAttention):
 
         return timeline(self, token, layer, head, stack=stack, kind=kind)
 
+    def align(self, heads: list[tuple[int, int]] | None = None) -> pd.DataFrame:
+        """When each word of the target sounds: ``word``, ``start`` and ``stop`` in seconds, and ``confidence``.
+
+        Silences between words are left out. The confidence is the share of the word's weight that lies in its stretch
+        of the sound, from 0 to 1.
+
+        Args:
+            heads: ``(layer, head)`` of the cross-attention; by default those that follow this sound best.
+
+        Raises:
+            InputError: the record is not of a sound with a target, or its times are not known.
+        """
+        from attention_analyzer.places.alignment import align
+
+        return align(self, heads)
+
     def generated_tokens(self, top_keys: int = 3) -> pd.DataFrame:
         """One row per generated token: ``position``, ``written``, and the tokens that it attends to most.
 

@@ -24,9 +24,11 @@ from attention_analyzer.site import Site
 from attention_analyzer.text.place import ImageCell, Learned, Place, SoundSpan
 from attention_analyzer.text.tokens import Tokens
 
-#: What was found of a model, by what it depends on; shapes of inputs, never their numbers.
+#: What was found of a model, by what it depends on; never the pixels or the samples.
 _known: WeakKeyDictionary[nn.Module, dict[Hashable, Tokens | None]] = WeakKeyDictionary()
 _MOST_KNOWN = 64
+#: Inputs whose numbers say where the tokens of an image stand; of all others the shape is enough.
+_ARRANGING = ("input_ids", "image_grid_thw", "image_sizes", "spatial_shapes", "pixel_attention_mask", "token_type_ids")
 
 
 def placed(
@@ -115,13 +117,13 @@ class Places:
 
     def _key(self, site: Site, tokens: Tokens, name: str) -> Hashable:
         shapes = tuple(
-            (each, tuple(value.shape) if value.is_floating_point() else value.cpu().numpy().tobytes())
+            (each, value.cpu().numpy().tobytes() if each in _ARRANGING else tuple(value.shape))
             for each, value in self.inputs.items()
             if isinstance(value, Tensor)
         )
         made = self.processed
         sizes = () if made is None else tuple((image.height, image.width) for image in made.images)
-        lengths = () if made is None else tuple((len(sound.samples), sound.rate) for sound in made.sounds)
+        lengths = () if made is None else (made.samples, tuple(sound.rate for sound in made.sounds))
         settings = "" if made is None else made.settings
         return (site.module, site.stack, tokens, name, shapes, sizes, lengths, settings)
 
