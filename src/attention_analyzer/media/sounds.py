@@ -127,7 +127,7 @@ def _decoded(file: Any, name: str) -> tuple[np.ndarray, int]:
         pass
     file.seek(start)
     try:
-        import soundfile  # type: ignore[import-not-found,unused-ignore]
+        import soundfile  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except (ImportError, OSError):
         raise MissingDependencyError("soundfile", "audio", f"Reading {name}") from None
     try:
