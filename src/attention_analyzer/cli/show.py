@@ -44,9 +44,6 @@ def show(
     """Write an interactive HTML viewer of a text, image or sound.
 
     One file that opens in any browser, without a network. Images come with --image, a sound with --audio.
-    """Write an interactive HTML viewer.
-
-    Of a text, of images (--image) or of a sound (--audio). One file that opens in any browser, without a network.
     """
     from attention_analyzer.errors import InputError
 
