@@ -36,7 +36,7 @@ def test_every_command_shows_hostile_text_as_marks(attn, files: Path, tmp_path: 
     store, evil = tmp_path / "store", tmp_path / f"evil{EVIL}.txt"
     bank, missing = tmp_path / "bank.conllu", tmp_path / f"gone{EVIL}.txt"
     runs = (
-        ("demo", "-o", tmp_path / f"demo{EVIL}"),
+        ("demo", EVIL),
         ("show", TEXT, *ENCODER, "-o", tmp_path / f"page{EVIL}.html"),
         ("scan", TEXT, *ENCODER),
         ("figure", TEXT, *ENCODER, "--layer", 0, "--head", 0, "-o", tmp_path / f"a{EVIL}.png"),
@@ -44,6 +44,15 @@ def test_every_command_shows_hostile_text_as_marks(attn, files: Path, tmp_path: 
         ("patterns", evil, *ENCODER),
         ("heads", "similarity", evil, *ENCODER),
         ("heads", "depth", evil, *ENCODER),
+        ("programs", missing, *ENCODER),
+        ("atlas", missing, *ENCODER, "-o", tmp_path / f"atlas{EVIL}"),
+        ("parts", TEXT, *ENCODER),
+        ("sources", missing),
+        ("effects", TEXT, *DECODER),
+        ("why", TEXT, *DECODER, "-l", 0, "-H", 0, "-q", 2, "-k", 1),
+        ("patch", TEXT, f"The cat {EVIL} saw a dog.", *DECODER),
+        ("circuit", evil, *DECODER),
+        ("mcp", missing),
         ("what-if", TEXT, *ENCODER),
         ("what-if", TEXT, *ENCODER, "--ablate", "L0H0"),
         ("what-if", TEXT, *DECODER, "--knock-out", "L0:2>1"),

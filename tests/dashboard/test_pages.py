@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.comparison import compare
+from attention_analyzer.patterns.in_one_text import remarks
 from attention_analyzer.training import History
 from tests.dashboard.conftest import words
 
@@ -59,12 +60,14 @@ def test_a_change_that_is_no_change_is_told(page: Page) -> None:
     assert "nonsense" in app.error[0].value
 
 
-def test_labels_have_strength_and_control(page: Page) -> None:
+def test_a_head_says_what_stands_out_in_the_text(page: Page) -> None:
     app = page("explore", model="demo-decoder", text=TEXT, layer="1", head="5")
-    rows = AttentionAnalyzer("demo-decoder", cache=False).record(TEXT).patterns()
-    row = rows[(rows["layer"] == 1) & (rows["head"] == 5) & (rows["pattern"] == "previous_token")].iloc[0]
-    control = max(row["chance"], row["position"])
-    assert f"looks at the previous token: **{row['strength']:.2f}**, control {control:.2f}" in words(app)
+    record = AttentionAnalyzer("demo-decoder", cache=False).record(TEXT)
+    said = [remark for remark in remarks(record) if (remark.site, remark.head) == (1, 5)]
+    assert said
+    for remark in said:
+        expected = f"**{remark.strength:.2f}**, control {remark.control:.2f}" if remark.certain else remark.text
+        assert expected in words(app)
 
 
 def test_tokens_are_scored_by_every_chosen_method(page: Page) -> None:
