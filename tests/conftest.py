@@ -26,6 +26,8 @@ os.environ |= {
     "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
 }
 
+pytest_plugins = ["tests.one_browser"]
+
 Command = Callable[..., tuple[int, str, str]]
 
 

@@ -6,9 +6,11 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
-from inspect import signature
+from inspect import currentframe, signature
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
+from attention_analyzer.arguments import explain
 from attention_analyzer.errors import InputError
 
 #: Of the arguments of attributions.
@@ -25,7 +27,22 @@ R = TypeVar("R")
 
 def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
     """Warn whoever called the function that calls this one; each level more is one caller further up."""
-    warnings.warn(f"{old} was renamed to {new}; the old name goes in 0.2.", DeprecationWarning, stacklevel=stacklevel)
+    message = f"{old} was renamed to {new}; the old name goes in 0.2."
+    warnings.warn(message, DeprecationWarning, stacklevel=stacklevel + _wrappers_within(stacklevel))
+
+
+def _wrappers_within(levels: int) -> int:
+    """Frames of :mod:`.arguments`, which wraps public functions, among the callers up to that level."""
+    own = currentframe()
+    frame: FrameType | None = None if own is None else own.f_back
+    wrappers = 0
+    while levels > 1 and frame is not None and (frame := frame.f_back) is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module == explain.__module__:
+            wrappers += 1
+        elif not module.startswith("importlib."):  # which warnings does not count either
+            levels -= 1
+    return wrappers
 
 
 def renamed(function: Callable[P, R], old: str) -> Callable[P, R]:

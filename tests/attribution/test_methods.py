@@ -268,7 +268,7 @@ def test_flow_equals_networkx(form: str, spread: bool) -> None:
 
 def test_flow_has_a_limit_that_is_said() -> None:
     asked = question("encoder")
-    with pytest.raises(TooLongError, match=r"98 edges, more than the limit of 97; take method='rollout'"):
+    with pytest.raises(TooLongError, match=r"98 edges, more than the limit of 97; use method='rollout'"):
         Flow(most_edges=97).find(asked)
     assert float(Flow(most_edges=98).find(asked).raw.sum()) > 0
 

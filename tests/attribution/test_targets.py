@@ -162,7 +162,7 @@ def test_a_tag_is_one_of_the_models_labels(load) -> None:
         ("demo-encoder", "mask", InputError, "The text has 0 mask tokens"),
         ("all-MiniLM-L6-v2", "next", UnsupportedModelError, "predicts nothing"),
         ("all-MiniLM-L6-v2", "mask:1", UnsupportedModelError, "predicts no tokens"),
-        ("demo-translator", "pooled", UnsupportedModelError, "two stacks"),
+        ("demo-translator", "pooled", UnsupportedModelError, "need a single stack"),
         ("classifier", "class=dog", SelectionError, "There is no class 'dog'; the classes are no cat, cat"),
     ],
 )

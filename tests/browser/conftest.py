@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import shutil
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -18,20 +17,6 @@ from attention_analyzer.record import AttentionRecord
 
 #: Milliseconds. Tests and a dashboard that imports everything run beside one another, on few cores.
 PATIENCE = 180_000
-# Without a GPU WebGL runs on the processor.
-ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None:
-        pytest.skip("no Chromium is installed")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 class Opened:

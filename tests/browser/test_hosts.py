@@ -297,7 +297,7 @@ def _head(page: str, change: Callable[[bytearray], bytes | bytearray]) -> str:
 DAMAGES = {
     "future": (lambda page: _head(page, lambda head: head[:8] + struct.pack("<I", 7) + head[12:]), "format version 7"),
     "altered": (lambda page: _head(page, lambda head: head[:50] + bytes([head[50] ^ 1]) + head[51:]), "altered"),
-    "cut header": (lambda page: _head(page, lambda head: head[:100]), "cut"),
+    "cut header": (lambda page: _head(page, lambda head: head[:100]), "Truncated"),
     "foreign": (lambda page: _head(page, lambda head: b"GIF89a" + head[6:]), "Not an Attention Analyzer file"),
     "no record": (lambda page: _head(page, lambda head: _empty(bytes(head))), "no record"),
 }

@@ -252,7 +252,7 @@ def test_hiding_says_what_is_hidden_and_renormalises_on_request(opened: Opened, 
     exact = words_record().weights(0, 0)[1:, 1:].numpy()
     assert np.allclose(rows, exact, atol=1e-3)
     opened.page.get_by_label("renormalize").check()
-    assert "renormalised" in opened.foot()
+    assert "the rest renormalized" in opened.foot()
     rows = _weights(opened, {"view": "matrix", "hideSpecial": True, "renormalise": True})
     assert np.allclose(rows, exact / exact.sum(-1, keepdims=True), atol=1e-3)
     opened.page.get_by_label("hide special").uncheck()

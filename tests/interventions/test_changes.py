@@ -245,7 +245,7 @@ def test_flex_attention() -> None:
 
 
 def test_attention_outside_the_interface_is_refused() -> None:
-    with pytest.raises(UnsupportedModelError, match="looked at but not altered"):
+    with pytest.raises(UnsupportedModelError, match="analyzed but not modified"):
         altered(make("ALiBi"), inputs_of("ALiBi"), ablate="L0H1")
 
 
@@ -254,10 +254,10 @@ def test_another_course_of_the_model_is_refused() -> None:
     loaded = LoadedModel(model)
     order, _ = observe(loaded, inputs)
     model.layers = nn.ModuleList(reversed(list(model.layers)))  # type: ignore[arg-type]
-    with pytest.raises(CaptureError, match="another place"):
+    with pytest.raises(CaptureError, match="called in another order"):
         run_altered(loaded, inputs, order, plan_of(Request.of(ablate="L0H1"), order, loaded, None))
 
 
 def test_a_head_has_one_change() -> None:
-    with pytest.raises(InputError, match="L0H1 is to be changed in more than one way"):
+    with pytest.raises(InputError, match="L0H1 has conflicting interventions"):
         altered(make("encoder"), inputs_of("encoder"), ablate="L0H1", knock_out="L0:*>0")

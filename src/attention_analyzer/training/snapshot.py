@@ -62,7 +62,9 @@ class Measuring:
         for probe in self.probes:
             on_repeats = probe.name == "repeats"
             own = tuple(pattern for pattern in patterns if (pattern.name in ON_REPEATS) == on_repeats)
-            study = ProbeStudy(probe, own, () if on_repeats else chosen_metrics(metrics))
+            # No metrics at all are a choice here: a history of patterns alone.
+            none = on_repeats or not len(metrics)
+            study = ProbeStudy(probe, own, () if none else chosen_metrics(metrics))
             self.studies.append(study if on_repeats else replace(study, kept_text=self.kept_text))
         self._checked = False
 
