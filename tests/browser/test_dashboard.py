@@ -144,7 +144,7 @@ def test_a_weight_chosen_in_the_picture_is_knocked_out(dashboard: Dashboard) -> 
     assert edge is not None
     found = record().what_if(knock_out=f"L1H5:{edge[1]}>{edge[2]}")
     dashboard.says(f"{found.before:.1%} to {found.after:.1%}")
-    page.get_by_role("button", name="Silence L1H5").click()
+    page.get_by_role("button", name="Ablate L1H5").click()
     silent = record().what_if(ablate="L1H5")
     dashboard.says(f"{silent.before:.1%} to {silent.after:.1%}")
     page.reload()
@@ -198,10 +198,10 @@ def test_files_are_dropped_read_and_searched(dashboard: Dashboard, tmp_path: Pat
     dashboard.ready()
     dashboard.choose("Column with the text", "review")
     page.get_by_role("button", name="Read 2 files").click()
-    dashboard.says(re.compile("3 texts, .* 1 row left out"))
+    dashboard.says(re.compile("3 texts, .* 1 row skipped"))
     page.wait_for_function("location.search.includes('scan=')")
     page.reload()
-    dashboard.ready().says("The result of before")
+    dashboard.ready().says("Showing your previous scan")
     dashboard.says(re.compile("3 texts"))
     for label, text in (("From", "the"), ("To", "any")):
         box = page.get_by_label(label, exact=True)
@@ -277,12 +277,12 @@ def test_a_row_leads_to_its_head(dashboard: Dashboard) -> None:
     dashboard.ready()
     table.click(position={"x": 18, "y": 35 * 3 + 18})  # the box before the third row, drawn on a canvas
     dashboard.ready()
-    link = page.get_by_role("link", name=re.compile(r"Look at L\d+H\d+ in a text"))
+    link = page.get_by_role("link", name=re.compile(r"Open L\d+H\d+ in Explore"))
     head = re.search(r"L\d+H\d+", link.inner_text())
     assert head is not None
     link.click()
     dashboard.says(f"{head[0]} in words")
-    assert page.url.split("?")[0].rstrip("/") == dashboard.address
+    assert page.url.split("?")[0] == f"{dashboard.address}/explore"
     page.reload()
     dashboard.ready().says(f"{head[0]} in words")
 
