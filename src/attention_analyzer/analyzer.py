@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions.plan import Ablation, Replacements
     from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.linguistics import Relations
-    from attention_analyzer.mechanism import Circuit, Effects, Patching, Why
+    from attention_analyzer.mechanism import Circuit, Compositions, Effects, HeadWrites, Patching, Why
     from attention_analyzer.mechanism.circuit import PairLike
     from attention_analyzer.mechanism.pairs import Metric as PatchMetric
     from attention_analyzer.mechanism.patching import What
@@ -1175,6 +1175,60 @@ class AttentionAnalyzer:
 
         return why(self.loaded, text, layer, head, query, key, stack=stack, kind=kind, truncate=truncate)
 
+    def writes(
+        self,
+        text: str | Pair,
+        layer: int,
+        head: int,
+        *,
+        position: int | None = None,
+        top: int = 5,
+        stack: str | None = None,
+        kind: Kind = "self",
+        truncate: bool = False,
+    ) -> HeadWrites:
+        """The tokens that a head promotes for each token of a text, if it reads that token alone; how much it copies.
+
+        >>> analyzer.writes("Tom saw a red bird. Sue saw a red", 4, 2)
+
+        Args:
+            text: a text or a pair.
+            layer, head: which head, counted from zero.
+            position: where the prediction is read; by default at the last token, or at the mask.
+            top: how many promoted and suppressed tokens are named.
+            stack, kind: of the head's attention where layers are not unique.
+            truncate: cut what the model has no positions for, instead of refusing it.
+
+        Raises:
+            SelectionError: there is no such head or position.
+            UnsupportedModelError: the model has no language-model head, or the head has no direct path to it.
+        """
+        from attention_analyzer.mechanism.writes import writes
+
+        return writes(
+            self.loaded, text, layer, head, position=position, top=top, stack=stack, kind=kind, truncate=truncate
+        )
+
+    def compositions(
+        self, *, into: Selector | None = None, seed: int = 0, progress: OnProgress | None = None
+    ) -> Compositions:
+        """How strongly what each head writes meets what later heads read, from the weights alone.
+
+        >>> analyzer.compositions(into="L4H2").to_frame()
+
+        Args:
+            into: only what this head (or the heads of this layer) reads.
+            seed: of the random baselines.
+            progress: called with how many layers are done and how many there are.
+
+        Raises:
+            SelectionError: there is no such head; InputError: it is in the first layer.
+            UnsupportedModelError: the layers or the projections of the model cannot be followed.
+        """
+        from attention_analyzer.mechanism.compositions import compositions
+
+        return compositions(self.loaded, into=into, seed=seed, progress=progress)
+
     def patch(
         self,
         clean: Text,
@@ -1201,9 +1255,10 @@ class AttentionAnalyzer:
             metric: a function of logits ``[position, vocabulary]`` that returns one number; by default the logit of
                 ``target`` less that of ``versus``.
             what: "heads" (what a head writes), "queries", "keys" or "values" (what it reads by; grouped heads share
-                keys and values), or "residual" (what enters a layer at one position).
+                keys and values), "mlps" (what a layer's MLP writes at one position), or "residual" (what enters a layer
+                at one position).
             into: only along the path into one head, such as "L4H2": with "heads", through all of its inputs; with
-                "queries", "keys" or "values", through that one.
+                "queries", "keys" or "values", through that one. "logits": only along the path past all later heads.
             approximate: estimate all heads by gradients, and patch only a sample exactly.
             sample: how many heads that sample has.
             target, versus: tokens; by default the most probable ones after the clean and the corrupted text.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations, Scores
     from attention_analyzer.matrices import AttentionMatrices
-    from attention_analyzer.mechanism import Circuit, Effects, Patching, Why
+    from attention_analyzer.mechanism import Circuit, Compositions, Effects, HeadWrites, Patching, Why
     from attention_analyzer.parts import PartAttention
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
@@ -38,6 +38,7 @@ __all__ = [
     "CapturedForwards",
     "Circuit",
     "Comparison",
+    "Compositions",
     "Corpus",
     "DepthProfile",
     "Diagnosis",
@@ -45,6 +46,7 @@ __all__ = [
     "HeadImportance",
     "HeadLabels",
     "HeadPrograms",
+    "HeadWrites",
     "History",
     "MultiModelComparison",
     "PartAttention",
@@ -72,12 +74,14 @@ __getattr__, __dir__ = lazily(
         "CapturedForwards": "attention_analyzer.capturing",
         "Circuit": "attention_analyzer.mechanism",
         "Comparison": "attention_analyzer.comparison",
+        "Compositions": "attention_analyzer.mechanism",
         "Corpus": "attention_analyzer.corpus",
         "Diagnosis": "attention_analyzer.diagnosis",
         "Effects": "attention_analyzer.mechanism",
         "HeadImportance": "attention_analyzer.heads",
         "History": "attention_analyzer.training.history",
         "HeadLabels": "attention_analyzer.patterns.labels",
+        "HeadWrites": "attention_analyzer.mechanism",
         "HeadPrograms": "attention_analyzer.programs.result",
         "PartAttention": "attention_analyzer.parts",
         "Patching": "attention_analyzer.mechanism",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -213,3 +214,72 @@ def test_nan_and_a_missing_head_are_refused(decoder: AttentionAnalyzer) -> None:
     ), "AutoModel")  # fmt: skip
     with pytest.raises(errors.UnsupportedModelError, match="has no language-model head"):
         headless.patch(CLEAN, CORRUPTED)
+
+
+@pytest.mark.parametrize("layer", [0, 3])
+def test_mlps_are_patched_as_by_hooks(decoder: AttentionAnalyzer, layer: int) -> None:
+    result = decoder.patch(CLEAN, CORRUPTED, what="mlps", target="bird", versus="dog")
+    assert len(result.table) == 5 * len(result.tokens)
+    module = decoder.model.get_submodule(f"model.layers.{layer}.mlp")
+    ids = [decoder.tokenizer(text, return_tensors="pt")["input_ids"] for text in (CLEAN, CORRUPTED)]
+    kept: list[Tensor] = []
+    keeping = module.register_forward_hook(lambda _, __, made: kept.append(made.clone()))
+    with torch.no_grad():
+        decoder.model(ids[0])
+        keeping.remove()
+
+        def change(_: Any, __: Any, made: Tensor) -> Tensor:
+            made = made.clone()
+            made[:, 14] = kept[0][:, 14]
+            return made
+
+        changing = module.register_forward_hook(change)
+        row = decoder.model(ids[1]).logits[0, -1]
+        changing.remove()
+    bird, dog = (decoder.tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in ("bird", "dog"))
+    shown = result.table.query("layer == @layer and position == 14").iloc[0]
+    assert shown["value"] == pytest.approx(float(row[bird] - row[dog]), abs=1e-5)
+    assert shown["component"] == f"L{layer} MLP"
+
+
+MLPS = {
+    "learned positions, layer norm, biases": "transformer.h.1.mlp",
+    "parallel blocks": "gpt_neox.layers.1.mlp",
+    "latent attention, experts": "model.layers.1.mlp",
+    "linear attention, gates": "model.layers.1.mlp",
+}
+
+
+@pytest.mark.parametrize("name", MLPS)
+def test_the_module_that_an_mlp_writes_through_is_found(name: str) -> None:
+    analyzer = of_config(CONFIGS[name])
+    inputs = prepare(analyzer.loaded, [CLEAN]).inputs
+    runs = Runs(analyzer.loaded, inputs)
+    assert list(runs.mlps.values())[1] == MLPS[name]
+    seen = runs.see(inputs)
+    for layer, own in [(path, states.clone()) for path, states in seen.written.items()]:
+        edits = Edits(written={layer: lambda _, own=own: own})  # type: ignore[misc]
+        assert torch.equal(runs.logits(inputs, edits, seen), seen.logits)
+
+
+def test_an_encoder_without_a_module_for_its_mlps_has_them_too() -> None:
+    encoder = AttentionAnalyzer("demo-encoder", cache=False)
+    runs = Runs(encoder.loaded, prepare(encoder.loaded, ["The cat [MASK]."]).inputs)
+    assert next(iter(runs.mlps.values())) == "bert.encoder.layer.0.output.dense"
+    result = encoder.patch("The cat [MASK] on the mat.", "The dog [MASK] on the mat.", what="mlps")
+    assert len(result.table) == 6 * len(result.tokens)
+
+
+def test_the_path_to_the_logits_leaves_later_heads_alone(decoder: AttentionAnalyzer) -> None:
+    """In the last layer it is the whole effect; in the first, all later heads are held."""
+    whole = decoder.patch(CLEAN, CORRUPTED, target="bird", versus="dog").table.set_index("component")
+    direct = decoder.patch(CLEAN, CORRUPTED, into="logits", target="bird", versus="dog")
+    table = direct.table.set_index("component")
+    assert direct.into == "logits"
+    last = [f"L4H{head}" for head in range(6)]
+    np.testing.assert_allclose(table.loc[last, "value"], whole.loc[last, "value"], atol=1e-6)
+    assert abs(table.loc["L0H3", "value"] - whole.loc["L0H3", "value"]) > 1e-3
+    with pytest.raises(errors.InputError, match="follows what heads write"):
+        decoder.patch(CLEAN, CORRUPTED, what="keys", into="logits")
+    with pytest.raises(errors.InputError, match="is a path between heads"):
+        decoder.patch(CLEAN, CORRUPTED, what="mlps", into="L4H2")

@@ -34,6 +34,8 @@ COMMANDS = (
     ("what-if", "what_if", "what_if"),
     ("effects", "effects", "effects"),
     ("why", "why", "why"),
+    ("writes", "writes", "writes"),
+    ("compositions", "compositions", "compositions"),
     ("patch", "patch", "patch"),
     ("circuit", "circuit", "circuit"),
     ("generate", "generate", "generate"),

@@ -22,11 +22,11 @@ def patch(
     what: Annotated[
         str,
         typer.Option(
-            help="heads, queries, keys, values or residual.",
-            parser=choice("heads", "queries", "keys", "values", "residual"),
+            help="heads, queries, keys, values, mlps or residual.",
+            parser=choice("heads", "queries", "keys", "values", "mlps", "residual"),
         ),
     ] = "heads",
-    into: Annotated[str | None, typer.Option(help="Only paths into this head, such as L4H2.")] = None,
+    into: Annotated[str | None, typer.Option(help="Only paths into this head, such as L4H2, or logits.")] = None,
     approximate: Annotated[
         bool, typer.Option("--approximate", help="Estimate by gradients; a sample is exact.")
     ] = False,

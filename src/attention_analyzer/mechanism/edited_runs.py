@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.forward import as_written
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.interventions.call_index import CallIndex, observe
+from attention_analyzer.mechanism.naming import belongs_to_attention
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.signatures import forward_parameters
 from attention_analyzer.site import Site
@@ -37,12 +39,14 @@ class Activations:
             ``[batch, token, head, channel]``.
         entering: what entered each layer, ``[batch, token, channel]``, by the layer's path.
         returned: what each layer returned, as it did.
+        written: what each layer's MLP wrote, ``[batch, token, channel]``, by the layer's path.
     """
 
     logits: Tensor
     slots: dict[tuple[str, Slot], Tensor] = field(default_factory=dict)
     entering: dict[str, Tensor] = field(default_factory=dict)
     returned: dict[str, Any] = field(default_factory=dict)
+    written: dict[str, Tensor] = field(default_factory=dict)
 
 
 #: Replaces an activation; gets it as the run computed it.
@@ -51,10 +55,11 @@ Edit = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Edits:
-    """What a run replaces: slots of sites, and what enters layers."""
+    """What a run replaces: slots of sites, what enters layers, and what the MLPs of layers write."""
 
     slots: Mapping[tuple[str, Slot], Edit] = field(default_factory=dict)
     entering: Mapping[str, Edit] = field(default_factory=dict)
+    written: Mapping[str, Edit] = field(default_factory=dict)
 
 
 @dataclass
@@ -111,6 +116,7 @@ class Runs:
         self.model = getattr(loaded.model, "_orig_mod", loaded.model)
         self._parameters = forward_parameters(self.model)
         self.layers = _layers(self.model, self.sites)
+        self.mlps = {layer: path for layer in self.layers if (path := _mlp(self.model, layer, self.sites))}
         self.reuses = bool(self.layers)
 
     def layer_of(self, site: Site) -> str:
@@ -124,6 +130,19 @@ class Runs:
             grad: whether gradients can be taken of the logits with respect to what is kept.
         """
         seen = Activations(torch.empty(0))
+
+        handles = self._watch(seen)
+        try:
+            seen.logits = self._forward(self.model, inputs, edits or Edits(), seen, grad)
+        finally:
+            for handle in handles:
+                handle.remove()
+        if self.reuses and not grad and edits is None:
+            self._prove(inputs, seen)
+        return seen
+
+    def _watch(self, seen: Activations) -> list[Any]:
+        """Hooks that keep what enters and leaves layers, and what their MLPs write."""
 
         def entered(path: str) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -139,19 +158,22 @@ class Runs:
 
             return hook
 
+        def wrote(layer: str) -> Callable[..., None]:
+            def hook(_: nn.Module, __: Any, made: Any) -> None:
+                states = made[0] if isinstance(made, tuple) else made
+                if isinstance(states, Tensor):
+                    seen.written[layer] = states
+
+            return hook
+
         modules = dict(self.model.named_modules())
-        handles = []
-        try:
-            for path in self.layers:
-                handles.append(modules[path].register_forward_pre_hook(entered(path), with_kwargs=True))
-                handles.append(modules[path].register_forward_hook(left(path)))
-            seen.logits = self._forward(self.model, inputs, edits or Edits(), seen, grad)
-        finally:
-            for handle in handles:
-                handle.remove()
-        if self.reuses and not grad and edits is None:
-            self._prove(inputs, seen)
-        return seen
+        handles: list[Any] = []
+        for layer, path in self.mlps.items():
+            handles.append(modules[path].register_forward_hook(wrote(layer)))
+        for path in self.layers:
+            handles.append(modules[path].register_forward_pre_hook(entered(path), with_kwargs=True))
+            handles.append(modules[path].register_forward_hook(left(path)))
+        return handles
 
     def logits(self, inputs: Mapping[str, Any], edits: Edits, base: Activations | None = None) -> Tensor:
         """Logits ``[batch, position, vocabulary]`` with activations replaced.
@@ -173,7 +195,7 @@ class Runs:
     def _start(self, edits: Edits) -> int:
         """The number of the first layer that a replacement touches."""
         sites = {site.name: site for site in self.sites}
-        paths = [*edits.entering, *(self.layer_of(sites[name]) for name, _ in edits.slots)]
+        paths = [*edits.entering, *edits.written, *(self.layer_of(sites[name]) for name, _ in edits.slots)]
         return min((self.layers.index(path) if path in self.layers else 0 for path in paths), default=0)
 
     def _prove(self, inputs: Mapping[str, Any], seen: Activations) -> None:
@@ -205,11 +227,19 @@ class Runs:
 
             return change
 
+        def writing(edit: Edit) -> Callable[..., Any]:
+            def change(_: nn.Module, __: Any, made: Any) -> Any:
+                return (edit(made[0]), *made[1:]) if isinstance(made, tuple) else edit(made)
+
+            return change
+
         handles = []
         options = {"use_cache": False} if "use_cache" in self._parameters else {}
         try:
             for path, edit in edits.entering.items():
                 handles.append(modules[path].register_forward_pre_hook(entering(edit), with_kwargs=True))
+            for layer, edit in edits.written.items():
+                handles.append(modules[self.mlps[layer]].register_forward_hook(writing(edit)))
             with (
                 self.loaded.evaluating(),
                 as_written(model),
@@ -245,6 +275,26 @@ def _layer_path(module: str) -> str:
     parts = module.split(".")
     number = next((at for at, part in enumerate(parts) if part.isdigit()), None)
     return "" if number is None else ".".join(parts[: number + 1])
+
+
+def _mlp(model: nn.Module, layer: str, sites: Sequence[Site]) -> str:
+    """The path of the module that writes what a layer computes outside of attention; "" if there is none.
+
+    It is the smallest module around all weight matrices that belong to no attention. Where that is the layer itself
+    (BERT, OPT, linear attention), it is the one in the layer's last member.
+    """
+    holders = [
+        f"{layer}.{name}".split(".")
+        for name, module in model.get_submodule(layer).named_modules()
+        if name
+        and any(weight.dim() > 1 for weight in module.parameters(recurse=False))
+        and not any(belongs_to_attention(f"{layer}.{name}", site.module) for site in sites)
+    ]
+    depth = len(layer.split("."))
+    if len({holder[depth] for holder in holders}) > 1:
+        holders = [holder for holder in holders if holder[depth] == holders[-1][depth]]
+    shared = takewhile(lambda names: len(set(names)) == 1, zip(*holders, strict=False))
+    return ".".join(names[0] for names in shared)
 
 
 class _Returned(nn.Module):

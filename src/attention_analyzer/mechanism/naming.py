@@ -60,7 +60,7 @@ class PartNames:
         place = f"{stack}." if len({site.stack for site in self._sites.values()}) > 1 else ""
         if isinstance(weight, Tensor) and weight.dim() == 1:
             return Part("bias", f"{place}L{layer} norm biases", stack, layer)
-        if component.origin == "constant" and any(_around(path, attention) for attention in self._sites):
+        if component.origin == "constant" and any(belongs_to_attention(path, attention) for attention in self._sites):
             return Part("bias", f"{place}L{layer} attention bias", stack, layer)
         return Part("mlp", f"{place}L{layer} MLP", stack, layer)
 
@@ -75,7 +75,7 @@ def _input_embedding(loaded: LoadedModel) -> Tensor | None:
     return getattr(found, "weight", None)
 
 
-def _around(path: str, module: str) -> bool:
+def belongs_to_attention(path: str, module: str) -> bool:
     """Whether a path lies in an attention module, or in what holds nothing but it and its output projection."""
     holder = module.rpartition(".")[0]
     inside = path == module or path.startswith(f"{module}.")

@@ -4,8 +4,8 @@ Each row of the result is one forward of the corrupted text with one activation 
 (Vig et al. 2020; Meng et al. 2022; Heimersheim & Nanda 2024 on how to read it). ``recovered`` is
 ``(patched - corrupted) / (clean - corrupted)``: 0 where nothing changed, 1 where the prediction is the clean one.
 
-Paths (Wang et al. 2022): what a head writes is changed only for one later head's queries, keys or values. All other
-heads stay as in the corrupted run, MLPs are computed again.
+Paths (Wang et al. 2022): what a head writes is changed only for one later head's queries, keys or values, or only for
+the logits. All other heads stay as in the corrupted run, MLPs are computed again.
 
 Attribution patching (Nanda 2023) estimates all heads from one backward: ``⟨∂ metric / ∂ z, z_clean - z_corrupted⟩`` at
 the corrupted run. It is never shown alone: a sample is patched exactly, and the result says how far the two are apart.
@@ -33,10 +33,14 @@ from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.site import Site
 
-What = Literal["heads", "queries", "keys", "values", "residual"]
-WHAT: tuple[What, ...] = ("heads", "queries", "keys", "values", "residual")
+What = Literal["heads", "queries", "keys", "values", "mlps", "residual"]
+WHAT: tuple[What, ...] = ("heads", "queries", "keys", "values", "mlps", "residual")
+#: What is patched at one position of one layer.
+_STREAM: tuple[What, ...] = ("mlps", "residual")
 _SLOTS: dict[str, Slot] = {"heads": "output", "queries": "query", "keys": "key", "values": "value"}
 OUTPUT: Slot = "output"
+#: The receiver of a path that is no head.
+LOGITS = "logits"
 #: The axis of heads in each slot.
 _HEADS = {"output": 2, "query": 1, "key": 1, "value": 1}
 
@@ -65,9 +69,10 @@ def patch(
         metric: a function of logits ``[position, vocabulary]`` that returns one number; by default the logit of
             ``target`` less that of ``versus``.
         what: "heads" (what a head writes), "queries", "keys" or "values" (what it reads by; grouped heads share keys
-            and values), or "residual" (what enters a layer at one position).
+            and values), "mlps" (what a layer's MLP writes at one position), or "residual" (what enters a layer at one
+            position).
         into: only along the path into one head, such as "L4H2": with "heads", through all of its inputs; with
-            "queries", "keys" or "values", through that one.
+            "queries", "keys" or "values", through that one. "logits": only along the path past all later heads.
         approximate: estimate all heads by gradients, and patch only a sample exactly.
         sample: how many heads that sample has: half of them those with the largest estimates, half drawn at random.
         target, versus: tokens; by default the most probable ones after the clean and the corrupted text.
@@ -91,10 +96,11 @@ def patch(
     )
     ends = tuple(float(measured(chosen, seen.logits)[0]) for seen in (wanted, before))
     setting = _Setting(runs, pair, before, wanted, chosen, ends)
-    rows = _residual_rows(setting) if what == "residual" else _head_rows(setting, what)
-    if what == "residual" and not rows:
+    rows = _stream_rows(setting, what) if what in _STREAM else _head_rows(setting, what)
+    if not rows:
         raise UnsupportedModelError(
-            f"The layers of {loaded.name} were not found, so nothing that enters them is patched."
+            f"The {'MLPs' if what == 'mlps' else 'layers'} of {loaded.name or 'the model'} were not found, so what="
+            f"{what!r} is not available; heads, queries, keys and values are."
         )
     if into is not None:
         rows = _path_rows(setting, what, into)
@@ -112,7 +118,7 @@ def patch(
         clean=ends[0],
         corrupted=ends[1],
         metric=chosen.label if isinstance(chosen, LogitTarget) else getattr(chosen, "__name__", "metric"),
-        into="" if into is None else head_name(select_heads(into, runs.sites)[0], runs.sites),
+        into="" if into is None else _receiver(into, runs),
         tokens=pair.source,
         differ=pair.differ,
         approximate=approximate,
@@ -146,10 +152,10 @@ class _Row:
 def _check(what: What, into: Selector | None, approximate: bool, sample: int) -> None:
     if what not in WHAT:
         raise InputError(f"what must be one of {', '.join(map(repr, WHAT))}, not {what!r}.")
-    if into is not None and what == "residual":
+    if into is not None and what in _STREAM:
         raise InputError("into=… is a path between heads; choose what='heads', 'queries', 'keys' or 'values' with it.")
-    if approximate and (into is not None or what == "residual"):
-        raise InputError("approximate=True estimates heads and their inputs, not paths or the residual stream.")
+    if approximate and (into is not None or what in _STREAM):
+        raise InputError("approximate=True estimates heads and their inputs, not paths, MLPs or the residual stream.")
     if sample < 1:
         raise InputError(f"sample must be at least 1, not {sample}: an estimate is never shown without exact patches.")
 
@@ -192,29 +198,35 @@ def _values_of(sites: tuple[Site, ...], site: Site, head: int) -> dict[str, Any]
     }
 
 
-def _residual_rows(setting: _Setting) -> list[_Row]:
+def _stream_rows(setting: _Setting, what: What) -> list[_Row]:
+    """One row per layer and position: what enters the layer there, or what its MLP writes there."""
     rows = []
     pieces = setting.pair.tokens.pieces
+    found = setting.clean.entering if what == "residual" else setting.clean.written
     for number, path in enumerate(setting.runs.layers):
-        clean = setting.clean.entering.get(path)
-        if clean is None or clean.dim() != 3 or clean.shape[1] != len(pieces):
+        clean = found.get(path)
+        if clean is None or clean.numel() != clean.shape[-1] * len(pieces):
             continue
         for at, piece in enumerate(pieces):
 
             def edits(path: str = path, at: int = at, clean: Tensor = clean) -> Edits:
                 def put(states: Tensor) -> Tensor:
                     states = states.clone()
-                    states[:, at] = clean[:, at]
+                    # Experts may write ``[token, channel]`` without a batch.
+                    states.view(-1, states.shape[-1])[at] = clean.reshape(-1, clean.shape[-1])[at]
                     return states
 
-                return Edits(entering={path: put})
+                return Edits(entering={path: put}) if what == "residual" else Edits(written={path: put})
 
-            rows.append(_Row({"component": f"L{number}", "layer": number, "position": at, "token": piece}, edits))
+            name = f"L{number}" if what == "residual" else f"L{number} MLP"
+            rows.append(_Row({"component": name, "layer": number, "position": at, "token": piece}, edits))
     return rows
 
 
 def _path_rows(setting: _Setting, what: What, into: Selector) -> list[_Row]:
-    """Every earlier head's path into one head."""
+    """Every earlier head's path into one head, or every head's into the logits."""
+    if into == LOGITS:
+        return _logit_rows(setting, what)
     receivers = select_heads(into, setting.runs.sites)
     if len(receivers) != 1:
         raise InputError(f"into=… names one head, but {into!r} names {len(receivers)}.")
@@ -231,6 +243,32 @@ def _path_rows(setting: _Setting, what: What, into: Selector) -> list[_Row]:
     return [row(sender, number) for sender in earlier for number in range(sender.heads)]
 
 
+def _logit_rows(setting: _Setting, what: What) -> list[_Row]:
+    """Every head's path to the logits, past all other heads."""
+    if what != "heads":
+        raise InputError(f"into={LOGITS!r} follows what heads write; leave what=… out, or name a head with {what!r}.")
+    runs = setting.runs
+
+    def row(sender: Site, number: int) -> _Row:
+        edits = lambda: Edits(_only(runs, setting.corrupted, setting.clean, (sender, number)))  # noqa: E731
+        return _Row(_values_of(runs.sites, sender, number), edits)
+
+    return [row(sender, number) for sender in runs.sites for number in range(sender.heads)]
+
+
+def _receiver(into: Selector, runs: Runs) -> str:
+    return LOGITS if into == LOGITS else head_name(select_heads(into, runs.sites)[0], runs.sites)
+
+
+def _only(runs: Runs, base: Activations, other: Activations, sender: tuple[Site, int]) -> dict[tuple[str, Slot], Edit]:
+    """All heads as in ``base``, but one as in another run."""
+    site, number = sender
+    held = {(each.name, OUTPUT): constant(base.slots[each.name, OUTPUT]) for each in runs.sites}
+    own, wanted = base.slots[site.name, OUTPUT], other.slots[site.name, OUTPUT]
+    held[site.name, OUTPUT] = constant(head_edit(OUTPUT, [number], wanted)(own))
+    return held
+
+
 def path_edits(
     runs: Runs,
     inputs: Any,
@@ -240,10 +278,8 @@ def path_edits(
     slots: Iterable[Slot],
 ) -> Edits:
     """A receiver's inputs if one sender writes what it wrote in another run, with all other heads as in ``base``."""
-    (sender, number), (site, head) = path
-    held = {(each.name, OUTPUT): constant(base.slots[each.name, OUTPUT]) for each in runs.sites}
-    own, wanted = base.slots[sender.name, OUTPUT], other.slots[sender.name, OUTPUT]
-    held[sender.name, OUTPUT] = constant(head_edit(OUTPUT, [number], wanted)(own))
+    sender, (site, head) = path
+    held = _only(runs, base, other, sender)
     seen = runs.see(inputs, edits=Edits(held))
     group = seen.slots[site.name, "query"].shape[1] // seen.slots[site.name, "key"].shape[1]
     numbers = {slot: head if slot == "query" else head // group for slot in slots}

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.cleanup import hooks_removed
+from attention_analyzer.errors import SelectionError, UnsupportedModelError
 from attention_analyzer.hooks.forward import as_written, batch_of, sequences_of
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.session import Capture
 from attention_analyzer.mechanism.linear_path import Component, LinearPath, following
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.site import Site
+from attention_analyzer.site import Kind, Site
 from attention_analyzer.weights.base import AttentionWeights
 
 
@@ -30,7 +32,7 @@ class TracedCall:
         query, key: ``[1, head, token, channel]`` as the function got them, part of the followed path; None of attention
             that the model computes itself.
         value: ``[key head, key, channel]``; ``output``: ``[1, query, head, channel]``, a component of the stream.
-        made: how many components had been made before the call.
+        followed_value: ``[1, key head, key, channel]``, part of the followed path, like query and key.
     """
 
     module: nn.Module
@@ -42,6 +44,7 @@ class TracedCall:
     weights: AttentionWeights | None = None
     output: Tensor | None = None
     site: Site | None = None
+    followed_value: Tensor | None = None
 
 
 @dataclass
@@ -52,12 +55,67 @@ class Trace:
         calls: every attention call in order; ``calls[i].site`` says where it is.
         components: see :class:`.linear_path.Component`.
         outputs: the model's own, part of the followed path.
+        entered, left: by the path of each layer, a tensor of zeros that was added to what entered it, and what it
+            returned; of a trace with probes.
     """
 
     calls: list[TracedCall]
     components: list[Component]
     outputs: Any
     frozen: Mapping[str, str] = field(default_factory=dict)
+    entered: Mapping[str, Tensor] = field(default_factory=dict)
+    left: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def around(self, call: TracedCall) -> tuple[Tensor, Tensor]:
+        """The probe at the beginning of the layer that makes a call, and what the layer returned.
+
+        Raises:
+            UnsupportedModelError: the layer was not found.
+        """
+        path = call.site.module if call.site else ""
+        while path and not path.rpartition(".")[2].isdigit():
+            path = path.rpartition(".")[0]
+        if path not in self.entered or path not in self.left:
+            raise UnsupportedModelError(f"The layer around {call.site} was not found, so its maps cannot be read.")
+        return self.entered[path], self.left[path]
+
+
+@dataclass
+class _Probes:
+    """Adds zeros to what enters each layer, so that what follows can be differentiated with respect to the stream."""
+
+    entered: dict[str, Tensor] = field(default_factory=dict)
+    left: dict[str, Tensor] = field(default_factory=dict)
+
+    def enter(self, path: str) -> Callable[..., Any]:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            states = args[0] if args else kwargs.get("hidden_states")
+            if not isinstance(states, Tensor) or not states.requires_grad:
+                return None
+            probe = torch.zeros(tuple(states.shape), dtype=states.dtype, device=states.device).requires_grad_()
+            self.entered[path] = probe
+            if args:
+                return (states + probe, *args[1:]), kwargs
+            return args, kwargs | {"hidden_states": states + probe}
+
+        return hook
+
+    def leave(self, path: str) -> Callable[..., None]:
+        def hook(_: nn.Module, __: Any, made: Any) -> None:
+            states = made[0] if isinstance(made, tuple) else made
+            if isinstance(states, Tensor):
+                self.left[path] = states
+
+        return hook
+
+    @contextmanager
+    def on(self, model: nn.Module) -> Iterator[None]:
+        with hooks_removed() as handles:
+            for path, module in model.named_modules():
+                if path.rpartition(".")[2].isdigit():
+                    handles.append(module.register_forward_pre_hook(self.enter(path), with_kwargs=True))
+                    handles.append(module.register_forward_hook(self.leave(path)))
+            yield
 
 
 @dataclass
@@ -76,6 +134,7 @@ class _Hook:
                 module=call.module,
                 heads=call.query.shape[1],
                 value=call.value[0].detach(),
+                followed_value=call.value,
                 query=call.query,
                 key=call.key,
                 scaling=float(call.query.shape[-1] ** -0.5 if scaling is None else scaling),
@@ -110,7 +169,7 @@ class _Hook:
         call = AttentionCall(module, name, "sdpa", *tensors, given.get("attn_mask"), options)
         self.capture.on_call(call, output.transpose(1, 2), None)
         scaling = float(query.shape[-1] ** -0.5 if given.get("scale") is None else given["scale"])
-        self.calls.append(TracedCall(module, query.shape[1], tensors[2][0], query, key, scaling))
+        self.calls.append(TracedCall(module, query.shape[1], tensors[2][0], query, key, scaling, followed_value=value))
         return self._begun(module, output)
 
     def _begun(self, module: nn.Module, output: Tensor) -> Tensor:
@@ -124,8 +183,11 @@ def _detached(value: Any) -> Any:
     return value.detach() if isinstance(value, Tensor) else value
 
 
-def trace(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True) -> Trace:
+def trace(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True, probes: bool = False) -> Trace:
     """Run the model once on one text and follow its stream.
+
+    Args:
+        probes: note where each layer begins and ends.
 
     Raises:
         UnsupportedModelError: attention outside the library's interface, or several calls in one layer.
@@ -145,7 +207,9 @@ def trace(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True)
         )
         hook = _Hook(path, capture)
         path.outside = hook
-        with as_written(model), hook_attention(model, hook), following(path):
+        around = _Probes()
+        beside = around.on(model) if probes else nullcontext()
+        with as_written(model), hook_attention(model, hook), following(path), beside:
             outputs = model(**inputs)
     if not hook.calls:
         raise UnsupportedModelError(
@@ -158,7 +222,26 @@ def trace(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True)
         if len(numbers) > 1:
             raise UnsupportedModelError(f"{site.module} attends in several calls, so its heads cannot be separated.")
         hook.calls[numbers[0]].site = site
-    return Trace(hook.calls, path.components, outputs, path.frozen)
+    return Trace(hook.calls, path.components, outputs, path.frozen, around.entered, around.left)
+
+
+def call_of(run: Trace, layer: int, head: int, stack: str | None = None, kind: Kind = "self") -> TracedCall:
+    """The call of a head.
+
+    Raises:
+        SelectionError: there is no such head.
+    """
+    found = [
+        call
+        for call in run.calls
+        if call.site is not None
+        and (call.site.layer, call.site.kind) == (layer, kind)
+        and stack in (None, call.site.stack)
+    ]
+    if not found or not 0 <= head < found[0].heads:
+        sites = ", ".join(f"{call.site} ({call.heads} heads)" for call in run.calls)
+        raise SelectionError(f"There is no head {head} in layer {layer}; there are {sites}.")
+    return found[0]
 
 
 def gradients(value: Tensor, tensors: list[Tensor], *, retain: bool = True) -> list[Tensor | None]:

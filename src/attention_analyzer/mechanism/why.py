@@ -24,7 +24,7 @@ from attention_analyzer.interventions.what_if import inputs_of_record
 from attention_analyzer.mechanism.effects import TOLERANCE, source_effects
 from attention_analyzer.mechanism.linear_path import moved
 from attention_analyzer.mechanism.naming import PartNames
-from attention_analyzer.mechanism.trace import Trace, TracedCall, gradients, trace
+from attention_analyzer.mechanism.trace import Trace, TracedCall, call_of, gradients, trace
 from attention_analyzer.mechanism.why_result import Why
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.site import Kind
@@ -112,7 +112,7 @@ class _Cell:
 def _split(loaded: LoadedModel, prepared: Prepared, cell: _Cell) -> Why:
     run = trace(loaded, prepared.inputs)
     head = cell.head
-    call = _call(run, cell)
+    call = call_of(run, cell.layer, cell.head, cell.stack, cell.kind)
     assert call.site is not None and call.weights is not None
     queries, keys = (axis[0] for axis in prepared.axes(call.site.stack, call.site.kind))
     at, source = _place("query", cell.query, call.weights.queries), _place("key", cell.key, call.weights.keys)
@@ -158,20 +158,6 @@ def _split(loaded: LoadedModel, prepared: Prepared, cell: _Cell) -> Why:
         key_token=keys.pieces[source],
         model_name=loaded.name,
     )
-
-
-def _call(run: Trace, cell: _Cell) -> TracedCall:
-    found = [
-        call
-        for call in run.calls
-        if call.site is not None
-        and (call.site.layer, call.site.kind) == (cell.layer, cell.kind)
-        and cell.stack in (None, call.site.stack)
-    ]
-    if not found or not 0 <= cell.head < found[0].heads:
-        sites = ", ".join(f"{call.site} ({call.heads} heads)" for call in run.calls)
-        raise SelectionError(f"There is no head {cell.head} in layer {cell.layer}; there are {sites}.")
-    return found[0]
 
 
 def _place(name: str, at: int, size: int) -> int:
