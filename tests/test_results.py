@@ -48,6 +48,7 @@ MAKERS: dict[str, Callable[[], Result]] = {
     "Why": lambda: analyzer().record(TEXTS[0]).why(1, 2, 5, 3),
     "HeadWrites": lambda: analyzer().writes(TEXTS[0], 4, 2),
     "Compositions": lambda: analyzer().compositions(into="L2"),
+    "ContrastDirections": lambda: analyzer().contrast(TEXTS * 2, lambda tokens: [(5, 4)], 1, 4),
     "Patching": lambda: analyzer().patch(*CLEAN_AND_CORRUPTED),
     "Circuit": lambda: analyzer().circuit([CLEAN_AND_CORRUPTED] * 6, faithfulness=0.3, controls=2),
     "HeadImportance": lambda: analyzer().head_importance(TEXTS),

@@ -50,8 +50,17 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions.plan import Ablation, Replacements
     from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.linguistics import Relations
-    from attention_analyzer.mechanism import Circuit, Compositions, Effects, HeadWrites, Patching, Why
+    from attention_analyzer.mechanism import (
+        Circuit,
+        Compositions,
+        ContrastDirections,
+        Effects,
+        HeadWrites,
+        Patching,
+        Why,
+    )
     from attention_analyzer.mechanism.circuit import PairLike
+    from attention_analyzer.mechanism.contrast import PairsOfText, TokenPairs
     from attention_analyzer.mechanism.pairs import Metric as PatchMetric
     from attention_analyzer.mechanism.patching import What
     from attention_analyzer.mechanism.target import Token
@@ -1228,6 +1237,58 @@ class AttentionAnalyzer:
         from attention_analyzer.mechanism.compositions import compositions
 
         return compositions(self.loaded, into=into, seed=seed, progress=progress)
+
+    def contrast(
+        self,
+        texts: Sequence[Text],
+        pairs: Sequence[PairsOfText] | Callable[[Tokens], TokenPairs],
+        layer: int,
+        head: int,
+        *,
+        directions: int = 3,
+        controls: int = 20,
+        stack: str | None = None,
+        seed: int = 0,
+        truncate: bool = False,
+        progress: OnProgress | None = None,
+    ) -> ContrastDirections:
+        """The directions by which a head tells chosen pairs of tokens from others, each checked by removing it.
+
+        >>> analyzer.contrast(texts, lambda tokens: [(at, at - 1) for at in range(1, len(tokens))], 1, 4)
+
+        Args:
+            texts: at least four; every second one is held out.
+            pairs: for each text, ``(query, key)`` positions of tokens, or a function of a text's tokens that returns
+                them; or one function for all texts. :func:`attention_analyzer.mechanism.token_pairs` makes one of an
+                annotated text.
+            layer, head: which head, counted from zero.
+            directions: how many.
+            controls: how many random directions are removed for comparison.
+            stack: of the head where layers are not unique.
+            seed: of the random directions.
+            truncate: cut what the model has no positions for, instead of refusing it.
+            progress: called with how many texts are read and how many there are.
+
+        Raises:
+            InputError: too few texts with pairs, or a pair outside of its text.
+            SelectionError: there is no such head.
+            UnsupportedModelError: the head's queries cannot be seen.
+        """
+        from attention_analyzer.mechanism.contrast import contrast
+
+        return contrast(
+            self.loaded,
+            texts,
+            pairs,
+            layer,
+            head,
+            directions=directions,
+            controls=controls,
+            stack=stack,
+            seed=seed,
+            truncate=truncate,
+            progress=progress,
+        )
 
     def patch(
         self,

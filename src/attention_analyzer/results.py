@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions import WhatIf
     from attention_analyzer.linguistics import Relations, Scores
     from attention_analyzer.matrices import AttentionMatrices
-    from attention_analyzer.mechanism import Circuit, Compositions, Effects, HeadWrites, Patching, Why
+    from attention_analyzer.mechanism import (
+        Circuit,
+        Compositions,
+        ContrastDirections,
+        Effects,
+        HeadWrites,
+        Patching,
+        Why,
+    )
     from attention_analyzer.parts import PartAttention
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
@@ -39,6 +47,7 @@ __all__ = [
     "Circuit",
     "Comparison",
     "Compositions",
+    "ContrastDirections",
     "Corpus",
     "DepthProfile",
     "Diagnosis",
@@ -75,6 +84,7 @@ __getattr__, __dir__ = lazily(
         "Circuit": "attention_analyzer.mechanism",
         "Comparison": "attention_analyzer.comparison",
         "Compositions": "attention_analyzer.mechanism",
+        "ContrastDirections": "attention_analyzer.mechanism",
         "Corpus": "attention_analyzer.corpus",
         "Diagnosis": "attention_analyzer.diagnosis",
         "Effects": "attention_analyzer.mechanism",

@@ -36,6 +36,7 @@ COMMANDS = (
     ("why", "why", "why"),
     ("writes", "writes", "writes"),
     ("compositions", "compositions", "compositions"),
+    ("contrast", "contrast", "contrast"),
     ("patch", "patch", "patch"),
     ("circuit", "circuit", "circuit"),
     ("generate", "generate", "generate"),

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from attention_analyzer.mechanism.circuit_result import Circuit
     from attention_analyzer.mechanism.compositions import compositions
     from attention_analyzer.mechanism.compositions_result import Compositions
+    from attention_analyzer.mechanism.contrast import contrast, token_pairs
+    from attention_analyzer.mechanism.contrast_result import ContrastDirections
     from attention_analyzer.mechanism.effects import effects
     from attention_analyzer.mechanism.effects_result import Effects
     from attention_analyzer.mechanism.patching import patch
@@ -23,14 +25,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Circuit",
     "Compositions",
+    "ContrastDirections",
     "Effects",
     "HeadWrites",
     "Patching",
     "Why",
     "circuit",
     "compositions",
+    "contrast",
     "effects",
     "patch",
+    "token_pairs",
     "why",
     "writes",
 ]
@@ -39,6 +44,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "Compositions": "attention_analyzer.mechanism.compositions_result",
+        "ContrastDirections": "attention_analyzer.mechanism.contrast_result",
         "Effects": "attention_analyzer.mechanism.effects_result",
         "HeadWrites": "attention_analyzer.mechanism.writes_result",
         "Why": "attention_analyzer.mechanism.why_result",
@@ -46,6 +52,8 @@ __getattr__, __dir__ = lazily(
         "Circuit": "attention_analyzer.mechanism.circuit_result",
         "circuit": "attention_analyzer.mechanism.circuit",
         "compositions": "attention_analyzer.mechanism.compositions",
+        "contrast": "attention_analyzer.mechanism.contrast",
+        "token_pairs": "attention_analyzer.mechanism.contrast",
         "effects": "attention_analyzer.mechanism.effects",
         "patch": "attention_analyzer.mechanism.patching",
         "why": "attention_analyzer.mechanism.why",

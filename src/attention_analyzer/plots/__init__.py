@@ -25,6 +25,7 @@ FIGURES: dict[tuple[str, str], tuple[str, str]] = {
     ("Circuit", ""): ("mechanism", "circuit_figure"),
     ("Comparison", ""): ("comparison", "comparison_figure"),
     ("Compositions", ""): ("head_circuits", "compositions_figure"),
+    ("ContrastDirections", ""): ("head_circuits", "contrast_figure"),
     ("MultiModelComparison", ""): ("comparison", "several_figure"),
     ("DepthProfile", ""): ("depth", "profile_figure"),
     ("DepthProfile", "metrics"): ("depth", "depth_figure"),

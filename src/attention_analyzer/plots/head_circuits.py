@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from attention_analyzer.mechanism.compositions_result import Compositions
+    from attention_analyzer.mechanism.contrast_result import ContrastDirections
     from attention_analyzer.mechanism.writes_result import HeadWrites
 
 #: Heads whose names are written along an axis.
@@ -77,4 +78,35 @@ def compositions_figure(compositions: Compositions) -> Figure:
     grid[0].set_ylabel("reads", fontsize=8, color=FAINT)
     color_bar(figure, image, list(grid), "score above chance")
     heading(figure, f"{compositions.model_name}  {compositions.facts()[0]}")
+    return figure
+
+
+def contrast_figure(contrast: ContrastDirections) -> Figure:
+    """The weight of chosen pairs as it is, and without each direction; the band is what random directions leave."""
+    table = contrast.table
+    figure = new_figure((6.4, 1.6 + 0.4 * (len(table) + 1)))
+    axes = figure.subplots()
+    names = ["nothing", *(f"direction {name}" for name in table["direction"])]
+    whole = float(table["weight"].iloc[0])
+    values = [whole, *table["removed"]]
+    axes.barh(range(len(values)), values, 0.6, color=[INK, *[BLUE] * len(table)])
+    left = [whole - drop for drop in contrast.random_drops]
+    axes.axvspan(min(left), max(left), color=ORANGE, alpha=0.3, linewidth=0, label="random directions removed")
+    axes.set_yticks(range(len(values)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(*values, *left) * 1.15 or 1)
+    for place, value in enumerate(values):
+        axes.annotate(
+            f"{value:.1%}",
+            (value, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+            color=INK,
+        )
+    axes.set_xlabel("weight of the chosen pairs, with this removed from the queries", fontsize=8, color=FAINT)
+    axes.legend(fontsize=7.5, frameon=False, loc="lower right")
+    finish(axes, "")
+    heading(figure, f"{contrast.model_name}  {contrast.facts()[0]}")
     return figure
