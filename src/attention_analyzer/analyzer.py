@@ -781,9 +781,13 @@ class AttentionAnalyzer:
     @renamed_arguments(values=ATTRIBUTION_VALUES)
     def token_importance(
         self,
-        text: str | Pair,
+        text: str | Pair | Messages | None = None,
         method: str = "received",
         *,
+        image: Any = None,
+        images: Sequence[Any] | None = None,
+        audio: Any = None,
+        sampling_rate: int | None = None,
         target: str | None = None,
         unit: Unit = "token",
         special: Special = "keep",
@@ -794,6 +798,8 @@ class AttentionAnalyzer:
         Args:
             text: a text or a pair; for an encoder–decoder source and target, or a source alone, whose target the model
                 generates. It is the source whose tokens are scored.
+            image, images, audio, sampling_rate: as in :meth:`record`; then cells of the images, or stretches of the
+                sound, are scored, and the text is what :meth:`record` takes beside them.
             method: one of :data:`attention_analyzer.attribution.ATTRIBUTIONS`.
             target: the prediction that is explained; by default the one that the model was made for. See
                 :data:`attention_analyzer.attribution.TARGETS` for how it is written.
@@ -808,15 +814,20 @@ class AttentionAnalyzer:
         """
         from attention_analyzer.attribution import token_importance
 
+        asked = _asked_of(text, image=image, images=images, audio=audio, rate=sampling_rate)
         return token_importance(
-            self.loaded, text, method=method, target=target, unit=unit, special=special, truncate=truncate
+            self.loaded, asked, method=method, target=target, unit=unit, special=special, truncate=truncate
         )
 
     @renamed_arguments(values=ATTRIBUTION_VALUES)
     def compare_attributions(
         self,
-        text: str | Pair,
+        text: str | Pair | Messages | None = None,
         *,
+        image: Any = None,
+        images: Sequence[Any] | None = None,
+        audio: Any = None,
+        sampling_rate: int | None = None,
         methods: Sequence[str] | None = None,
         target: str | None = None,
         unit: Unit = "token",
@@ -830,14 +841,14 @@ class AttentionAnalyzer:
         """Several methods on one text, each tested by deleting the tokens that it ranks first.
 
         Args:
-            text: as for :meth:`token_importance`.
+            text, image, images, audio, sampling_rate: as for :meth:`token_importance`.
             methods: names in :data:`attention_analyzer.attribution.ATTRIBUTIONS`; by default one of each kind that
                 this model and the length of the text allow.
             target: the prediction that is explained, as for :meth:`token_importance`.
             unit: whether tokens ("token") or words are scored and deleted.
             special: what becomes of special tokens in the scores. They are never deleted.
             deletion: one of :data:`attention_analyzer.attribution.DELETIONS`; by default "mask" if the tokenizer has a
-                mask token, else "hide".
+                mask token, else "hide"; of cells "mean" for images and "silence" for a sound.
             seeds: the number of random orders to compare with.
             seed: of the first random order.
             truncate: cut what the model has no positions for, instead of refusing it.
@@ -850,9 +861,10 @@ class AttentionAnalyzer:
         """
         from attention_analyzer.attribution import compare_attributions
 
+        asked = _asked_of(text, image=image, images=images, audio=audio, rate=sampling_rate)
         return compare_attributions(
             self.loaded,
-            text,
+            asked,
             methods=methods,
             target=target,
             unit=unit,
@@ -1717,6 +1729,14 @@ def _media_of(
         return None
     beside = None if chat is not None else text
     return read_media(images=listed, audio=audio, sampling_rate=rate, text=beside, messages=chat)
+
+
+def _asked_of(text: Any, *, image: Any, images: Sequence[Any] | None, audio: Any, rate: int | None) -> Any:
+    """The text, or the images or the sound that were given, read."""
+    found = _media_of(text, image=image, images=images, audio=audio, rate=rate, messages=None)
+    if found is None and text is None:
+        raise InputError("Give a text, image=…, images=[…] or audio=….")
+    return text if found is None else found
 
 
 def _one_text(text: Any) -> Any:

@@ -12,7 +12,15 @@ from torch import Tensor
 
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError, ModelError
-from attention_analyzer.inputs import LONGEST_TARGET, accepted, generated_ids, shifted_target, start_id, written_targets
+from attention_analyzer.inputs import (
+    LONGEST_TARGET,
+    Prepared,
+    accepted,
+    generated_ids,
+    shifted_target,
+    start_id,
+    written_targets,
+)
 from attention_analyzer.media.images import Image, read_image
 from attention_analyzer.media.processing import Processed, process_images, process_sound
 from attention_analyzer.media.sounds import Sound, read_sound
@@ -87,6 +95,23 @@ def record_media(
     processed = _processed(loaded, media, truncate)
     inputs = _completed(loaded, processed, media)
     return _recorded(loaded, processed, inputs, check), inputs
+
+
+def prepare_media(loaded: LoadedModel, media: Media, *, truncate: bool = False) -> tuple[Prepared, Processed]:
+    """Inputs of a forward about images or a sound, with the tokens of the last stack and their places.
+
+    The main text is what the last layer reads: cells before a text, or the cells that a decoder looks at.
+
+    Raises:
+        InputError, TooLongError: the images, the sound or the text cannot be used.
+        ModelError: the model reads no images or no sound.
+    """
+    processed = _processed(loaded, media, truncate)
+    inputs = _completed(loaded, processed, media)
+    last = _recorded(loaded, processed, inputs, check=True).entries[-1]
+    target = (last.queries,) if last.site.kind == "cross" else None
+    given = loaded.to_device(accepted(loaded.model, inputs))
+    return Prepared(given, (last.keys,), target), processed
 
 
 def generate_media(

@@ -269,6 +269,7 @@ class AttentionRecord(CapturedAttention):
         stack: str | None = None,
         kind: Kind | None = None,
         image: int = 0,
+        smooth: int = 1,
     ) -> np.ndarray:
         """The weight that a token puts on each pixel's cell: float32 ``[row, column]`` of the original image.
 
@@ -280,14 +281,16 @@ class AttentionRecord(CapturedAttention):
             layer, head: of which layer and head; means over all of them by default.
             stack, kind: by default where a text looks at the image, else the image's own attention.
             image: which image.
+            smooth: each cell gets the mean over a window of ``smooth`` × ``smooth`` cells around it. Models often read
+                a thing from cells beside it; a window of 3 then finds the thing.
 
         Raises:
-            InputError: the record has no image whose cells are known.
+            InputError: the record has no image whose cells are known, or ``smooth`` is no odd number of at least 1.
             SelectionError: there is no such token, layer or head.
         """
         from attention_analyzer.places.heat import heat
 
-        return heat(self, token, layer, head, stack=stack, kind=kind, image=image)
+        return heat(self, token, layer, head, stack=stack, kind=kind, image=image, smooth=smooth)
 
     def timeline(
         self,

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from attention_analyzer.attribution.context import ask
-from attention_analyzer.attribution.deletion import DELETIONS, Deleter, DeletionKind, usual_deletion
+from attention_analyzer.attribution.covering import deleter_for
+from attention_analyzer.attribution.deletion import DELETIONS, DeletionKind
 from attention_analyzer.attribution.faithfulness import Faithfulness, Trial, random_orders
 from attention_analyzer.attribution.importance import Special, TokenImportance, Unit, check_options, present, units_of
 from attention_analyzer.attribution.registry import attribution_named
 from attention_analyzer.deprecation import ATTRIBUTION_VALUES, renamed_arguments
 from attention_analyzer.errors import InputError, MissingDependencyError, TooLongError, UnsupportedModelError
+from attention_analyzer.media_recording import Media
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.result import Result
@@ -33,6 +35,8 @@ FEWEST_UNITS = 5
 SEEDS, INTERVAL = 40, 0.95
 #: One of each kind; the other rollouts differ from the first in details.
 USUAL = ("received", "last_layer", "rollout", "flow", "norm", "gradient_attention", "integrated_gradients")
+#: The same for images and sounds.
+USUAL_OF_MEDIA = ("received", "last_layer", "rollout", "norm", "gradient_attention", "occlusion")
 _BETTER = {"comprehensiveness": 1, "sufficiency": -1, "deletion_area": -1}
 
 
@@ -186,7 +190,7 @@ class AttributionComparison(Result):
 @renamed_arguments(values=ATTRIBUTION_VALUES)
 def compare_attributions(
     loaded: LoadedModel,
-    text: str | Pair,
+    text: str | Pair | Media,
     *,
     methods: Sequence[str] | None = None,
     target: str | None = None,
@@ -208,7 +212,7 @@ def compare_attributions(
         unit: whether pieces or words are scored and deleted.
         special: what becomes of special tokens in the scores. They are never deleted.
         deletion: one of :data:`.deletion.DELETIONS`; by default "mask" where the tokenizer has a mask token, else
-            "hide".
+            "hide"; "mean" for images, "silence" for a sound.
         seeds: how many random orders; ``seed``: where they start.
         progress: called with how much is done and how much there is: methods, and texts with deletions.
 
@@ -217,21 +221,24 @@ def compare_attributions(
         SelectionError: there is no such method, or no such target in this text.
         UnsupportedModelError, MissingDependencyError: a method that was named cannot be had.
     """
-    chosen = [attribution_named(name) for name in methods or USUAL]
+    usual = USUAL_OF_MEDIA if isinstance(text, Media) else USUAL
+    chosen = [attribution_named(name) for name in methods or usual]
     check_options(unit, special)
     if seeds < 2:
         raise InputError(f"An interval takes at least 2 random orders, not {seeds}.")
     question = ask(loaded, text, target, truncate=truncate)
     units = units_of(question.tokens, unit)
     protected = question.target.protected
+    deleter = deleter_for(question, deletion)
     deletable = tuple(
-        at for at, members in enumerate(units.members) if not units.special[at] and protected not in members
+        at
+        for at, members in enumerate(units.members)
+        if protected not in members and all(map(deleter.can_delete, members))
     )
     if len(deletable) < 2:
         raise InputError(
             f"{len(deletable)} {unit}s of this text can be deleted; at least 2 are needed to compare orders."
         )
-    deleter = Deleter(question, deletion or usual_deletion(question))
     trial = Trial(deleter, tuple(units.members[at] for at in deletable), len(question.tokens))
     # How long a method takes is not known before; all deletions together count as much as all methods.
     steps = ProgressCounter(2 * len(chosen), progress)

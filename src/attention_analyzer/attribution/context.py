@@ -14,6 +14,8 @@ from attention_analyzer.attribution.target import Layout, Target
 from attention_analyzer.attribution.target_parser import choose
 from attention_analyzer.errors import CaptureError, UnsupportedModelError
 from attention_analyzer.inputs import Prepared, prepare
+from attention_analyzer.media.processing import Processed
+from attention_analyzer.media_recording import Media, prepare_media
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.recording import run
 from attention_analyzer.site import Site
@@ -54,11 +56,13 @@ class Question:
 
     Attributes:
         prepared: the text as inputs of the model, a batch of one.
+        processed: how its images or its sound were processed; None for a text alone.
     """
 
     loaded: LoadedModel
     prepared: Prepared
     target: Target
+    processed: Processed | None = None
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -83,7 +87,9 @@ class Question:
             CaptureError: the weights do not reproduce the model's own outputs.
         """
         forward = run(self.loaded, self.prepared)
-        return tuple(SiteWeights(site, weights, *self.axes(site, weights)) for site, weights in forward.sites)
+        return tuple(
+            SiteWeights(site, weights, *self.axes(site, weights)) for site, weights in forward.sites if self.reads(site)
+        )
 
     @cached_property
     def gradients(self) -> tuple[SiteGradient, ...]:
@@ -105,6 +111,7 @@ class Question:
         return tuple(
             SiteGradient(site, heard.weights, *self.axes(site, heard.weights), heard.values_by_head, gradient)
             for (site, heard), gradient in zip(calls, found, strict=True)
+            if self.reads(site)
         )
 
     def sites_on(self, keys: Axis) -> list[SiteWeights]:
@@ -135,6 +142,10 @@ class Question:
             )
         return sizes / sizes.sum()
 
+    def reads(self, site: Site) -> bool:
+        """Whether a site's axes are the question's tokens; a tower for images or sounds comes before them."""
+        return self.processed is None or site.tower in ("encoder", "decoder")
+
     def axes(self, site: Site, weights: AttentionWeights) -> tuple[Axis, Axis]:
         """The axes that a site lies on."""
         queries, keys = self.prepared.axes(site.stack, site.kind)
@@ -147,16 +158,22 @@ class Question:
         return "target" if on_target[0] else "source", "target" if on_target[1] else "source"
 
 
-def ask(loaded: LoadedModel, text: str | Pair, target: str | None = None, *, truncate: bool = False) -> Question:
-    """Put a text to a model.
+def ask(
+    loaded: LoadedModel, text: str | Pair | Media, target: str | None = None, *, truncate: bool = False
+) -> Question:
+    """Put a text, images or a sound to a model.
 
     Args:
         target: one of :data:`.choosing.TARGETS`; what the model was made for by default.
 
     Raises:
-        InputError, TooLongError: the text cannot be used.
+        InputError, TooLongError: the text, the images or the sound cannot be used.
         SelectionError: there is no such target in it.
         UnsupportedModelError: the model has no such output.
     """
-    chosen = choose(loaded, prepare(loaded, [text], truncate=truncate), target)
-    return Question(chosen.loaded, chosen.prepared, chosen.target)
+    if isinstance(text, Media):
+        prepared, processed = prepare_media(loaded, text, truncate=truncate)
+    else:
+        prepared, processed = prepare(loaded, [text], truncate=truncate), None
+    chosen = choose(loaded, prepared, target)
+    return Question(chosen.loaded, chosen.prepared, chosen.target, processed)

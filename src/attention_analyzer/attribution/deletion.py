@@ -14,13 +14,18 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
 
-DeletionKind = Literal["mask", "hide", "remove"]
-#: How a token can be deleted.
+DeletionKind = Literal["mask", "hide", "remove", "mean", "blur", "noise", "silence"]
+#: How a token of a text, a cell of an image and a stretch of a sound can be deleted.
 DELETIONS: dict[DeletionKind, str] = {
     "mask": "replaced by the tokenizer's mask token",
     "hide": "replaced by padding and masked; all other tokens keep their positions",
     "remove": "removed; later tokens shift left",
+    "mean": "filled with the image's mean color",
+    "blur": "replaced by a blurred copy of the image",
+    "noise": "filled with the image's pixels, or the sound's samples, in random order",
+    "silence": "silenced",
 }
+_OF_TEXTS: tuple[DeletionKind, ...] = ("mask", "hide", "remove")
 #: Variants of a text that run together.
 AT_ONCE = 32
 _BY_TOKEN = ("input_ids", "attention_mask", "token_type_ids")
@@ -55,8 +60,8 @@ class Deleter:
     kind: DeletionKind
 
     def __post_init__(self) -> None:
-        if self.kind not in DELETIONS:
-            raise InputError(f"Tokens are deleted by one of {', '.join(DELETIONS)}, not by {self.kind!r}.")
+        if self.kind not in _OF_TEXTS:
+            raise InputError(f"Tokens are deleted by one of {', '.join(_OF_TEXTS)}, not by {self.kind!r}.")
         tokenizer = self.question.loaded.tokenizer
         if self.kind == "mask" and getattr(tokenizer, "mask_token_id", None) is None:
             raise InputError(f"{self.question.loaded.name} knows no mask token; delete tokens by 'hide' or 'remove'.")
@@ -69,6 +74,10 @@ class Deleter:
                 f"{self.question.target.label} needs fixed token positions, so tokens cannot be removed; "
                 "delete tokens by 'hide' or 'mask'."
             )
+
+    def can_delete(self, token: int) -> bool:
+        """Whether a token is part of the text."""
+        return not self.question.tokens.is_special[token]
 
     def measures(self, kept: Tensor, progress: OnProgress | None = None) -> Tensor:
         """The target's measure of each variant: float64 ``[row]``.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attention_analyzer.attribution.covering import CellDeleter
 from attention_analyzer.attribution.deletion import Deleter
 from attention_analyzer.progress import OnProgress
 
@@ -49,7 +50,7 @@ class Trial:
         tokens: how many tokens the text has.
     """
 
-    deleter: Deleter
+    deleter: Deleter | CellDeleter
     members: tuple[tuple[int, ...], ...]
     tokens: int
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,8 +14,13 @@ from attention_analyzer.attribution.method import Attribution, RawAttribution
 from attention_analyzer.attribution.registry import attribution_named
 from attention_analyzer.deprecation import ATTRIBUTION_VALUES, renamed_arguments
 from attention_analyzer.errors import CaptureError, InputError
+from attention_analyzer.media.images import Image
+from attention_analyzer.media.sounds import Sound
+from attention_analyzer.media_recording import Media
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.places.heat import smoothed, spread
 from attention_analyzer.result import Result
+from attention_analyzer.text.place import Place
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.text.tokens import Tokens
 
@@ -81,6 +87,8 @@ class TokenImportance(Result):
         special_tokens: with "apart", each special token and its share of the whole.
         raw_of_all: the method's own numbers of all units, special tokens among them wherever they stand.
         notes: what else a reader should know, by name.
+        places: of images and sounds, where each of ``tokens`` lies; empty for texts.
+        media: the images or the sound.
     """
 
     tokens: tuple[str, ...]
@@ -96,6 +104,8 @@ class TokenImportance(Result):
     raw_of_all: tuple[float, ...] = ()
     model_name: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+    places: tuple[Place | None, ...] = ()
+    media: tuple[Image | Sound, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -118,6 +128,20 @@ class TokenImportance(Result):
             "exclude": f"Scores are shares of the text's own tokens; special tokens, left out, had {share}.",
         }[self.special]
 
+    def heat(self, image: int = 0, *, smooth: int = 1) -> np.ndarray:
+        """:attr:`raw` over the pixels of an image: float32 ``[row, column]``, NaN where no token lies.
+
+        Args:
+            image: which image, from 0.
+            smooth: each cell gets the mean over a window of ``smooth`` × ``smooth`` cells around it.
+
+        Raises:
+            InputError: there is no image, or ``smooth`` is no odd number of at least 1.
+            SelectionError: there is no such image.
+        """
+        places = self.places or (None,) * len(self)
+        return spread(self.media, places, smoothed(places, self.raw, smooth), image)
+
     def facts(self) -> tuple[str, ...]:
         order = sorted(range(len(self)), key=lambda at: -self.scores[at])[:3]
         top = ", ".join(f"{self.tokens[at].strip()!r} {self.scores[at]:.2f}" for at in order)
@@ -131,7 +155,7 @@ class TokenImportance(Result):
 @renamed_arguments(values=ATTRIBUTION_VALUES)
 def token_importance(
     loaded: LoadedModel,
-    text: str | Pair,
+    text: str | Pair | Media,
     *,
     method: str = "received",
     target: str | None = None,
@@ -143,7 +167,7 @@ def token_importance(
 
     Args:
         text: a text or a pair; for an encoder–decoder source and target, or a source alone, whose target the model
-            writes itself. It is the source whose tokens are scored.
+            writes itself. It is the source whose tokens are scored. Or images or a sound, whose cells are.
         method: one of :data:`.table.ATTRIBUTIONS`.
         target: what was predicted, written as in :data:`.choosing.TARGETS`; what the model was made for by default.
             Methods that describe attention do not depend on it, or only on where it is read.
@@ -201,7 +225,13 @@ def present(
         raw_of_all=tuple(raw.tolist()),
         model_name=question.loaded.name,
         notes=notes,
+        places=() if question.processed is None else tuple(_place(question.tokens, units.members[at]) for at in shown),
+        media=() if question.processed is None else (*question.processed.images, *question.processed.sounds),
     )
+
+
+def _place(tokens: Tokens, members: tuple[int, ...]) -> Place | None:
+    return tokens.places[members[0]] if len(members) == 1 else None
 
 
 def check_options(unit: str, special: str) -> None:

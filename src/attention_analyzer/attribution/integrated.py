@@ -11,7 +11,7 @@ from attention_analyzer.attribution.context import Question
 from attention_analyzer.attribution.deletion import blank_id
 from attention_analyzer.attribution.method import Attribution, RawAttribution
 from attention_analyzer.attribution.target import Layout
-from attention_analyzer.errors import MissingDependencyError, UnsupportedModelError
+from attention_analyzer.errors import MissingDependencyError, Option, UnsupportedModelError
 from attention_analyzer.models.quantized import gradients_needed
 
 #: Points on the way from nothing to the text, and how many of them run together.
@@ -40,6 +40,11 @@ class IntegratedGradients(Attribution):
         except ImportError:
             raise MissingDependencyError("captum", "attribution", "The method integrated_gradients") from None
         embed = _embedding(question)
+        if question.processed is not None:
+            raise UnsupportedModelError(
+                "Integrated gradients go through embeddings of text tokens, which cells of images and sounds have not",
+                [Option("method", "'occlusion'", "use {}")],
+            )
         ids = question.inputs["input_ids"]
         special = torch.tensor(question.tokens.is_special, device=ids.device)
         blank = torch.where(special, ids, blank_id(question.loaded))

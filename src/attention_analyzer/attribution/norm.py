@@ -21,7 +21,7 @@ class NormWeighted(Attribution):
     def find(self, question: Question) -> RawAttribution:
         layers = []
         for site, heard, norms in written_norms(question.loaded, question.prepared):
-            if question.axes(site, heard.weights)[1] != "source":
+            if not question.reads(site) or question.axes(site, heard.weights)[1] != "source":
                 continue
             received = heard.weights.reduce([ReceivedWeight()])[ReceivedWeight()][0].double().cpu()
             written = (received * norms.double()).sum(0)

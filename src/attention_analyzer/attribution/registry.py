@@ -8,6 +8,7 @@ from attention_analyzer.attribution.integrated import IntegratedGradients
 from attention_analyzer.attribution.last_layer import LastLayer
 from attention_analyzer.attribution.method import Attribution
 from attention_analyzer.attribution.norm import NormWeighted
+from attention_analyzer.attribution.occlusion import Occlusion
 from attention_analyzer.attribution.received import Received
 from attention_analyzer.attribution.rollout import ChefersRollout, NormalisedRollout, Rollout, UnadjustedRollout
 from attention_analyzer.deprecation import ATTRIBUTION_VALUES, renamed_arguments
@@ -25,6 +26,7 @@ ATTRIBUTIONS: tuple[Attribution, ...] = (
     NormWeighted(),
     GradientAttention(),
     IntegratedGradients(),
+    Occlusion(),
 )
 
 

@@ -142,6 +142,12 @@ def record_file(argument: str, model: str | None, truncate: bool, encoding: str 
     return AttentionRecord.load(path)
 
 
+def media_of(images: Sequence[Path] | None, audio: Path | None) -> dict[str, Any]:
+    """The images or the sound that were given, as arguments of the analyzer's methods."""
+    given: dict[str, Any] = {"images": list(images)} if images else {}
+    return given if audio is None else given | {"audio": audio}
+
+
 def record_of(
     argument: str | None,
     model: str | None,
@@ -159,9 +165,8 @@ def record_of(
     """
     from attention_analyzer.errors import InputError
 
-    if images or audio is not None:
+    if given := media_of(images, audio):
         beside = None if argument is None else read_text(argument, encoding)
-        given: dict[str, Any] = {"images": list(images)} if images else {"audio": audio}
         return analyzer_for(model, device).record(beside, **given, truncate=truncate)
     if argument is None:
         raise InputError("There is nothing to analyze; give a text, a file, --image or --audio.")

@@ -9,16 +9,20 @@ import typer
 from attention_analyzer.cli.bars import working
 from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import (
+    Audio,
     Device,
     Encoding,
+    Images,
     Layer,
     Model,
+    OptionalText,
     Output,
-    TextOrRecord,
     Truncate,
     analyzer_for,
+    media_of,
     read_text,
     record_file,
+    record_of,
 )
 
 if TYPE_CHECKING:
@@ -30,8 +34,10 @@ _SHOWN += ["previous_weight", "next_weight", "first_weight", "special_weight"]
 
 
 def scan(
-    text: TextOrRecord,
+    text: OptionalText = None,
     *,
+    image: Images = None,
+    audio: Audio = None,
     model: Model = None,
     output: Output = None,
     layer: Layer = None,
@@ -43,7 +49,7 @@ def scan(
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
-    """Compute per-head metrics for a text.
+    """Compute per-head metrics for a text, image or sound.
 
     One row per head, to the terminal or to a CSV, Parquet or JSON file.
     """
@@ -51,7 +57,13 @@ def scan(
     from attention_analyzer.errors import InputError, SelectionError
 
     check_format(output)
-    table, name = _measured(text, model, device, lines, truncate, encoding)
+    if media_of(image, audio) or text is None:
+        if lines:
+            raise InputError("--lines reads a file of texts; leave it out with --image or --audio.")
+        record = record_of(text, model, device, truncate, encoding, images=image or (), audio=audio)
+        table, name = record.heads(), record.model_name
+    else:
+        table, name = _measured(text, model, device, lines, truncate, encoding)
     if layer is not None:
         if layer not in set(table["layer"]):
             raise SelectionError(f"There is no layer {layer}; the layers are 0 to {table['layer'].max()}.")

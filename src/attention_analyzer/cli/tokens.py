@@ -10,15 +10,18 @@ import typer
 from attention_analyzer.cli.bars import counting, working
 from attention_analyzer.cli.console import say
 from attention_analyzer.cli.options import (
+    Audio,
     Device,
     Encoding,
     FigureFile,
+    Images,
     Model,
+    OptionalText,
     Output,
-    Text,
     Truncate,
     analyzer_for,
     choice,
+    media_of,
     read_text,
 )
 
@@ -27,12 +30,14 @@ if TYPE_CHECKING:
 
 _SHOWN = ["method", "comprehensiveness", "sufficiency", "deletion_area", "ahead_of_random", "beats_random"]
 _METHODS = "received, last_layer, rollout (…_unadjusted, …_normalized, …_chefer), flow, norm, gradient_attention, "
-_METHODS += "integrated_gradients."
+_METHODS += "integrated_gradients, occlusion."
 
 
 def tokens(
-    text: Text,
+    text: OptionalText = None,
     *,
+    image: Images = None,
+    audio: Audio = None,
     model: Model = None,
     output: Output = None,
     method: Annotated[
@@ -58,7 +63,8 @@ def tokens(
     ] = "keep",
     compare: Annotated[bool, typer.Option("--compare", help="Compare all methods by deletion tests.")] = False,
     deletion: Annotated[
-        Literal["mask", "hide", "remove"] | None, typer.Option(help="How --compare deletes tokens.")
+        Literal["mask", "hide", "remove", "mean", "blur", "noise", "silence"] | None,
+        typer.Option(help="How --compare deletes tokens; cells of an image: mean, blur, noise."),
     ] = None,
     figure: FigureFile = None,
     truncate: Truncate = False,
@@ -67,7 +73,8 @@ def tokens(
 ) -> None:
     """Attribute a prediction to tokens.
 
-    Attention received by default, or any attribution by name; --compare ranks them on this text.
+    Attention received by default, or any attribution by name; --compare ranks them on this text. With --image or
+    --audio the cells of the image or the stretches of the sound are scored.
     """
     from attention_analyzer.cli.tables import check_format
     from attention_analyzer.errors import InputError
@@ -78,9 +85,12 @@ def tokens(
         check_figure_path(figure)
     if not compare and (len(method or ()) > 1 or deletion is not None):
         raise InputError("Several methods, and --deletion, need --compare.")
-    content = read_text(text, encoding)
+    media = media_of(image, audio)
+    if text is None and not media:
+        raise InputError("There is nothing to analyze; give a text, a file, --image or --audio.")
+    content = None if text is None else read_text(text, encoding)
     analyzer = analyzer_for(model, device)
-    settings: dict[str, Any] = {"target": target, "unit": unit, "special": special, "truncate": truncate}
+    settings: dict[str, Any] = {"target": target, "unit": unit, "special": special, "truncate": truncate, **media}
     found: AttributionComparison | TokenImportance
     if compare:
         with counting("Comparing the methods", "steps") as progress:

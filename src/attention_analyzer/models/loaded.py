@@ -96,7 +96,8 @@ class LoadedModel:
             return "encoder-decoder"
         name = type(self.model).__name__
         causal = getattr(self.config, "is_decoder", False) or name.endswith(("ForCausalLM", "LMHeadModel"))
-        return "decoder" if causal or self._base_is_causal else "encoder"
+        # A language model that reads images, too, is called ForConditionalGeneration and has one stack for the text.
+        return "decoder" if causal or self.can_generate or self._base_is_causal else "encoder"
 
     @cached_property
     def _base_is_causal(self) -> bool:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from attention_analyzer.media.images import Image
 from attention_analyzer.plots.style import FAINT, INK, LINE, heading, short
+from attention_analyzer.text.place import ImageCell
 from attention_analyzer.view.canvas import new_figure
+from attention_analyzer.view.static_views.picture import draw_heat
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,12 +37,18 @@ _COLORS = {
     "norm": "#1b7837",
     "gradient_attention": "#2166ac",
     "integrated_gradients": "#c51b5a",
+    "occlusion": "#01665e",
 }
 _OTHER = "#5b6472"
 
 
 def importance_figure(found: TokenImportance) -> Figure:
-    """A bar per token, from the top down as the text is read; over long texts a line, with its peaks named."""
+    """A bar per token, from the top down as the text is read; over long texts a line, with its peaks named.
+
+    Cells of an image are shown over the image itself.
+    """
+    if any(isinstance(place, ImageCell) for place in found.places):
+        return _picture_figure(found)
     units = len(found) + len(found.special_tokens)
     if units > LISTED:
         return _long_figure(found)
@@ -78,6 +87,23 @@ def comparison_figure(found: AttributionComparison) -> Figure:
     _score_grid(left, found)
     _curves(right, found)
     heading(figure, f"{found.model_name}  {found.target}", size=9)
+    return figure
+
+
+def _picture_figure(found: TokenImportance) -> Figure:
+    images = [medium for medium in found.media if isinstance(medium, Image)]
+    shown = [
+        number
+        for number in range(len(images))
+        if any(isinstance(place, ImageCell) and place.image == number for place in found.places)
+    ]
+    widths = [4.2 * min(images[number].width / images[number].height, 2.5) for number in shown]
+    figure = new_figure((max(5.6, sum(widths) + 0.6), 5.6))
+    for axes, number in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        draw_heat(axes, images[number], found.heat(number))
+    against = " Cells below zero, which lower it, stay clear." if min(found.raw) < 0 else ""
+    figure.supxlabel(f"{found.special_handling}{against}", x=0.03, ha="left", fontsize=7, color=FAINT)
+    heading(figure, f"{found.model_name}  {found.title}", _about(found), size=9)
     return figure
 
 

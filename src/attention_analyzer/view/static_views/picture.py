@@ -16,6 +16,7 @@ from attention_analyzer.view.static_views.frame import caption, figure_of
 from attention_analyzer.view.static_views.screen import Screen
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
@@ -36,6 +37,19 @@ def picture(screen: Screen) -> Figure:
     height = _WIDTH * image.height / image.width
     figure = figure_of(screen, _WIDTH + 1.2, height + 2 * _MARGIN)
     axes = figure.add_axes((0.1, _MARGIN / (height + 2 * _MARGIN), 0.74, height / (height + 2 * _MARGIN)))
+    top = draw_heat(axes, image, heat)
+    bar = figure.colorbar(_opaque(top), ax=axes, fraction=0.045, pad=0.03)
+    bar.ax.tick_params(labelsize=7, colors=screen.theme.muted)
+    caption(figure, screen, f"{screen.head_name}: {_asked(screen)}")
+    return figure
+
+
+def draw_heat(axes: Axes, image: Image, heat: np.ndarray) -> float:
+    """The image with heat ``[row, column]`` of its size over it; NaN and what is below zero stay clear.
+
+    Returns:
+        The heat of the strongest color.
+    """
     pixels = small_pixels(image).astype(np.float32) / 255
     gray = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     extent = (0, image.width, image.height, 0)
@@ -46,15 +60,12 @@ def picture(screen: Screen) -> Figure:
         cmap="magma",
         vmin=0,
         vmax=top,
-        alpha=_STRONGEST * np.sqrt(np.nan_to_num(heat) / top),
+        alpha=_STRONGEST * np.sqrt(np.clip(np.nan_to_num(heat), 0, None) / top),
         extent=extent,
         interpolation="nearest",
     )
     axes.set_axis_off()
-    bar = figure.colorbar(_opaque(top), ax=axes, fraction=0.045, pad=0.03)
-    bar.ax.tick_params(labelsize=7, colors=screen.theme.muted)
-    caption(figure, screen, f"{screen.head_name}: {_asked(screen)}")
-    return figure
+    return top
 
 
 def sound(screen: Screen) -> Figure:
