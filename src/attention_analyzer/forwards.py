@@ -37,6 +37,7 @@ from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attentio
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.parts import Origin
 from attention_analyzer.hooks.session import Capture
+from attention_analyzer.models.structure import modules
 from attention_analyzer.weights.base import AttentionWeights
 
 Keep = Callable[[CallSite, AttentionWeights], AttentionWeights | None]
@@ -220,7 +221,7 @@ def each_forward(model: nn.Module, keep: Keep, finished: Callable[[Forward], Non
 def _entries(model: nn.Module) -> list[nn.Module]:
     """The modules that a forward may begin with: the model, its parts, and every model inside it (an encoder)."""
     inside = [
-        module for module in model.modules() if hasattr(module, "config") and hasattr(module, "get_input_embeddings")
+        module for module in modules(model) if hasattr(module, "config") and hasattr(module, "get_input_embeddings")
     ]
     return list({id(module): module for module in (model, *model.children(), *inside)}.values())
 

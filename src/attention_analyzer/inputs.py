@@ -307,7 +307,7 @@ def generated_ids(loaded: LoadedModel, inputs: Mapping[str, Tensor], *, start: i
         with named_errors(model, given):
             try:
                 result = model.generate(**given, **settings)  # type: ignore[operator]
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, ArithmeticError) as error:
                 if not options:
                     raise
                 chosen = ", ".join(f"{name}={value!r}" for name, value in options.items())

@@ -117,3 +117,16 @@ def test_inputs_of_another_form_are_refused() -> None:
         analyzer.record(inputs={"input_ids": [[5, 6, 7], [8]]})
     with pytest.raises(InputError, match="a mapping such as"):
         analyzer.record(inputs=[5, 6])
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (torch.ones(1, 3), "attention_mask is for 3 tokens, but input_ids has 7"),
+        ("all", "could not run on the inputs given"),
+    ],
+)
+def test_masks_that_do_not_fit_their_text_are_refused(mask: object, says: str) -> None:
+    analyzer = analyzer_of("decoder")
+    with pytest.raises(InputError, match=says):
+        analyzer.record(inputs={"input_ids": ids(7)[0][None], "attention_mask": mask})

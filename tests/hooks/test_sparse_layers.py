@@ -132,3 +132,24 @@ def test_encoders_of_two_stacks(kind: str) -> None:
     ]
     assert seen.entries[0].weights.shape == (3, 37, 37)
     assert "not_captured" not in seen.notes
+
+
+def test_a_short_text_leaves_the_sparse_attention_of_longer_ones() -> None:
+    """BigBird puts full attention in place of its blocks when it reads a short text, and keeps it."""
+    torch.manual_seed(0)
+    model = BigBirdModel(BigBirdConfig(**_ENCODER, block_size=4, num_random_blocks=2, attention_type="block_sparse"))
+    analyzer = AttentionAnalyzer(model.eval(), cache=False)
+    modules = dict(model.named_modules())
+    long = analyzer.record(inputs={"input_ids": ids(37)})
+
+    short = analyzer.record(inputs={"input_ids": ids(9)})
+    full = BigBirdModel(BigBirdConfig(**_ENCODER, attention_type="original_full")).eval()
+    full.load_state_dict(model.state_dict())
+    expected = full(input_ids=ids(9), output_attentions=True).attentions[0][0]
+    torch.testing.assert_close(short.weights(0), expected, atol=1e-5, rtol=0)
+
+    assert dict(model.named_modules()) == modules
+    assert {model.attention_type, model.encoder.layer[1].attention.attention_type} == {"block_sparse"}
+    again = analyzer.record(inputs={"input_ids": ids(37)})
+    assert torch.equal(again.weights(0), long.weights(0))
+    assert again.fingerprint == long.fingerprint == short.fingerprint

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -133,6 +134,12 @@ def test_a_loaded_model_is_taken_as_it_is() -> None:
     with loaded.evaluating():
         assert not any(module.training for module in model.modules())
     assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("given", [3, "bert-base-uncased", ["a"], nn.Linear(2, 2), str.split])
+def test_what_is_no_tokenizer_is_refused(given: object) -> None:
+    with pytest.raises(InputError, match=r"The tokenizer must be a tokenizer or processor .*AutoTokenizer"):
+        load(BertModel(BertConfig(**TINY)), given)
 
 
 def test_positions() -> None:

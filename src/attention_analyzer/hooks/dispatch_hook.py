@@ -39,6 +39,7 @@ from attention_analyzer.hooks.parts import Origin
 from attention_analyzer.hooks.precomputed import HEAD_COUNTS, head_counts
 from attention_analyzer.hooks.softmax_tracker import SoftmaxTracker
 from attention_analyzer.hooks.sparse_layers import SPARSE, Run, sparse_weights
+from attention_analyzer.models.structure import ModulePaths
 
 aten = torch.ops.aten
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
@@ -120,7 +121,7 @@ class AttentionDispatchMode(TorchDispatchMode):
         paused: above zero where operations are the toolkit's own.
     """
 
-    names: dict[int, str]
+    names: ModulePaths
     listener: DispatchHook
     tracker: SoftmaxTracker
     running: list[nn.Module] = field(default_factory=list)
@@ -303,16 +304,16 @@ def _is_composite(func: Any) -> bool:
 @contextmanager
 def intercept(model: nn.Module, listener: DispatchHook) -> Iterator[AttentionDispatchMode]:
     """Watch what the model's modules compute in this thread; modules themselves stay as they are."""
-    names = {id(module): name for name, module in model.named_modules()}
-    watch = AttentionDispatchMode(names, listener, SoftmaxTracker(model.parameters()))
+    watch = AttentionDispatchMode(ModulePaths(model), listener, SoftmaxTracker(model.parameters()))
     thread = get_ident()
 
     def enter(module: nn.Module, args: Any) -> None:
         if get_ident() != thread:
             return
-        if id(module) in watch.names:
+        is_bare = not module._modules and not module._parameters
+        if id(module) in watch.names or (not is_bare and watch.names.meets(module)):
             watch.ran[id(module)] = module
-        elif not module._modules and not module._parameters:
+        elif is_bare:
             return  # made on the spot (CodeGen's nn.Softmax): part of what runs around it
         watch.enter(module)  # another model's, too: what runs inside it is not this one's
 

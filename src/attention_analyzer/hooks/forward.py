@@ -17,6 +17,7 @@ from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.session import Capture, capturing, recorded_sites
 from attention_analyzer.models.own_errors import named_errors
+from attention_analyzer.models.structure import modules
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.dense import DenseWeights
@@ -139,9 +140,11 @@ def as_written(model: nn.Module) -> Iterator[None]:
 
     What has been traced asks for no attention function any more.
     """
-    parts = any("_orig_mod" in module._modules for module in model.modules())
-    whole = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
-    if not (parts or whole or hasattr(model, "_orig_mod")):
+    compiled = any(
+        "_orig_mod" in module._modules or vars(module).get("_compiled_call_impl") is not None
+        for module in modules(model)
+    )
+    if not compiled and not hasattr(model, "_orig_mod"):
         yield
         return
     with torch.compiler.set_stance("force_eager"), catch_warnings():

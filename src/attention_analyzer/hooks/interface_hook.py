@@ -23,6 +23,7 @@ from transformers.modeling_utils import AttentionInterface
 
 from attention_analyzer.cleanup import undone
 from attention_analyzer.locks import ForkSafeLock
+from attention_analyzer.models.structure import ModulePaths
 
 _ARGUMENTS = ("module", "query", "key", "value", "attention_mask")
 
@@ -67,7 +68,7 @@ class WrappingHook(Protocol):
 @dataclass(frozen=True)
 class _ActiveHook:
     hook: AttentionHook
-    names: dict[int, str]
+    names: ModulePaths
 
 
 _active_hooks: ContextVar[tuple[_ActiveHook, ...]] = ContextVar("attention_analyzer_hooks", default=())
@@ -81,7 +82,7 @@ _look_up = AttentionInterface.__getitem__
 @contextmanager
 def hook_attention(model: nn.Module, hook: AttentionHook) -> Iterator[None]:
     """Let ``hook`` hear all attention calls that ``model`` makes in this context. Taps nest; the inner is first."""
-    names = {id(module): name for name, module in model.named_modules()}
+    names = ModulePaths(model)
     block = _ActiveHook(hook, names)
 
     def undo() -> None:
@@ -129,7 +130,7 @@ def _hooked_look_up(self: AttentionInterface, name: str) -> Callable[..., Any]:
 def _wrap(function: Callable[..., Any], backend: str, hooks: tuple[_ActiveHook, ...]) -> Callable[..., Any]:
     def hooked(*args: Any, **kwargs: Any) -> Any:
         module = args[0] if args else kwargs["module"]
-        matching = [active for active in reversed(hooks) if id(module) in active.names]
+        matching = [active for active in reversed(hooks) if active.names.meets(module)]
         if not matching:
             return function(*args, **kwargs)
         named = dict(zip(_ARGUMENTS, args, strict=False)) | kwargs

@@ -10,6 +10,7 @@ from torch import nn
 
 from attention_analyzer.cleanup import undone
 from attention_analyzer.locks import ForkSafeLock
+from attention_analyzer.models.structure import modules as all_modules
 
 _lock = ForkSafeLock()
 #: Modules that were training, with the blocks that need them in eval mode.
@@ -26,7 +27,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     modules: list[nn.Module] = []
     with undone(lambda: _leave(modules, block)):
         with _lock():
-            modules += (module for module in model.modules() if module.training or module in _users)
+            modules += (module for module in all_modules(model) if module.training or module in _users)
             for module in modules:
                 _users.setdefault(module, set()).add(block)
             if modules:

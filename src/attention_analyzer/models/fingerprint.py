@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,14 +11,19 @@ import torch
 import xxhash
 from torch import nn
 
-from attention_analyzer.models.offload import saved_values, weights_of
+from attention_analyzer.models.offload import own_values, weights_of
 from attention_analyzer.models.settings import readable, settings_of
+from attention_analyzer.models.structure import named_modules
 from attention_analyzer.models.tensors import leaves
 
 #: Elements of each tensor that are looked at to see whether a model has changed since it was hashed.
 _SAMPLE = 16
 #: Attributes that say nothing about what a module computes in inference.
 _BOOKKEEPING = frozenset(vars(nn.Module())) | {"gradient_checkpointing", "_is_hf_initialized"}
+#: Tensors that have no parts.
+_PLAIN_TENSORS = frozenset({torch.Tensor, nn.Parameter})
+#: Types of values that may say something.
+_PLAIN = frozenset({bool, float, str, list, tuple, set, dict})
 #: The last mark and fingerprint of each model.
 _hashed: WeakKeyDictionary[nn.Module, tuple[int, str]] = WeakKeyDictionary()
 
@@ -30,7 +35,8 @@ def fingerprint(model: nn.Module) -> str:
     """
     digest = xxhash.xxh3_128()
     digest.update(json.dumps(_settings(model), sort_keys=True, default=readable).encode())
-    digest.update(repr(list(_switches(model))).encode())
+    switches = [switch for path, module in named_modules(model) for switch in _switches(path, module)]
+    digest.update(repr(switches).encode())
     for name, value in weights_of(model):
         for part, leaf in leaves(name, value):
             if isinstance(leaf, str):
@@ -60,20 +66,27 @@ def state_mark(model: nn.Module) -> int:
     It reads a few elements of each tensor besides torch's own version counters, because assignments through ``.data``
     do not count there. Weights that are kept on disk are not read: nothing trains them.
     """
-    marks: list[tuple[Any, ...]] = list(_switches(model))
-    for name, value in saved_values(model).items():
-        for part, leaf in leaves(name, value):
-            marks.append((part, leaf) if isinstance(leaf, str) else _mark(leaf))
-    return hash(tuple(marks))
+    marks: list[Any] = []
+    samples: dict[tuple[torch.dtype, torch.device], list[torch.Tensor]] = {}
+    for path, module in named_modules(model):
+        marks += _switches(path, module)
+        for name, value in own_values(module):
+            parts = [(name, value.detach())] if type(value) in _PLAIN_TENSORS else leaves(name, value)
+            for part, leaf in parts:
+                if isinstance(leaf, str):
+                    marks.append((part, leaf))
+                elif leaf.is_meta:
+                    marks.append((id(value), leaf.shape))
+                else:
+                    marks.append((leaf.data_ptr(), leaf._version))  # noqa: SLF001
+                    samples.setdefault((leaf.dtype, leaf.device), []).append(_sample(leaf))
+    # All of a kind at once: one operation, and from a GPU one transfer. As bytes, in which NaN equals itself.
+    return hash((*marks, *(_bytes(torch.cat(kind)).tobytes() for kind in samples.values())))
 
 
-def _mark(tensor: torch.Tensor) -> tuple[Any, ...]:
-    if tensor.is_meta:
-        return id(tensor), tensor.shape
-    sample = tensor.detach().reshape(-1)
-    step = max(1, sample.numel() // _SAMPLE)
-    # As text, in which two numbers that are not a number are alike.
-    return tensor.data_ptr(), tensor._version, str(sample[::step].tolist())  # noqa: SLF001
+def _sample(tensor: torch.Tensor) -> torch.Tensor:
+    flat = tensor.reshape(-1)
+    return flat[:: max(1, flat.numel() // _SAMPLE)]
 
 
 def _settings(model: nn.Module) -> dict[str, Any]:
@@ -84,18 +97,19 @@ def _settings(model: nn.Module) -> dict[str, Any]:
     return {"class": type(model).__name__, "config": settings}
 
 
-def _switches(model: nn.Module) -> Iterator[tuple[str, str, Any]]:
-    """Switches and factors that modules keep as plain attributes: ``(module, name, value)``.
+def _switches(path: str, module: nn.Module) -> list[tuple[str, str, Any]]:
+    """Switches and factors that a module keeps as plain attributes: ``(module, name, value)``.
 
     Whole numbers are left out: sizes show in the weights, and some modules count as they run. What a whole model of
     the library is set to stands in its configuration.
     """
-    for path, module in model.named_modules():
-        if hasattr(module, "config") and hasattr(module, "get_input_embeddings"):
-            continue
-        for name, value in vars(module).items():
-            if name not in _BOOKKEEPING and (plain := _plain(value)) is not None:
-                yield path, name, plain
+    if hasattr(type(module), "get_input_embeddings") and hasattr(module, "config"):
+        return []
+    return [
+        (path, name, plain)
+        for name, value in vars(module).items()
+        if type(value) in _PLAIN and name not in _BOOKKEEPING and (plain := _plain(value)) is not None
+    ]
 
 
 def _plain(value: Any) -> Any:
@@ -114,4 +128,4 @@ def _plain(value: Any) -> Any:
 def _bytes(tensor: torch.Tensor) -> Any:
     """The tensor's bytes as a NumPy array, without a copy where it is contiguous and on the CPU."""
     plain = tensor.detach().reshape(-1).contiguous().cpu()
-    return plain.view(torch.uint8).numpy() if plain.numel() else b""
+    return (plain.view(torch.uint8) if plain.numel() else torch.empty(0, dtype=torch.uint8)).numpy()

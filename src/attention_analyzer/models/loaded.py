@@ -23,6 +23,7 @@ from attention_analyzer.errors import (
 from attention_analyzer.models.eval_mode import eval_mode
 from attention_analyzer.models.fingerprint import cached_fingerprint
 from attention_analyzer.models.offload import input_device, on_several_devices
+from attention_analyzer.models.structure import modules, named_modules, own_modules_kept
 from attention_analyzer.models.unwrapping import virtual_tokens
 
 #: Other names of limits, which count only where a table of positions is as long.
@@ -102,8 +103,8 @@ class LoadedModel:
     @cached_property
     def _base_is_causal(self) -> bool:
         """Base models of causal families (GPT2Model, LlamaModel) say so at their attention modules."""
-        modules = (module for module in self.model.modules() if "Attention" in type(module).__name__)
-        known = [flag for module in modules if isinstance(flag := getattr(module, "is_causal", None), bool)]
+        attention = (module for module in modules(self.model) if "Attention" in type(module).__name__)
+        known = [flag for module in attention if isinstance(flag := getattr(module, "is_causal", None), bool)]
         return bool(known) and all(known)
 
     @property
@@ -132,7 +133,7 @@ class LoadedModel:
         positions = next((number for number in named if isinstance(number, int) and number > 0), None)
         if positions is None:
             return self._limit_of_table(config, _LIMITS)
-        for name, module in self.model.named_modules():
+        for name, module in named_modules(self.model):
             # RoBERTa and its kin number positions from just after the padding index.
             if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
                 offset = 0 if module.padding_idx is None else module.padding_idx + 1
@@ -156,7 +157,7 @@ class LoadedModel:
         """A limit by one of these names, if a table of positions is as long; models name other things so, too."""
         sizes = {
             module.num_embeddings
-            for name, module in self.model.named_modules()
+            for name, module in named_modules(self.model)
             if isinstance(module, nn.Embedding) and _POSITIONS.search(name.rpartition(".")[2])
         }
         for number in (getattr(config, name, None) for name in names):
@@ -201,12 +202,23 @@ class LoadedModel:
 
         Raises:
             TooLongError: there are more tokens than positions.
-            InputError: an id lies outside the embedding.
+            InputError: an id lies outside the embedding, or a mask is shorter than its text.
         """
-        for name in ("input_ids", "decoder_input_ids"):
-            ids = inputs.get(name)
-            if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point() or not ids.numel():
+        for name, mask_name in (("input_ids", "attention_mask"), ("decoder_input_ids", "decoder_attention_mask")):
+            ids, mask = inputs.get(name), inputs.get(mask_name)
+            if (
+                not isinstance(ids, Tensor)
+                or ids.dim() != 2
+                or ids.is_floating_point()
+                or ids.is_complex()
+                or not ids.numel()
+            ):
                 continue
+            if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] < ids.shape[1]:
+                raise InputError(
+                    f"{mask_name} is for {mask.shape[1]} tokens, but {name} has {ids.shape[1]}; give both as the "
+                    "tokenizer returned them."
+                )
             limit = self.max_length if name == "input_ids" else self.max_target_length
             if limit is not None and ids.shape[1] > limit:
                 raise TooLongError(
@@ -285,7 +297,7 @@ class LoadedModel:
     @contextmanager
     def evaluating(self) -> Iterator[nn.Module]:
         """The model without dropout; each module's mode is put back when the last of all threads is done with it."""
-        with eval_mode(self.model):
+        with own_modules_kept(self.model), eval_mode(self.model):
             yield self.model
 
     def check_head(self, layer: int, head: int) -> None:

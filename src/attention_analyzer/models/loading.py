@@ -371,7 +371,15 @@ def _quiet_loading() -> Iterator[None]:
 def _text_part(tokenizer: Any, processor: Any) -> Any:
     """The tokenizer itself, or the one inside a processor; None where that reads no text."""
     given = processor if tokenizer is None else tokenizer
-    return getattr(given, "tokenizer", None if is_processor(given) else given)
+    found = getattr(given, "tokenizer", None if is_processor(given) else given)
+    if found is not None and (isinstance(found, nn.Module) or not callable(found) or not hasattr(found, "decode")):
+        shown = f"the string {found!r}" if isinstance(found, str) else f"an object of type {type(found).__name__}"
+        raise InputError(
+            f"The tokenizer must be a tokenizer or processor of transformers, not {shown}; pass what "
+            "AutoTokenizer.from_pretrained(…) returns (PreTrainedTokenizerFast(tokenizer_object=…) makes one of a "
+            "tokenizers.Tokenizer)."
+        )
+    return found
 
 
 def _processor(tokenizer: Any, processor: Any) -> Any:

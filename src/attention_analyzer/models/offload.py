@@ -6,13 +6,15 @@ model computes is heard in the same way; what looks at its weights asks here for
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attention_analyzer.errors import ModelError
+from attention_analyzer.models.structure import modules, named_modules, own_parameters, saved_buffers
 
 
 def input_device(model: nn.Module) -> torch.device:
@@ -46,21 +48,39 @@ def saved_values(model: nn.Module) -> Mapping[str, Any]:
     bitsandbytes packs 4-bit weights anew for some CPUs when they first run, and its ``state_dict`` unpacks them in
     place, with other rounding; of such a layer its tensors are taken as they are.
     """
-    if not any(map(_is_packed, model.modules())):
+    if not any(map(_is_packed, modules(model))):
         return model.state_dict(keep_vars=True)
     found: dict[str, Any] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         name = f"{path}." if path else ""
-        if _is_packed(module):
-            found |= {f"{name}{part}": value for part, value in module.named_parameters(recurse=False)}
-            found |= {f"{name}weight.{part}": value for part, value in _tensors_of(module.weight.quant_state)}
-        else:
-            module._save_to_state_dict(found, name, keep_vars=True)  # noqa: SLF001 (one module's own part of it)
+        found |= {f"{name}{part}": value for part, value in own_values(module)}
     return found
 
 
+def own_values(module: nn.Module) -> Iterable[tuple[str, Any]]:
+    """What one module itself adds to :func:`saved_values`, by its name there."""
+    if _is_packed(module):
+        weight: Any = module.weight
+        state = _tensors_of(weight.quant_state)
+        return [*module.named_parameters(recurse=False), *((f"weight.{part}", value) for part, value in state)]
+    if _saves_plainly(type(module)):  # type: ignore[arg-type]
+        return [*own_parameters(module), *saved_buffers(module)]
+    found: dict[str, Any] = {}
+    module._save_to_state_dict(found, "", keep_vars=True)  # noqa: SLF001 (one module's own part of it)
+    return found.items()
+
+
+@cache
+def _saves_plainly(kind: type[nn.Module]) -> bool:
+    """Whether modules of a class save their parameters and buffers, and nothing else."""
+    own = ("_save_to_state_dict", "get_extra_state")
+    return all(getattr(kind, name, None) is getattr(nn.Module, name) for name in own)
+
+
 def _is_packed(module: nn.Module) -> bool:
-    state = getattr(getattr(module, "weight", None), "quant_state", None)
+    state = next(
+        (getattr(value, "quant_state", None) for name, value in own_parameters(module) if name == "weight"), None
+    )
     return bool(getattr(state, "packing_format_for_cpu", False))
 
 
@@ -75,7 +95,12 @@ def _tensors_of(state: Any) -> Iterator[tuple[str, Tensor]]:
 
 def check_weights(model: nn.Module) -> None:
     """Raises ModelError if a weight has no numbers: it lies on torch's meta device, and nothing fetches it."""
-    empty = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    empty = [
+        f"{path}.{name}" if path else name
+        for path, module in named_modules(model)
+        for name, parameter in own_parameters(module)
+        if parameter.is_meta
+    ]
     elsewhere = _elsewhere(model) if empty else {}
     for name in empty:
         if _holder(name, elsewhere) is None:

@@ -33,7 +33,7 @@ def named_errors(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[None]:
         yield
     except (AttentionAnalyzerError, torch.OutOfMemoryError, NotImplementedError):
         raise
-    except (IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError) as error:
         given = ", ".join(
             f"{name} {tuple(value.shape)}" if isinstance(value, Tensor) else f"{name}: {type(value).__name__}"
             for name, value in inputs.items()
