@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError, UnsupportedModelError
-from attention_analyzer.given_inputs import SOURCE, TARGET, main_ids, valid_tokens, vectors_axis
+from attention_analyzer.given_inputs import EARLIER, LEARNED, SOURCE, TARGET, main_ids, valid_tokens, vectors_axis
 from attention_analyzer.inputs import tokens_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.site import Site
@@ -40,26 +39,42 @@ class Axis:
         ids: ``[text, token]``, or None where there are none (embeddings).
         valid: bool ``[text, token]``, False for padding; None where nothing is.
         length: of the axis, padding included.
+        earlier: :data:`LEARNED` or :data:`EARLIER` ``[text, key]`` for what a cache held before the axis;
+            ``earlier_valid`` is False for padding among it.
     """
 
     length: int
     ids: Tensor | None = None
     valid: Tensor | None = None
+    earlier: Tensor | None = None
+    earlier_valid: Tensor | None = None
 
     def after_virtual(self, count: int) -> Axis:
-        """The axis behind learned tokens, whose ids are -1."""
-        return Axis(
-            self.length + count,
-            None if self.ids is None else pad(self.ids, (count, 0), value=-1),
-            None if self.valid is None else pad(self.valid, (count, 0), value=True),
-        )
+        """The axis behind learned tokens."""
+        rows = next((len(each) for each in (self.ids, self.valid) if each is not None), 1)
+        return replace(self, earlier=torch.full((rows, count), LEARNED)).with_earlier()
+
+    def with_earlier(self) -> Axis:
+        """The axis with what a cache held before it."""
+        if self.earlier is None:
+            return self
+        count, valid = self.earlier.shape[1], None
+        if self.valid is not None or self.earlier_valid is not None:
+            rows = next(each for each in (self.valid, self.earlier_valid) if each is not None)
+            sizes = (self.earlier_valid, count), (self.valid, self.length)
+            valid = torch.cat([rows.new_ones(len(rows), size) if part is None else part for part, size in sizes], 1)
+        ids = None if self.ids is None else torch.cat([self.earlier.to(self.ids), self.ids], 1)
+        return Axis(self.length + count, ids, valid)
 
     def repeated(self, times: int) -> Axis:
         """Each text several times, as for the sequences of a beam search."""
         return replace(
             self,
-            ids=None if self.ids is None else self.ids.repeat_interleave(times, 0),
-            valid=None if self.valid is None else self.valid.repeat_interleave(times, 0),
+            **{
+                name: each.repeat_interleave(times, 0)
+                for name in ("ids", "valid", "earlier", "earlier_valid")
+                if (each := getattr(self, name)) is not None
+            },
         )
 
     def kept(self, row: int) -> Tensor:
@@ -97,6 +112,8 @@ class Axes:
         order = (self.target, self.source) if in_decoder else (self.source,)
         axes = [axis for axis in order if axis is not None]
         found = next((axis for axis in axes if axis.length == size), None)
+        if found is None:
+            found = next((whole for axis in axes if (whole := axis.with_earlier()).length == size), None)
         if found is None and self.virtual:
             found = next(
                 (axis.after_virtual(self.virtual) for axis in axes if axis.length + self.virtual == size), None
@@ -142,9 +159,10 @@ def records_of(
         ids = axis.ids[min(row, len(axis.ids) - 1)]
         numbers = tuple(ids[kept.to(ids.device)].tolist())
         if numbers not in shown:
-            virtual = axes.virtual if numbers[: axes.virtual] == (-1,) * axes.virtual else 0
-            of_text = tokens_of(loaded, torch.tensor(numbers[virtual:], dtype=torch.long))
-            shown[numbers] = of_text.after_virtual(virtual) if virtual else of_text
+            first = next((place for place, number in enumerate(numbers) if number not in (LEARNED, EARLIER)), None)
+            before = numbers[:first]
+            of_text = tokens_of(loaded, torch.tensor(numbers[len(before) :], dtype=torch.long))
+            shown[numbers] = of_text.after_virtual(len(before), learned=LEARNED in before) if before else of_text
         return shown[numbers]
 
     mark = loaded.fingerprint if fingerprint is None else fingerprint

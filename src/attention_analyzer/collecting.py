@@ -130,13 +130,13 @@ class Collector:
             self._add(whole)
             return
         source = self._read_by(forward)
-        begun = Sequences.begin(sites, forward.inputs, capture.deviation, capture.exact)
+        virtual = self.loaded.virtual_tokens
+        begun = Sequences.begin(sites, forward.inputs, capture.deviation, capture.exact, virtual=virtual)
         if begun is None:
             axes = Axes.of(forward.inputs)
             axes = replace(axes, source=axes.source or _source_axis(source, sites))
             self._add(self._whole(_behind(source, sites), axes, forward, mark))
             return
-        begun.behind_virtual(self.loaded.virtual_tokens)
         self.slots.append(None)  # first: after an interrupt a slot may be empty, but none is missing
         self._growing[len(self.slots) - 1] = _Growing(begun, mark, source, forward.not_captured)
         if len(self._growing) > _WAITING:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from attention_analyzer.assembly import Axes, Axis
-from attention_analyzer.given_inputs import SOURCE, TARGET, main_ids, valid_tokens
+from attention_analyzer.given_inputs import EARLIER, LEARNED, SOURCE, TARGET, main_ids, valid_tokens
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.bias import Bias, DenseBias, as_bias
@@ -34,7 +34,7 @@ Sites = Sequence[tuple[Site, AttentionWeights]]
 
 @dataclass
 class _Growing:
-    """One attention layer of a sequence that grows."""
+    """One attention layer of a sequence that grows; ``earlier`` is how many keys were there before its first row."""
 
     first: ScoreSource
     queries: list[Tensor]
@@ -43,6 +43,7 @@ class _Growing:
     biases: list[Bias | None]
     offsets: list[int]
     sinks: list[Tensor] = field(default_factory=list)
+    earlier: int = 0
 
     @property
     def rows(self) -> int:
@@ -67,7 +68,7 @@ class _Growing:
         if self.sinks:
             self.sinks[-1] = self.sinks[-1][:, :, :last]
         if self_attention:
-            self.keys[:] = [torch.cat(self.keys, 2)[:, :, :rows]]
+            self.keys[:] = [torch.cat(self.keys, 2)[:, :, : rows + self.earlier]]
 
 
 @dataclass
@@ -77,6 +78,7 @@ class Sequences:
     Attributes:
         ids: ``[row, token]`` so far, or None where none were given.
         valid: bool ``[row, token]`` of the first forward, False for padding; None if nothing was.
+        earlier: what a cache held before the first forward, as of :class:`.assembly.Axis`; so is ``earlier_valid``.
         inputs: of the last forward; an attention mask ``[row, token]`` in it covers all tokens.
         deviation: the largest of all forwards.
         taken_back: tokens that were read, and forgotten because a later step went on from before them.
@@ -89,6 +91,8 @@ class Sequences:
     side: str
     deviation: float
     exact: bool
+    earlier: Tensor | None = None
+    earlier_valid: Tensor | None = None
     steps: int = 1
     taken_back: int = 0
 
@@ -103,29 +107,44 @@ class Sequences:
         return sum(dict(storages(held)).values())
 
     @classmethod
-    def begin(cls, sites: Sites, inputs: Mapping[str, Any], deviation: float, exact: bool) -> Sequences | None:
-        """The sequences that a forward may begin; None for a forward that no cached step can follow."""
+    def begin(
+        cls, sites: Sites, inputs: Mapping[str, Any], deviation: float, exact: bool, *, virtual: int = 0
+    ) -> Sequences | None:
+        """The sequences that a forward may begin; None for a forward that no cached step can follow.
+
+        Args:
+            virtual: how many learned tokens the model puts before each text: before its queries, or into its cache.
+        """
         layers = {}
         for site, weights in sites:
             if not isinstance(weights, QueryKeyWeights):
                 return None
             source = weights.source
             parts = [source.query], [source.key], [source.visibility], [source.bias], [0]
-            layers[site] = _Growing(source, *parts, _per_query(source))
+            earlier = source.keys - source.queries if site.kind == "self" else 0
+            layers[site] = _Growing(source, *parts, _per_query(source), earlier)
         main = [layer for site, layer in layers.items() if site.kind == "self"]
-        if not main or any(layer.first.queries != layer.first.keys for layer in main):
+        before = {layer.earlier for layer in main}
+        if len(before) != 1 or len({layer.rows for layer in main}) != 1:
+            return None
+        (count,) = before
+        if count < 0 or (count > 0 and count != virtual and inputs.get("past_key_values") is None):
             return None
         names, side = (TARGET, "target") if Axes.of(inputs).target is not None else (SOURCE, "source")
-        valid = valid_tokens(inputs, side)
-        valid = None if valid is None or valid.shape[1] < main[0].rows else valid[:, : main[0].rows]
-        return cls(layers, main_ids(inputs, names), valid, dict(inputs), side, deviation, exact)
-
-    def behind_virtual(self, count: int) -> None:
-        """Of a first forward before whose text the model put learned tokens: their ids are -1."""
-        rows = max(layer.rows for site, layer in self.layers.items() if site.kind == "self")
-        if count and self.ids is not None and self.ids.shape[1] + count == rows:
-            self.ids = pad(self.ids, (count, 0), value=-1)
-            self.valid = None if self.valid is None else pad(self.valid, (count, 0), value=True)
+        ids, valid, rows = main_ids(inputs, names), valid_tokens(inputs, side), main[0].rows
+        earlier_valid = None
+        if valid is not None and count and valid.shape[1] == rows + count:
+            earlier_valid, valid = valid[:, :count], valid[:, count:]
+        if virtual and not count and ids is not None and ids.shape[1] + virtual == rows:
+            ids = pad(ids, (virtual, 0), value=LEARNED)
+            if valid is not None and valid.shape[1] + virtual == rows:
+                valid = pad(valid, (virtual, 0), value=True)
+        valid = None if valid is None or valid.shape[1] < rows else valid[:, :rows]
+        held = None
+        if count:
+            number = LEARNED if count == virtual else EARLIER
+            held = torch.full((max(layer.first.batch for layer in main), count), number)
+        return cls(layers, ids, valid, dict(inputs), side, deviation, exact, held, earlier_valid)
 
     def grow(self, sites: Sites, inputs: Mapping[str, Any], deviation: float) -> bool:
         """Take in a step, if it goes on with these sequences."""
@@ -136,7 +155,7 @@ class Sequences:
             return False
         own = [site for site in self.layers if site.kind == "self"]
         self._step_back(own, named)
-        offsets = {site: _offset(named[site], self.layers[site].rows) for site in own}
+        offsets = {site: _offset(named[site], self.layers[site].rows + self.layers[site].earlier) for site in own}
         if any(offset is None for offset in offsets.values()):
             return False
         whole = min(own, key=lambda site: offsets[site] or 0)
@@ -152,7 +171,7 @@ class Sequences:
             layer.offsets.append(offsets.get(site) or 0)
             layer.sinks += _per_query(source)
             if site.kind == "self":
-                old = layer.rows - source.queries - layer.offsets[-1]
+                old = layer.rows + layer.earlier - source.queries - layer.offsets[-1]
                 # A copy: the whole of a step's keys is let go.
                 layer.keys.append(source.key[:, :, old : old + source.queries].clone())
         names = TARGET if self.side == "target" else SOURCE
@@ -166,7 +185,8 @@ class Sequences:
         """Forget the last tokens if a step goes on from before them: a guess that was not taken over."""
         # The layer that remembers most, and of those the deepest: keys there know most of what came before.
         site = max(own, key=lambda each: (step[each].keys - step[each].queries, each.layer))
-        past, rows = step[site].keys - step[site].queries, self.layers[site].rows
+        past, earlier = step[site].keys - step[site].queries, self.layers[site].earlier
+        rows = self.layers[site].rows
         if past <= 0:
             return
         known, begin = torch.cat(self.layers[site].keys, 2), step[site].key[:, :, :past]
@@ -176,8 +196,9 @@ class Sequences:
         found = [end for end in reversed(ends.tolist()) if end >= past]
         # All that is remembered comes first, then what a sliding window has left.
         kept = next((end for end in sorted(found, key=lambda end: end != past)
-                     if torch.equal(known[:, :, end - past : end], begin)), rows)  # fmt: skip
-        if kept >= rows:
+                     if torch.equal(known[:, :, end - past : end], begin)), rows + earlier)  # fmt: skip
+        kept -= earlier
+        if not 0 < kept < rows:
             return
         for each, layer in self.layers.items():
             layer.cut(kept, self_attention=each.kind == "self")
@@ -188,8 +209,10 @@ class Sequences:
     def _reorder(self, order: Tensor) -> None:
         if torch.equal(order, torch.arange(len(order))) and len(order) == next(iter(self.layers.values())).first.batch:
             return
-        if self.valid is not None:
-            self.valid = self.valid[order.to(self.valid.device)]
+        self.valid, self.earlier, self.earlier_valid = (
+            None if each is None else each[order.to(each.device)]
+            for each in (self.valid, self.earlier, self.earlier_valid)
+        )
         for layer in self.layers.values():
             for parts in (layer.queries, layer.keys, layer.sinks):
                 parts[:] = [part.index_select(0, order.to(part.device)) for part in parts]
@@ -219,13 +242,17 @@ class Sequences:
         length = max(layer.rows for site, layer in self.layers.items() if site.kind == "self")
         last = Axes.of(self.inputs)
         mask = self.inputs.get("decoder_attention_mask" if self.side == "target" else "attention_mask")
+        count = 0 if self.earlier is None else self.earlier.shape[1]
+        if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] == length + count:
+            mask = mask[:, count:]
         if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] == length:
             valid = None if bool(mask.bool().all()) else mask.bool()
         else:
             valid = self.valid
             if valid is not None:  # what came later is text
                 valid = torch.cat([valid, valid.new_ones(len(valid), length - valid.shape[1])], 1)
-        axis = Axis(length, self.ids if self.ids is not None and self.ids.shape[1] == length else None, valid)
+        ids = self.ids if self.ids is not None and self.ids.shape[1] == length else None
+        axis = Axis(length, ids, valid, self.earlier, self.earlier_valid)
         if self.side == "target":
             return Axes(source or last.source, axis)
         return Axes(axis, packed=self.steps == 1 and last.packed)
@@ -351,10 +378,11 @@ def _joined_bias(layer: _Growing, queries: int, keys: int) -> Bias | None:
 def _band(parts: Sequence[Visibility], queries: int, keys: int) -> Visibility | None:
     """Of a long text: causal, if the first part is and every later one sees all of its own keys."""
     first = parts[0]
+    earlier = first.keys - first.queries
     bounded = any(part.lower is not None or part.mask is not None or part.segments is not None for part in parts)
-    if first.upper != 0 or bounded:
+    if first.upper != earlier or bounded:
         return None
     last = parts[-1].key_seen
     if last is not None and last.shape[1] != keys:
         return None
-    return Visibility(queries, keys, upper=0, key_seen=last)
+    return Visibility(queries, keys, upper=earlier, key_seen=last)

@@ -19,10 +19,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from attention_analyzer.cleanup import hooks_removed, undone
 from attention_analyzer.errors import AttentionAnalyzerError, UnsupportedModelError
-from attention_analyzer.given_inputs import valid_tokens
+from attention_analyzer.given_inputs import LEARNED, valid_tokens
 from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, intercept
 from attention_analyzer.hooks.forward import (
     as_written,
@@ -107,7 +108,11 @@ class Forward:
 
 @dataclass
 class _Router:
-    """Passes attention calls to the forward that runs now."""
+    """Passes attention calls to the forward that runs now.
+
+    Attributes:
+        embedded: the ids that were embedded last outside of a forward, and their vectors.
+    """
 
     model: nn.Module
     keep: Keep
@@ -115,6 +120,7 @@ class _Router:
     check: bool
     depth: list[nn.Module] = field(default_factory=list)
     running: Forward | None = None
+    embedded: tuple[Tensor, Tensor] | None = None
     thread: int = field(default_factory=get_ident)
 
     # A hook of the interface, and of operations outside of it.
@@ -138,7 +144,7 @@ class _Router:
         self.depth.append(module)
         if self.running is not None:
             return
-        inputs = _named(module, args, kwargs)
+        inputs = self._with_ids(_named(module, args, kwargs))
         capture = _QuietCapture(
             self.model,
             self.keep,
@@ -152,6 +158,23 @@ class _Router:
             watch = self.running.closing.enter_context(intercept(self.model, capture))
             capture.watch = watch
             _already_running(watch, module)
+
+    def embed(self, module: nn.Module, args: tuple[Any, ...], vectors: Any) -> None:
+        """Ids became vectors, of which a forward may be given (prompt tuning, a soft prompt of one's own)."""
+        if self._listens and self.running is None and args and isinstance(vectors, Tensor) and vectors.dim() == 3:
+            self.embedded = args[0], vectors.detach()
+
+    def _with_ids(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A forward's inputs; with the ids of its vectors where these were embedded just before, after learned ones."""
+        known, self.embedded = self.embedded, None
+        given = inputs.get("inputs_embeds")
+        if known is None or inputs.get("input_ids") is not None or not isinstance(given, Tensor):
+            return inputs
+        ids, vectors = known
+        before = given.shape[1] - vectors.shape[1] if given.dim() == 3 else -1
+        if before < 0 or not torch.equal(given[:, before:], vectors):
+            return inputs
+        return inputs | {"input_ids": pad(ids, (before, 0), value=LEARNED)}
 
     def leave(self, module: nn.Module, args: Any, *rest: Any) -> None:
         if not self._listens or module not in self.depth:
@@ -215,6 +238,8 @@ def each_forward(model: nn.Module, keep: Keep, finished: Callable[[Forward], Non
         for module in _entries(model):
             handles.append(module.register_forward_pre_hook(router.enter, with_kwargs=True))
             handles.append(module.register_forward_hook(router.leave, with_kwargs=True, always_call=True))
+        if (table := _input_embedding(model)) is not None:
+            handles.append(table.register_forward_hook(router.embed))
         yield
 
 
@@ -224,6 +249,14 @@ def _entries(model: nn.Module) -> list[nn.Module]:
         module for module in modules(model) if hasattr(module, "config") and hasattr(module, "get_input_embeddings")
     ]
     return list({id(module): module for module in (model, *model.children(), *inside)}.values())
+
+
+def _input_embedding(model: nn.Module) -> nn.Module | None:
+    try:
+        found = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        return None
+    return found if isinstance(found, nn.Module) else None
 
 
 def _named(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from attention_analyzer.weights.additive import HIDES_AT, read_additive
 SOURCE = ("input_ids", "inputs_embeds")
 #: The same of an encoder–decoder's target.
 TARGET = ("decoder_input_ids", "decoder_inputs_embeds")
+#: Instead of an id: a learned token that has no text, and a token that a cache held before it was captured.
+LEARNED, EARLIER = -1, -2
 #: Inputs with one number per token, by the axis that they lie along.
 _PER_TOKEN = {
     "source": (*SOURCE, "attention_mask", "token_type_ids", "position_ids", "special_tokens_mask"),

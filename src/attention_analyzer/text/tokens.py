@@ -176,13 +176,19 @@ class Tokens:
         """Tokens that have no text: numbered positions (image patches, audio frames)."""
         return cls(pieces=tuple(f"{prefix}{index}" for index in range(count)))
 
-    def after_virtual(self, count: int) -> Tokens:
-        """These tokens after learned ones that have no text (prefix, prompt and P-tuning); their ids are -1."""
+    def after_virtual(self, count: int, *, learned: bool = True) -> Tokens:
+        """These tokens after others whose text is not known; their ids are -1.
+
+        Args:
+            learned: whether they are learned ones (prefix, prompt and P-tuning), which are special; otherwise they are
+                what a cache held before.
+        """
+        name = "prefix" if learned else "earlier"
         return Tokens(
-            pieces=(*(f"[prefix {index}]" for index in range(count)), *self.pieces),
+            pieces=(*(f"[{name} {index}]" for index in range(count)), *self.pieces),
             ids=(*(-1,) * count, *self.ids) if self.ids else (),
             spans=(*(None,) * count, *self.spans),
-            is_special=(*(True,) * count, *self.is_special),
+            is_special=(*(learned,) * count, *self.is_special),
             is_separator=(*(False,) * count, *self.is_separator),
             segments=(*self.segments[:1] * count, *self.segments),
             texts=self.texts,
