@@ -58,6 +58,8 @@ def dense(asked: Question) -> list[torch.Tensor]:
 
 
 SIGNAL, DECOY = "cat", 3
+#: Where the signal stands in "the dog saw how one cat ran home".
+AT_SIGNAL = 6
 #: The decoy's score over all others', and the size of values.
 _PULL, _SIZE = 5, 10
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attention_analyzer.attribution.alti import Alti, AltiLogit
 from attention_analyzer.attribution.flow import Flow
 from attention_analyzer.attribution.gradient import GradientAttention
 from attention_analyzer.attribution.integrated import IntegratedGradients
@@ -11,6 +12,7 @@ from attention_analyzer.attribution.norm import NormWeighted
 from attention_analyzer.attribution.occlusion import Occlusion
 from attention_analyzer.attribution.received import Received
 from attention_analyzer.attribution.rollout import ChefersRollout, NormalisedRollout, Rollout, UnadjustedRollout
+from attention_analyzer.attribution.value_zeroing import ValueZeroing
 from attention_analyzer.deprecation import ATTRIBUTION_VALUES, renamed_arguments
 from attention_analyzer.errors import SelectionError
 
@@ -24,6 +26,9 @@ ATTRIBUTIONS: tuple[Attribution, ...] = (
     ChefersRollout(),
     Flow(),
     NormWeighted(),
+    ValueZeroing(),
+    Alti(),
+    AltiLogit(),
     GradientAttention(),
     IntegratedGradients(),
     Occlusion(),

@@ -81,6 +81,11 @@ class Target(ABC):
         return None
 
 
+def _entry_of(logits: Tensor, entry: int, against: int | None) -> Tensor:
+    """``[row]``: a logit, or its difference from another one."""
+    return logits[:, entry] if against is None else logits[:, entry] - logits[:, against]
+
+
 @dataclass(frozen=True)
 class VocabularyTarget(Target):
     """One entry of the logits at one position: a token of the vocabulary, or a tag.
@@ -89,12 +94,15 @@ class VocabularyTarget(Target):
         at: the position whose logits are read, on the last stack's axis; ``entry``: which logit.
         moves: whether the position is one of the text's own tokens (not of an encoder–decoder's target).
         fixed: whether the token at the position is part of the question (a mask) and cannot be deleted.
+        against: the entry that it is contrasted with: the value is the difference of the two logits, and the measure
+            the probability of the one if it is one of the two.
     """
 
     at: int
     entry: int
     moves: bool = True
     fixed: bool = False
+    against: int | None = None
 
     def _logits(self, outputs: Any, layout: Layout) -> Tensor:
         logits: Tensor = outputs.logits
@@ -102,10 +110,13 @@ class VocabularyTarget(Target):
         return logits[rows, layout.place(self.at).to(logits.device) if self.moves else self.at]
 
     def values(self, outputs: Any, layout: Layout) -> Tensor:
-        return self._logits(outputs, layout)[:, self.entry]
+        return _entry_of(self._logits(outputs, layout), self.entry, self.against)
 
     def measures(self, outputs: Any, layout: Layout) -> Tensor:
-        return self._logits(outputs, layout).float().softmax(-1)[:, self.entry]
+        logits = self._logits(outputs, layout).float()
+        if self.against is not None:
+            return _entry_of(logits, self.entry, self.against).sigmoid()
+        return logits.softmax(-1)[:, self.entry]
 
     def start(self, queries: int) -> Tensor:
         return one_hot(torch.tensor(self.at), queries).float()
@@ -122,16 +133,20 @@ class ClassTarget(Target):
     Attributes:
         entry: which logit.
         exclusive: whether classes exclude each other, so that probabilities sum to one over them.
+        against: the class that it is contrasted with, as in :class:`VocabularyTarget`.
     """
 
     entry: int
     exclusive: bool = True
+    against: int | None = None
 
     def values(self, outputs: Any, layout: Layout) -> Tensor:
-        return outputs.logits[:, self.entry]
+        return _entry_of(outputs.logits, self.entry, self.against)
 
     def measures(self, outputs: Any, layout: Layout) -> Tensor:
         logits = outputs.logits.float()
+        if self.against is not None:
+            return _entry_of(logits, self.entry, self.against).sigmoid()
         return (logits.softmax(-1) if self.exclusive else logits.sigmoid())[:, self.entry]
 
 

@@ -23,7 +23,8 @@ from attention_analyzer.errors import InputError, Option, SelectionError, Unsupp
 from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
 
-#: How a target is written, and what it is. ``:K`` is a token's position, ``=X`` what is predicted there.
+#: How a target is written, and what it is. ``:K`` is a token's position, ``=X`` what is predicted there. Wherever a
+#: token, class or tag is predicted, ``!=Y`` at the end asks why it is not Y: ``next=sat!=was``, ``class!=sad``.
 TARGETS = {
     "next": "the model's most likely next token; next=X for any other token",
     "position:K": "the token at position K, as predicted from what comes before it; position:K=X for another one",
@@ -35,7 +36,7 @@ TARGETS = {
     "pooled": "the text's representation: the mean of the last hidden states",
     "hidden:K": "the representation of the token at position K",
 }
-_WRITTEN = re.compile(r"([a-z_]+)(?::(-?\d+))?(?:=(.+))?", re.DOTALL)
+_WRITTEN = re.compile(r"([a-z_]+)(?::(-?\d+))?(?:=(.+?))?(?:!=(.+))?", re.DOTALL)
 _NEED_PLACE, _TAKE_PLACE = {"position", "token_class", "hidden"}, {"position", "token_class", "hidden", "mask"}
 _TAKE_WHAT = {"next", "position", "mask", "class", "token_class"}
 
@@ -61,6 +62,7 @@ class _Asked:
     kind: str
     place: int | None = None
     what: str | None = None
+    against: str | None = None
 
 
 def choose(loaded: LoadedModel, prepared: Prepared, written: str | None) -> ResolvedTarget:
@@ -97,7 +99,25 @@ def choose(loaded: LoadedModel, prepared: Prepared, written: str | None) -> Reso
         target = _sequence(loaded, prepared, logits)
     else:
         target = _vocabulary(loaded, prepared, logits, asked)
-    return ResolvedTarget(loaded, prepared, target)
+    return ResolvedTarget(loaded, prepared, _contrasted(loaded, target, asked, logits))
+
+
+def _contrasted(loaded: LoadedModel, target: Target, asked: _Asked, logits: Any) -> Target:
+    """The target against another token, class or tag, where one is named."""
+    if asked.against is None:
+        return target
+    if not isinstance(target, (VocabularyTarget, ClassTarget)):
+        raise InputError(f"{target.label} has nothing to be contrasted with; leave {'!=' + asked.against!r} out.")
+    if asked.kind in ("class", "token_class"):
+        names = _labels(loaded, logits.shape[-1])
+        other = _label(asked.against, names)
+        shown = names[other]
+    else:
+        other = _entry(loaded, asked.against)
+        shown = _shown(loaded, other)
+    if other == target.entry:
+        raise InputError(f"{target.label} is contrasted with itself; name another one after != than {shown!r}.")
+    return replace(target, against=other, label=f"{target.label}, rather than {shown!r}")
 
 
 def _read(written: str | None) -> _Asked | None:
@@ -107,13 +127,14 @@ def _read(written: str | None) -> _Asked | None:
     kinds = {name.split(":")[0] for name in TARGETS}
     if match is None or match[1] not in kinds:
         raise InputError(f"There is no target {written!r}; targets are written {', '.join(TARGETS)}.")
-    kind, place, what = match[1], None if match[2] is None else int(match[2]), match[3]
+    kind, place, what = match[1], None if match[2] is None else int(match[2]), match[3] or match[4]
     if (place is None and kind in _NEED_PLACE) or (place is not None and kind not in _TAKE_PLACE):
         wanted = "a position" if kind in _NEED_PLACE else "no position"
         raise InputError(f"The target {kind!r} takes {wanted}; targets are written {', '.join(TARGETS)}.")
     if what is not None and kind not in _TAKE_WHAT:
-        raise InputError(f"The target {kind!r} takes no {'=' + what!r}; targets are written {', '.join(TARGETS)}.")
-    return _Asked(kind, place, what)
+        sign = "=" if match[3] else "!="
+        raise InputError(f"The target {kind!r} takes no {sign + what!r}; targets are written {', '.join(TARGETS)}.")
+    return _Asked(kind, place, match[3], match[4])
 
 
 def _usual(loaded: LoadedModel, prepared: Prepared, outputs: Any) -> _Asked:
@@ -169,7 +190,8 @@ def _masked(loaded: LoadedModel, prepared: Prepared, asked: _Asked) -> ResolvedT
     logits = getattr(_plain(loaded, changed), "logits", None)
     _check_vocabulary(loaded, logits)
     label = f"{_shown(loaded, entry)!r} at {place}, which is masked"
-    return ResolvedTarget(loaded, changed, VocabularyTarget(label, place, entry, fixed=True))
+    target = VocabularyTarget(label, place, entry, fixed=True)
+    return ResolvedTarget(loaded, changed, _contrasted(loaded, target, asked, logits))
 
 
 def _vocabulary(loaded: LoadedModel, prepared: Prepared, logits: Tensor, asked: _Asked) -> Target:

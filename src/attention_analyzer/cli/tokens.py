@@ -48,7 +48,7 @@ def tokens(
         str | None,
         typer.Option(
             help="Prediction to explain: next, next=X, position:K, sequence, mask, mask:K, class, token_class:K, "
-            "pooled …"
+            "pooled …; !=Y at the end contrasts it with Y."
         ),
     ] = None,
     unit: Annotated[

@@ -90,7 +90,7 @@ PAGES = (
         "format_color_text",
         ONE_TEXT,
         "Which tokens matter?",
-        "Token attribution by ten methods, each tested by deleting tokens.",
+        "Token attribution by fourteen methods, each tested by deleting tokens.",
         (
             ("The next word of a story", {"model": "demo-decoder", "text": "The king gave the queen a golden"}),
             ("A hidden word", {"model": "demo-encoder", "text": "The cat sat on the [MASK] and slept."}),

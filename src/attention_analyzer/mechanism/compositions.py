@@ -104,8 +104,8 @@ class _Heads:
 
     @classmethod
     def of(cls, run: Trace, call: TracedCall) -> _Heads:
-        site, (entered, left) = call.site, run.around(call)
-        assert site is not None and call.output is not None
+        site, layer = call.site, run.layer_of(call)
+        assert site is not None and call.output is not None and layer.left is not None
         if call.query is None or call.key is None or call.followed_value is None:
             raise UnsupportedModelError(
                 f"{site.module} computes its attention outside of transformers' attention interface, so its "
@@ -115,12 +115,12 @@ class _Heads:
         inputs = {name: _by_head(tensor, call.heads) for name, tensor in found.items()}
         reads = {}
         for name, tensor in inputs.items():
-            (jacobian,) = _jacobian(tensor.flatten(), [entered])
+            (jacobian,) = _jacobian(tensor.flatten(), [layer.probe])
             if jacobian is None:
                 raise UnsupportedModelError(f"The {name} projection of {site.module} cannot be followed.")
             by_head = jacobian.reshape(*tensor.shape, -1)
             reads[name] = by_head @ by_head.mT
-        (written,) = _jacobian(left.flatten(), [call.output])
+        (written,) = _jacobian(layer.left.flatten(), [call.output])
         if written is None:
             raise UnsupportedModelError(f"The output projection of {site.module} cannot be followed.")
         out = written.reshape(len(written), call.heads, -1).transpose(0, 1)

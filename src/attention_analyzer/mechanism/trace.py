@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -55,37 +55,54 @@ class Trace:
         calls: every attention call in order; ``calls[i].site`` says where it is.
         components: see :class:`.linear_path.Component`.
         outputs: the model's own, part of the followed path.
-        entered, left: by the path of each layer, a tensor of zeros that was added to what entered it, and what it
-            returned; of a trace with probes.
+        layers: what entered and left each layer, in the order of the calls of attention; of a trace with probes.
     """
 
     calls: list[TracedCall]
     components: list[Component]
     outputs: Any
     frozen: Mapping[str, str] = field(default_factory=dict)
-    entered: Mapping[str, Tensor] = field(default_factory=dict)
-    left: Mapping[str, Tensor] = field(default_factory=dict)
+    layers: Sequence[TracedLayer] = ()
 
-    def around(self, call: TracedCall) -> tuple[Tensor, Tensor]:
-        """The probe at the beginning of the layer that makes a call, and what the layer returned.
+    def layer_of(self, call: TracedCall) -> TracedLayer:
+        """The innermost layer that made a call.
 
         Raises:
             UnsupportedModelError: the layer was not found.
         """
-        path = call.site.module if call.site else ""
-        while path and not path.rpartition(".")[2].isdigit():
-            path = path.rpartition(".")[0]
-        if path not in self.entered or path not in self.left:
-            raise UnsupportedModelError(f"The layer around {call.site} was not found, so its maps cannot be read.")
-        return self.entered[path], self.left[path]
+        number = self.calls.index(call)
+        found = [layer for layer in self.layers if layer.first <= number < layer.stop and layer.left is not None]
+        if not found:
+            raise UnsupportedModelError(
+                f"The layer around {call.site} was not found, so what it makes of its heads cannot be read."
+            )
+        return min(found, key=lambda layer: layer.stop - layer.first)
+
+
+@dataclass(eq=False)
+class TracedLayer:
+    """One run of a layer: a member of a list of modules that attends.
+
+    Attributes:
+        states: what entered it, ``[1, token, channel]``; ``probe``: zeros that were added to that, so that what follows
+            can be differentiated with respect to it; ``left``: what it returned.
+        first, stop: which calls of attention it made.
+    """
+
+    path: str
+    states: Tensor
+    probe: Tensor
+    first: int
+    stop: int = -1
+    left: Tensor | None = None
 
 
 @dataclass
 class _Probes:
-    """Adds zeros to what enters each layer, so that what follows can be differentiated with respect to the stream."""
+    """Notes where each layer begins and ends."""
 
-    entered: dict[str, Tensor] = field(default_factory=dict)
-    left: dict[str, Tensor] = field(default_factory=dict)
+    calls: Sequence[TracedCall]
+    layers: list[TracedLayer] = field(default_factory=list)
 
     def enter(self, path: str) -> Callable[..., Any]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -93,7 +110,7 @@ class _Probes:
             if not isinstance(states, Tensor) or not states.requires_grad:
                 return None
             probe = torch.zeros(tuple(states.shape), dtype=states.dtype, device=states.device).requires_grad_()
-            self.entered[path] = probe
+            self.layers.append(TracedLayer(path, states.detach(), probe, len(self.calls)))
             if args:
                 return (states + probe, *args[1:]), kwargs
             return args, kwargs | {"hidden_states": states + probe}
@@ -103,8 +120,9 @@ class _Probes:
     def leave(self, path: str) -> Callable[..., None]:
         def hook(_: nn.Module, __: Any, made: Any) -> None:
             states = made[0] if isinstance(made, tuple) else made
-            if isinstance(states, Tensor):
-                self.left[path] = states
+            mine = next((layer for layer in reversed(self.layers) if layer.path == path and layer.left is None), None)
+            if mine is not None and isinstance(states, Tensor):
+                mine.left, mine.stop = states, len(self.calls)
 
         return hook
 
@@ -207,7 +225,7 @@ def trace(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True,
         )
         hook = _Hook(path, capture)
         path.outside = hook
-        around = _Probes()
+        around = _Probes(hook.calls)
         beside = around.on(model) if probes else nullcontext()
         with as_written(model), hook_attention(model, hook), following(path), beside:
             outputs = model(**inputs)
@@ -222,7 +240,7 @@ def trace(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True,
         if len(numbers) > 1:
             raise UnsupportedModelError(f"{site.module} attends in several calls, so its heads cannot be separated.")
         hook.calls[numbers[0]].site = site
-    return Trace(hook.calls, path.components, outputs, path.frozen, around.entered, around.left)
+    return Trace(hook.calls, path.components, outputs, path.frozen, around.layers)
 
 
 def call_of(run: Trace, layer: int, head: int, stack: str | None = None, kind: Kind = "self") -> TracedCall:
