@@ -204,6 +204,7 @@ class AttentionAnalyzer:
         image: Any = ...,
         images: Sequence[Any] | None = ...,
         audio: Any = ...,
+        video: Any = ...,
         sampling_rate: int | None = ...,
         messages: Messages | None = ...,
         truncate: bool = ...,
@@ -216,6 +217,7 @@ class AttentionAnalyzer:
         image: Any = None,
         images: Sequence[Any] | None = None,
         audio: Any = None,
+        video: Any = None,
         sampling_rate: int | None = None,
         inputs: Mapping[str, Any] | None = None,
         messages: Messages | None = None,
@@ -232,6 +234,8 @@ class AttentionAnalyzer:
             image: an image: a path, bytes, an open file, a PIL image or an array. Tokens then have places in it.
             images: several images of one text, in the order of the text's image marks.
             audio: a sound: a path, bytes, an open file, samples, or a pair of samples and their rate.
+            video: a film: a path, an array ``[frame, row, column, 3]`` or a list of images. The record has the frames
+                that the model reads, evenly chosen, as its media; tokens have places in them.
             sampling_rate: of samples that come without one, in samples per second.
             inputs: instead of text, inputs of the model's forward, such as a tokenizer's or a processor's. A batch, or
                 texts packed into a row, gives a list, one record per text; padding is neither measured nor shown.
@@ -248,7 +252,9 @@ class AttentionAnalyzer:
             UnsupportedModelError: the model's attention cannot be represented.
             CaptureError: the weights do not reproduce the model's own outputs.
         """
-        given = _media_of(text, image=image, images=images, audio=audio, rate=sampling_rate, messages=messages)
+        given = _media_of(
+            text, image=image, images=images, audio=audio, video=video, rate=sampling_rate, messages=messages
+        )
         if given is not None:
             if inputs is not None:
                 raise InputError("Give images or a sound, or the inputs that a processor made of them, and not both.")
@@ -309,6 +315,7 @@ class AttentionAnalyzer:
         image: Any = ...,
         images: Sequence[Any] | None = ...,
         audio: Any = ...,
+        video: Any = ...,
         sampling_rate: int | None = ...,
         messages: Messages | None = ...,
         max_new_tokens: int = ...,
@@ -334,6 +341,7 @@ class AttentionAnalyzer:
         image: Any = None,
         images: Sequence[Any] | None = None,
         audio: Any = None,
+        video: Any = None,
         sampling_rate: int | None = None,
         messages: Messages | None = None,
         max_new_tokens: int = 40,
@@ -345,7 +353,7 @@ class AttentionAnalyzer:
 
         Args:
             prompt: what the model continues; for an encoder–decoder, its source.
-            image, images, audio, sampling_rate: what the model writes about, as in :meth:`record`.
+            image, images, audio, video, sampling_rate: what the model writes about, as in :meth:`record`.
             messages: instead of a prompt, a chat to be answered; a last message of the assistant is continued.
             max_new_tokens: how many tokens are generated at most.
             num_return_sequences: how many texts are generated (with ``do_sample=True`` or ``num_beams``).
@@ -361,7 +369,9 @@ class AttentionAnalyzer:
             InputError: the model cannot generate with these options, or the messages cannot be used.
             TooLongError: prompt and answer exceed the model's positions.
         """
-        given = _media_of(prompt, image=image, images=images, audio=audio, rate=sampling_rate, messages=messages)
+        given = _media_of(
+            prompt, image=image, images=images, audio=audio, video=video, rate=sampling_rate, messages=messages
+        )
         if given is not None:
             if num_return_sequences != 1:
                 raise InputError("About images or a sound one text is generated at a time: num_return_sequences=1.")
@@ -787,6 +797,7 @@ class AttentionAnalyzer:
         image: Any = None,
         images: Sequence[Any] | None = None,
         audio: Any = None,
+        video: Any = None,
         sampling_rate: int | None = None,
         target: str | None = None,
         unit: Unit = "token",
@@ -798,8 +809,8 @@ class AttentionAnalyzer:
         Args:
             text: a text or a pair; for an encoder–decoder source and target, or a source alone, whose target the model
                 generates. It is the source whose tokens are scored.
-            image, images, audio, sampling_rate: as in :meth:`record`; then cells of the images, or stretches of the
-                sound, are scored, and the text is what :meth:`record` takes beside them.
+            image, images, audio, video, sampling_rate: as in :meth:`record`; then cells of the images, or stretches of
+                the sound, are scored, and the text is what :meth:`record` takes beside them.
             method: one of :data:`attention_analyzer.attribution.ATTRIBUTIONS`.
             target: the prediction that is explained; by default the one that the model was made for. See
                 :data:`attention_analyzer.attribution.TARGETS` for how it is written.
@@ -814,7 +825,7 @@ class AttentionAnalyzer:
         """
         from attention_analyzer.attribution import token_importance
 
-        asked = _asked_of(text, image=image, images=images, audio=audio, rate=sampling_rate)
+        asked = _asked_of(text, image=image, images=images, audio=audio, video=video, rate=sampling_rate)
         return token_importance(
             self.loaded, asked, method=method, target=target, unit=unit, special=special, truncate=truncate
         )
@@ -827,6 +838,7 @@ class AttentionAnalyzer:
         image: Any = None,
         images: Sequence[Any] | None = None,
         audio: Any = None,
+        video: Any = None,
         sampling_rate: int | None = None,
         methods: Sequence[str] | None = None,
         target: str | None = None,
@@ -841,7 +853,7 @@ class AttentionAnalyzer:
         """Several methods on one text, each tested by deleting the tokens that it ranks first.
 
         Args:
-            text, image, images, audio, sampling_rate: as for :meth:`token_importance`.
+            text, image, images, audio, video, sampling_rate: as for :meth:`token_importance`.
             methods: names in :data:`attention_analyzer.attribution.ATTRIBUTIONS`; by default one of each kind that
                 this model and the length of the text allow.
             target: the prediction that is explained, as for :meth:`token_importance`.
@@ -861,7 +873,7 @@ class AttentionAnalyzer:
         """
         from attention_analyzer.attribution import compare_attributions
 
-        asked = _asked_of(text, image=image, images=images, audio=audio, rate=sampling_rate)
+        asked = _asked_of(text, image=image, images=images, audio=audio, video=video, rate=sampling_rate)
         return compare_attributions(
             self.loaded,
             asked,
@@ -1716,7 +1728,7 @@ class AttentionAnalyzer:
 
 
 def _media_of(
-    text: Any, *, image: Any, images: Sequence[Any] | None, audio: Any, rate: int | None, messages: Any
+    text: Any, *, image: Any, images: Sequence[Any] | None, audio: Any, video: Any, rate: int | None, messages: Any
 ) -> Media | None:
     """The images or the sound that were given, read; None where there are none."""
     chat = next((each for each in (messages, text) if is_messages(each)), None)
@@ -1725,17 +1737,17 @@ def _media_of(
         raise InputError("Give image=… or images=[…], and not both.")
     if images is not None and not listed:
         raise InputError("images=[…] is empty; give at least one image.")
-    if not listed and audio is None and not (chat is not None and has_images(chat)):
+    if not listed and audio is None and video is None and not (chat is not None and has_images(chat)):
         return None
     beside = None if chat is not None else text
-    return read_media(images=listed, audio=audio, sampling_rate=rate, text=beside, messages=chat)
+    return read_media(images=listed, audio=audio, video=video, sampling_rate=rate, text=beside, messages=chat)
 
 
-def _asked_of(text: Any, *, image: Any, images: Sequence[Any] | None, audio: Any, rate: int | None) -> Any:
+def _asked_of(text: Any, *, image: Any, images: Sequence[Any] | None, audio: Any, video: Any, rate: int | None) -> Any:
     """The text, or the images or the sound that were given, read."""
-    found = _media_of(text, image=image, images=images, audio=audio, rate=rate, messages=None)
+    found = _media_of(text, image=image, images=images, audio=audio, video=video, rate=rate, messages=None)
     if found is None and text is None:
-        raise InputError("Give a text, image=…, images=[…] or audio=….")
+        raise InputError("Give a text, image=…, images=[…], audio=… or video=….")
     return text if found is None else found
 
 

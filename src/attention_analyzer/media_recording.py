@@ -21,8 +21,9 @@ from attention_analyzer.inputs import (
     start_id,
     written_targets,
 )
+from attention_analyzer.media.films import read_film
 from attention_analyzer.media.images import Image, read_image
-from attention_analyzer.media.processing import Processed, process_images, process_sound
+from attention_analyzer.media.processing import Processed, process_film, process_images, process_sound
 from attention_analyzer.media.sounds import Sound, read_sound
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.signatures import forward_parameters
@@ -36,9 +37,14 @@ _IMAGE_KEYS = ("image", "path", "url", "data")
 
 @dataclass(frozen=True)
 class Media:
-    """What a record is asked of: images or a sound, and the text or chat that goes with them."""
+    """What a record is asked of: images, a film or a sound, and the text or chat that goes with them.
+
+    Attributes:
+        film: not read yet, since the model says how many of its frames it reads.
+    """
 
     images: tuple[Image, ...] = ()
+    film: Any = None
     sound: Sound | None = None
     text: str | None = None
     messages: Messages | None = None
@@ -48,6 +54,7 @@ def read_media(
     *,
     images: Sequence[Any] = (),
     audio: Any = None,
+    video: Any = None,
     sampling_rate: int | None = None,
     text: str | None = None,
     messages: Messages | None = None,
@@ -55,12 +62,16 @@ def read_media(
     """Read what was given.
 
     Raises:
-        InputError: an image or sound cannot be used, or images and a sound were given together.
+        InputError: an image or sound cannot be used, or two of images, a film and a sound were given together.
     """
+    if video is not None and (images or messages is not None or audio is not None):
+        raise InputError("A film and images, a sound or a chat were given together; give one of them.")
     if audio is not None and (images or messages is not None):
         raise InputError("Images and a sound were given together; give one of them.")
     if text is not None and not isinstance(text, str):
         raise InputError(f"The text beside an image or a sound is a str, not {type(text).__name__}.")
+    if video is not None:
+        return Media(film=video, text=text)
     if audio is not None:
         return Media(sound=read_sound(audio, sampling_rate), text=text)
     if messages is not None:
@@ -157,7 +168,21 @@ def _processed(loaded: LoadedModel, media: Media, truncate: bool) -> Processed:
         raise ModelError(f"{loaded.name} reads no images: its forward takes {', '.join(list(parameters)[:4])}.")
     beside = _reads_text(loaded)
     text = media.text if beside or loaded.architecture != "encoder-decoder" else None
+    if media.film is not None:
+        frames = read_film(media.film, _frames_read(loaded))
+        return process_film(loaded.need_processor(), frames, text, beside_text=beside)
     return process_images(loaded.need_processor(), media.images, text, messages=media.messages, beside_text=beside)
+
+
+def _frames_read(loaded: LoadedModel) -> int | None:
+    """How many frames of a film the model reads, if its configuration says so."""
+    holders = (loaded.config, *(getattr(loaded.config, name, None) for name in ("vision_config", "encoder")))
+    for holder in holders:
+        for name in ("num_frames", "frames_per_clip"):
+            number = getattr(holder, name, None)
+            if isinstance(number, int) and number > 1:
+                return number
+    return None
 
 
 def _reads_text(loaded: LoadedModel) -> bool:

@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 
 from attention_analyzer.errors import InputError
-from attention_analyzer.media import read_image, read_sound
+from attention_analyzer.media import read_film, read_image, read_sound
 
 
 @pytest.fixture
@@ -133,3 +133,55 @@ def test_one_sentence_about_a_sound_that_cannot_be_used(sound, words: str) -> No
     with pytest.raises(InputError, match=words) as refused:
         read_sound(sound)
     assert "\n" not in str(refused.value)
+
+
+def test_films_from_arrays_lists_and_animated_files(tmp_path: Path) -> None:
+    film = np.random.default_rng(0).integers(0, 255, (7, 5, 11, 3), dtype=np.uint8)
+    chosen = [0, 2, 4, 6]
+    for given in (film, list(film), np.moveaxis(film, -1, 1)):
+        frames = read_film(given, 4)
+        assert [frame.name for frame in frames] == [f"frame {number}" for number in chosen]
+        assert all(np.array_equal(frame.pixels, film[number]) for frame, number in zip(frames, chosen, strict=True))
+    pictures = [PIL.Image.fromarray(frame) for frame in film]
+    path = tmp_path / "film.png"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    frames = read_film(path, 4)
+    assert [frame.name for frame in frames] == [f"film.png, frame {number}" for number in chosen]
+    assert all(np.array_equal(frame.pixels, film[number]) for frame, number in zip(frames, chosen, strict=True))
+
+
+def test_what_is_no_film(tmp_path: Path) -> None:
+    film = np.zeros((3, 5, 11, 3), dtype=np.uint8)
+    for given, words in (
+        (film[:0], "no frames"),
+        ([], "no frames"),
+        (film[0], "array \\[frame"),
+        ([film[0], film[1, :4]], "differ in size"),
+        (tmp_path / "none.mp4", "no film file"),
+        (7, "path, an array or a list"),
+    ):
+        with pytest.raises(InputError, match=words):
+            read_film(given)
+    with pytest.raises(InputError, match="reads 4"):
+        read_film(film, 4)
+    (tmp_path / "broken.gif").write_bytes(b"GIF89a")
+    with pytest.raises(InputError, match=r"broken\.gif"):
+        read_film(tmp_path / "broken.gif")
+
+
+def test_films_of_other_formats_by_pyav(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV reads films of other formats than Pillow's")
+    path = tmp_path / "film.mkv"
+    shades = [0, 60, 120, 180, 240]
+    with av.open(str(path), "w") as written:
+        stream = written.add_stream("ffv1", rate=5)  # without loss
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "bgr0"
+        for shade in shades:
+            frame = av.VideoFrame.from_ndarray(np.full((16, 32, 3), shade, np.uint8), format="rgb24")
+            written.mux(stream.encode(frame))
+        written.mux(stream.encode())
+    frames = read_film(path, 3)
+    assert [int(frame.pixels.mean()) for frame in frames] == [0, 120, 240]
+    (tmp_path / "broken.mp4").write_bytes(b"no film")
+    with pytest.raises(InputError, match="no film that can be read"):
+        read_film(tmp_path / "broken.mp4")

@@ -14,9 +14,16 @@ from transformers import (
     PreTrainedTokenizerFast,
     SwinConfig,
     SwinModel,
+    TimesformerConfig,
+    TimesformerModel,
+    VideoMAEConfig,
+    VideoMAEImageProcessorPil,
+    VideoMAEModel,
     ViTConfig,
     ViTImageProcessorPil,
     ViTModel,
+    VivitConfig,
+    VivitModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
@@ -77,3 +84,27 @@ def wav2vec2() -> AttentionAnalyzer:
     torch.manual_seed(0)
     config = Wav2Vec2Config(**SMALL, conv_dim=(16,) * 7, num_conv_pos_embedding_groups=4, num_conv_pos_embeddings=16)
     return AttentionAnalyzer(Wav2Vec2Model(config).eval(), processor=Wav2Vec2FeatureExtractor(), cache=False)
+
+
+def videomae() -> AttentionAnalyzer:
+    """Four frames of 32 × 32 pixels in cells of 8 × 8 pixels and two frames; the middle of each frame."""
+    torch.manual_seed(0)
+    config = VideoMAEConfig(**SMALL, image_size=32, patch_size=8, num_frames=4, tubelet_size=2)
+    return AttentionAnalyzer(VideoMAEModel(config).eval(), _film_processor(), cache=False)
+
+
+def vivit() -> AttentionAnalyzer:
+    torch.manual_seed(0)
+    config = VivitConfig(**SMALL, image_size=32, num_frames=4, tubelet_size=[2, 8, 8])
+    return AttentionAnalyzer(VivitModel(config).eval(), _film_processor(), cache=False)
+
+
+def timesformer() -> AttentionAnalyzer:
+    """Attention over time and attention within frames, one after the other."""
+    torch.manual_seed(0)
+    config = TimesformerConfig(**SMALL, image_size=32, patch_size=8, num_frames=4)
+    return AttentionAnalyzer(TimesformerModel(config).eval(), _film_processor(), cache=False)
+
+
+def _film_processor() -> VideoMAEImageProcessorPil:
+    return VideoMAEImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})

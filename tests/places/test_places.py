@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from attention_analyzer import AttentionAnalyzer, AttentionRecord
-from attention_analyzer.text.place import ImageCell, Learned, SoundSpan, place_from_dict, place_to_dict
+from attention_analyzer.errors import InputError
+from attention_analyzer.text.place import FilmCell, ImageCell, Learned, SoundSpan, place_from_dict, place_to_dict
 from tests.places import models
 
 HEIGHT, WIDTH = 100, 200
@@ -152,3 +153,56 @@ def test_a_text_model_refuses_an_image(image: np.ndarray) -> None:
 
     with pytest.raises(ModelError, match="reads texts only"):
         AttentionAnalyzer("demo-encoder", cache=False).record(image=image)
+
+
+@pytest.fixture(scope="module")
+def film() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (9, 40, 80, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("make", [models.videomae, models.vivit, models.timesformer])
+def test_a_pixel_of_a_frame_changes_the_token_whose_cell_it_is_in(make, film: np.ndarray) -> None:
+    """The slow way: change the middle of one box in one frame, and see what each layer's keys read."""
+    analyzer = make()
+    record = analyzer.record(video=film)
+    assert [frame.name for frame in record.media] == [f"frame {number}" for number in (0, 3, 5, 8)]
+    for entry in record.entries[:2]:
+        cells = {place: at for at, place in enumerate(entry.keys.places) if isinstance(place, FilmCell)}
+        frames = {(place.first, place.last) for place in cells}
+        assert frames == ({(0, 1), (2, 3)} if make is not models.timesformer else {(n, n) for n in range(4)})
+        assert len(cells) == 16 * len(frames)
+        place = next(each for each in cells if (each.row, each.column, each.last) == (2, 1, 3))
+        changed = film[[0, 3, 5, 8]].copy()
+        left, top, right, bottom = (round(side) for side in place.box)
+        changed[place.last, top + 3 : bottom - 3, left + 3 : right - 3] ^= 255
+        if entry is record.entries[0]:  # before any attention
+            before, after = (read_by(analyzer, frames_, entry.site.module) for frames_ in (film[[0, 3, 5, 8]], changed))
+            differs = (before - after).abs().amax(-1).reshape(-1) > 1e-4
+            assert differs.nonzero()[:, 0].tolist() == [cells[place]]
+
+
+def read_by(analyzer: AttentionAnalyzer, frames: np.ndarray, module: str) -> torch.Tensor:
+    read: list[torch.Tensor] = []
+    values = analyzer.loaded.need_processor()(list(frames), return_tensors="pt")
+    handle = analyzer.model.get_submodule(module).register_forward_pre_hook(
+        lambda _, args, options: read.append((*args, *options.values())[0]), with_kwargs=True
+    )
+    try:
+        with torch.no_grad():
+            analyzer.model(**values)
+    finally:
+        handle.remove()
+    return read[0]
+
+
+def test_heat_of_a_film_is_that_of_a_frame(film: np.ndarray, tmp_path) -> None:
+    record = models.videomae().record(video=film)
+    heat = record.heat(0, layer=0, head=1, image=2)
+    assert heat.shape == (40, 80)
+    assert np.isnan(heat[:, :19]).all()  # cropped away
+    weights = record.entry(0).weights[1, 0, 16:].numpy()
+    assert heat[5, 25] == pytest.approx(weights[0])
+    assert AttentionRecord.load(record.save(tmp_path / "film.attn")).tokens == record.tokens
+    record.figure(view={"view": "picture", "image": 3}, layer=1, head=0)
+    with pytest.raises(InputError, match="no image 4"):
+        record.figure(view={"view": "picture", "image": 4}, layer=1, head=0)

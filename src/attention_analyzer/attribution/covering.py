@@ -16,7 +16,7 @@ from attention_analyzer.attribution.target import Layout
 from attention_analyzer.errors import InputError
 from attention_analyzer.media.processing import Processed
 from attention_analyzer.progress import OnProgress, ProgressCounter
-from attention_analyzer.text.place import ImageCell, Place, SoundSpan
+from attention_analyzer.text.place import FilmCell, ImageCell, Place, SoundSpan
 
 _OF_IMAGES: tuple[DeletionKind, ...] = ("mean", "blur", "noise")
 _OF_SOUNDS: tuple[DeletionKind, ...] = ("silence", "noise")
@@ -56,7 +56,7 @@ class CellDeleter:
 
     def can_delete(self, token: int) -> bool:
         """Whether it is known which part of an image or a sound a token shows."""
-        return isinstance(self.question.tokens.places[token], (ImageCell, SoundSpan))
+        return isinstance(self.question.tokens.places[token], (ImageCell, FilmCell, SoundSpan))
 
     def measures(self, kept: Tensor, progress: OnProgress | None = None) -> Tensor:
         """The target's measure of each variant: float64 ``[row]``.
@@ -97,7 +97,7 @@ class CellDeleter:
         """What covered cells show, of each original's size."""
         made = self._processed
         if made.images:
-            boxes = [place.box for place in self.question.tokens.places if isinstance(place, ImageCell)]
+            boxes = [place.box for place in self.question.tokens.places if isinstance(place, (ImageCell, FilmCell))]
             reach = max((max(box[2] - box[0], box[3] - box[1]) for box in boxes), default=1.0)
             return [_image_fill(image.pixels, self.kind, reach) for image in made.images]
         shuffled = np.random.default_rng(0).permutation
@@ -112,18 +112,20 @@ class CellDeleter:
         rate = made.sounds[0].rate if made.sounds else 0
         places = self.question.tokens.places
         for token in (~kept).nonzero()[:, 0].tolist():
-            number, part = _part(places[token], rate)
-            changed[number][part] = self._fills[number][part]
+            numbers, part = _part(places[token], rate)
+            for number in numbers:
+                changed[number][part] = self._fills[number][part]
         return changed
 
 
-def _part(place: Place | None, rate: int) -> tuple[int, tuple[slice, ...]]:
-    """Which image or sound a cell lies in, and where."""
-    if isinstance(place, ImageCell):
+def _part(place: Place | None, rate: int) -> tuple[Sequence[int], tuple[slice, ...]]:
+    """Which images, frames or sound a cell lies in, and where."""
+    if isinstance(place, (ImageCell, FilmCell)):
+        numbers = (place.image,) if isinstance(place, ImageCell) else range(place.first, place.last + 1)
         left, top, right, bottom = (max(0, round(side)) for side in place.box)
-        return place.image, (slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1)))
+        return numbers, (slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1)))
     assert isinstance(place, SoundSpan)
-    return place.sound, (slice(max(0, round(place.start * rate)), max(0, round(place.stop * rate))),)
+    return (place.sound,), (slice(max(0, round(place.start * rate)), max(0, round(place.stop * rate))),)
 
 
 def _image_fill(pixels: np.ndarray, kind: DeletionKind, reach: float) -> np.ndarray:
@@ -146,6 +148,8 @@ def windows(places: Sequence[Place | None], size: int) -> list[list[int]]:
     for token, place in enumerate(places):
         if isinstance(place, ImageCell):
             at[place.image, -1 if place.tile is None else place.tile, place.row, place.column] = token
+        elif isinstance(place, FilmCell):
+            at[place.first, -1, place.row, place.column] = token
         elif isinstance(place, SoundSpan):
             at[place.sound, -1, 0, sum(isinstance(each, SoundSpan) for each in places[:token])] = token
     steps = range(size)

@@ -21,6 +21,7 @@ from attention_analyzer.cli.options import (
     OptionalText,
     Stack,
     Truncate,
+    Video,
     record_of,
 )
 
@@ -30,6 +31,7 @@ def figure(
     *,
     image: Images = None,
     audio: Audio = None,
+    video: Video = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Output file (.png, .svg, .pdf).")] = Path(
         "attention.png"
     ),
@@ -68,7 +70,7 @@ def figure(
         raise InputError("--query and --key need --view, for example --view arcs.")
     if state is None and head is not None and layer is None:
         raise InputError("--head needs --layer.")
-    record = record_of(text, model, device, truncate, encoding, images=image or (), audio=audio)
+    record = record_of(text, model, device, truncate, encoding, images=image or (), audio=audio, video=video)
     with working("Drawing"):
         if state is not None:
             drawn = record.figure(layer, head, view=state, stack=stack, kind=kind)

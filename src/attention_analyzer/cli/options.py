@@ -64,6 +64,7 @@ Images = Annotated[
     typer.Option("--image", "-i", help="An image; the text goes with it. May be given several times."),
 ]
 Audio = Annotated[Path | None, typer.Option("--audio", "-a", help="A sound; the text is its target, if there is one.")]
+Video = Annotated[Path | None, typer.Option("--video", help="A film: GIF, WebP or PNG, or any other with PyAV.")]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Output file; the extension sets the format (.csv, .parquet, .json)."),
@@ -142,10 +143,10 @@ def record_file(argument: str, model: str | None, truncate: bool, encoding: str 
     return AttentionRecord.load(path)
 
 
-def media_of(images: Sequence[Path] | None, audio: Path | None) -> dict[str, Any]:
-    """The images or the sound that were given, as arguments of the analyzer's methods."""
+def media_of(images: Sequence[Path] | None, audio: Path | None, video: Path | None = None) -> dict[str, Any]:
+    """The images, the sound or the film that were given, as arguments of the analyzer's methods."""
     given: dict[str, Any] = {"images": list(images)} if images else {}
-    return given if audio is None else given | {"audio": audio}
+    return given | {name: path for name, path in (("audio", audio), ("video", video)) if path is not None}
 
 
 def record_of(
@@ -157,6 +158,7 @@ def record_of(
     *,
     images: Sequence[Path] = (),
     audio: Path | None = None,
+    video: Path | None = None,
 ) -> AttentionRecord:
     """The record of a text, of images or of a sound by a model, or the one that was read from a file.
 
@@ -165,11 +167,11 @@ def record_of(
     """
     from attention_analyzer.errors import InputError
 
-    if given := media_of(images, audio):
+    if given := media_of(images, audio, video):
         beside = None if argument is None else read_text(argument, encoding)
         return analyzer_for(model, device).record(beside, **given, truncate=truncate)
     if argument is None:
-        raise InputError("There is nothing to analyze; give a text, a file, --image or --audio.")
+        raise InputError("There is nothing to analyze; give a text, a file, --image, --audio or --video.")
     read = record_file(argument, model, truncate, encoding)
     return read or analyzer_for(model, device).record(read_text_or_chat(argument, encoding), truncate=truncate)
 

@@ -18,6 +18,7 @@ from attention_analyzer.cli.options import (
     OptionalText,
     Output,
     Truncate,
+    Video,
     analyzer_for,
     media_of,
     read_text,
@@ -38,6 +39,7 @@ def scan(
     *,
     image: Images = None,
     audio: Audio = None,
+    video: Video = None,
     model: Model = None,
     output: Output = None,
     layer: Layer = None,
@@ -57,10 +59,10 @@ def scan(
     from attention_analyzer.errors import InputError, SelectionError
 
     check_format(output)
-    if media_of(image, audio) or text is None:
+    if media_of(image, audio, video) or text is None:
         if lines:
-            raise InputError("--lines reads a file of texts; leave it out with --image or --audio.")
-        record = record_of(text, model, device, truncate, encoding, images=image or (), audio=audio)
+            raise InputError("--lines reads a file of texts; leave it out with --image, --audio or --video.")
+        record = record_of(text, model, device, truncate, encoding, images=image or (), audio=audio, video=video)
         table, name = record.heads(), record.model_name
     else:
         table, name = _measured(text, model, device, lines, truncate, encoding)

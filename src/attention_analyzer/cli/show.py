@@ -17,6 +17,7 @@ from attention_analyzer.cli.options import (
     Model,
     OptionalText,
     Truncate,
+    Video,
     record_file,
     record_of,
 )
@@ -27,6 +28,7 @@ def show(
     *,
     image: Images = None,
     audio: Audio = None,
+    video: Video = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Output file (.html).")] = Path("attention.html"),
     model: Model = None,
     other: Annotated[
@@ -43,7 +45,8 @@ def show(
 ) -> None:
     """Write an interactive HTML viewer of a text, image or sound.
 
-    One file that opens in any browser, without a network. Images come with --image, a sound with --audio.
+    One file that opens in any browser, without a network. Images come with --image, a sound with --audio, a film with
+    --video.
     """
     from attention_analyzer.errors import InputError
 
@@ -51,12 +54,14 @@ def show(
         raise InputError(f"The page {output} must end in .html; attn figure draws PNG, SVG and PDF.")
     if not output.resolve().parent.is_dir():
         raise InputError(f"There is no folder {output.resolve().parent} to write {output.name} to.")
-    record = record_of(text, model, device, truncate, encoding, images=image or (), audio=audio)
+    record = record_of(text, model, device, truncate, encoding, images=image or (), audio=audio, video=video)
     second = None
     if other is not None:
         # The same text by another model, or the record beside a record.
         read = record_file(other, None, False, None)
-        second = read or record_of(text, other, device, truncate, encoding, images=image or (), audio=audio)
+        second = read or record_of(
+            text, other, device, truncate, encoding, images=image or (), audio=audio, video=video
+        )
     with working("Writing the page"):
         record.to_html(output, second, queries_and_keys=queries_and_keys)
     say(f"Written to {output} ({output.stat().st_size / 1e6:.1f} MB)")

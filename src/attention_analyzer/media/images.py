@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +79,25 @@ def read_image(source: Any) -> Image:
     raise InputError(
         f"An image is a path, bytes, an open file, a PIL image or an array, but {type(source).__name__} was given."
     )
+
+
+@contextmanager
+def animation(path: Path) -> Iterator[tuple[int, Callable[[int], Image]]]:
+    """How many frames an image file has, and a function that reads one of them.
+
+    Raises:
+        InputError: this is no image, or a frame is broken or has more than :data:`MOST_PIXELS` pixels.
+        MissingDependencyError: Pillow is not installed.
+    """
+    with _opened(path, path.name) as opened:
+        if opened.width * opened.height > MOST_PIXELS:
+            raise InputError(f"{path.name} has frames of more than {MOST_PIXELS:,} pixels; scale it down first.")
+
+        def frame_at(number: int) -> Image:
+            opened.seek(number)
+            return Image(np.asarray(opened.convert("RGB")), path.name)
+
+        yield getattr(opened, "n_frames", 1), frame_at
 
 
 def _pillow() -> Any:

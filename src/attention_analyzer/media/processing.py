@@ -14,7 +14,7 @@ from attention_analyzer.media.images import Image
 from attention_analyzer.media.sounds import Sound
 
 #: What a processor calls the pixels, and the sound.
-PIXELS = ("pixel_values", "flattened_patches", "image_patches")
+PIXELS = ("pixel_values", "pixel_values_videos", "flattened_patches", "image_patches")
 SOUND = ("input_features", "input_values", "audio_values")
 
 
@@ -24,9 +24,10 @@ class Processed:
 
     Attributes:
         inputs: of the model's forward.
-        images, sounds: as the processor got them.
+        images, sounds: as the processor got them; of a film its frames.
         again: the processor on other images (uint8 ``[row, column, 3]``) or sounds (samples) of the same sizes.
         settings: what its output's geometry depends on, besides the sizes.
+        is_film: whether the images are the frames of a film.
         samples: of a sound that fills the processor's output; more than the sound has where that is padded.
     """
 
@@ -36,6 +37,7 @@ class Processed:
     again: Callable[[Sequence[np.ndarray]], dict[str, Any]]
     settings: str
     samples: int = 0
+    is_film: bool = False
 
     @property
     def name(self) -> str | None:
@@ -77,6 +79,31 @@ def process_images(
     return Processed(inputs, tuple(images), (), again, _settings(processor, written))
 
 
+def process_film(processor: Any, frames: Sequence[Image], text: Any = None, *, beside_text: bool = True) -> Processed:
+    """Run a processor on the frames of one film and, if it reads texts, a text.
+
+    Raises:
+        InputError: the processor cannot use them.
+        ModelError: it processes no films.
+    """
+    reads_text = beside_text and getattr(processor, "tokenizer", None) is not None
+    reader = processor if reads_text else getattr(processor, "video_processor", None) or processor
+    reader = getattr(reader, "image_processor", reader) if not reads_text else reader
+    if not callable(reader):
+        raise ModelError(f"{type(processor).__name__} processes no films.")
+    if text is not None and not reads_text:
+        raise InputError(f"{type(processor).__name__} reads a film alone; leave the text away.")
+    written = _written(processor, text, None, 1, mark="video") if reads_text else None
+
+    def again(arrays: Sequence[np.ndarray]) -> dict[str, Any]:
+        if written is not None:
+            return dict(reader(text=[written], videos=[list(arrays)], return_tensors="pt"))
+        return dict(reader([_as_pillow(array) for array in arrays], return_tensors="pt"))
+
+    inputs = _called(processor, lambda: again([frame.pixels for frame in frames]))
+    return Processed(inputs, tuple(frames), (), again, _settings(processor, written), is_film=True)
+
+
 def process_sound(processor: Any, sound: Sound, *, truncate: bool = False) -> Processed:
     """Run a processor on a sound, which is brought to the processor's rate first.
 
@@ -107,8 +134,8 @@ def process_sound(processor: Any, sound: Sound, *, truncate: bool = False) -> Pr
     return Processed(inputs, (), (heard,), again, _settings(reader, None), filled)
 
 
-def _written(processor: Any, text: Any, messages: Any, count: int) -> str:
-    """The text with a mark for each image, as the processor's template or its image token has it."""
+def _written(processor: Any, text: Any, messages: Any, count: int, mark: str = "image") -> str:
+    """The text with a mark for each image or film, as the processor's template or its token for them has it."""
     if messages is not None:
         if getattr(processor, "chat_template", None) is None:
             raise InputError(f"{type(processor).__name__} has no chat template; give a text beside the image instead.")
@@ -116,14 +143,14 @@ def _written(processor: Any, text: Any, messages: Any, count: int) -> str:
     text = "" if text is None else text
     if not isinstance(text, str):
         raise InputError(f"The text beside an image is a str, not {type(text).__name__}.")
-    mark = getattr(processor, "image_token", None)
-    if not isinstance(mark, str) or mark in text:
+    token = getattr(processor, f"{mark}_token", None)
+    if not isinstance(token, str) or token in text:
         return text
     if getattr(processor, "chat_template", None) is not None:
-        content = [{"type": "image"}] * count + [{"type": "text", "text": text}]
+        content = [{"type": mark}] * count + [{"type": "text", "text": text}]
         chat = [{"role": "user", "content": content}]
         return str(processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
-    return mark * count + text
+    return token * count + text
 
 
 def _called(processor: Any, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -43,13 +43,17 @@ class Coordinates:
 
 @dataclass(frozen=True)
 class Location:
-    """Where a cell lies: which image, which of its tiles, which row and column there, and its pixels."""
+    """Where a cell lies: which image, which of its tiles, which row and column there, and its pixels.
+
+    Of a film, ``image`` is the cell's last frame and ``first`` the first one.
+    """
 
     image: int
     tile: int | None
     row: int
     column: int
     box: Box
+    first: int | None = None
 
 
 def measure(read: Read, sizes: Sequence[tuple[int, int]]) -> Coordinates:
@@ -82,6 +86,9 @@ def locations(cells: Cells, found: Coordinates) -> list[Location | None] | None:
         for along in (found.x, found.y)
     ]
     owner = torch.full((len(cells),), -1).scatter_reduce_(0, index, found.image.reshape(-1)[seen], "amax")
+    earliest = torch.full((len(cells),), len(found.sizes)).scatter_reduce_(
+        0, index, found.image.reshape(-1)[seen], "amin"
+    )
     spread = torch.zeros(2, len(cells))
     for axis, along in enumerate((found.x, found.y)):
         values = along.reshape(-1)[seen]
@@ -115,7 +122,8 @@ def locations(cells: Cells, found: Coordinates) -> list[Location | None] | None:
             for place, cell in enumerate(members):
                 (column, left, right), (row, top, bottom) = axes[0][place], axes[1][place]
                 box = (left, top, right, bottom)
-                result[cell] = Location(image, order if len(tiles) > 1 else None, row, column, box)
+                number_of_tile = order if len(tiles) > 1 else None
+                result[cell] = Location(image, number_of_tile, row, column, box, int(earliest[cell]))
     return result
 
 

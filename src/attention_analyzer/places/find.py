@@ -21,7 +21,7 @@ from attention_analyzer.places.probe import NotReachedError, Probe
 from attention_analyzer.places.times import find_times
 from attention_analyzer.random_state import restored_draws
 from attention_analyzer.site import Site
-from attention_analyzer.text.place import ImageCell, Learned, Place, SoundSpan
+from attention_analyzer.text.place import FilmCell, ImageCell, Learned, Place, SoundSpan
 from attention_analyzer.text.tokens import Tokens
 
 #: What was found of a model, by what it depends on; never the pixels or the samples.
@@ -124,7 +124,7 @@ class Places:
         made = self.processed
         sizes = () if made is None else tuple((image.height, image.width) for image in made.images)
         lengths = () if made is None else (made.samples, tuple(sound.rate for sound in made.sounds))
-        settings = "" if made is None else made.settings
+        settings = "" if made is None else (made.settings, made.is_film)
         return (site.module, site.stack, tokens, name, shapes, sizes, lengths, settings)
 
     def _found(self, site: Site, tokens: Tokens, name: str, before: tuple[str, ...]) -> Tokens | None:
@@ -159,6 +159,7 @@ class Places:
             return None
         free = tuple(cell is None for cell in found.of_token)
         learned = learned_tokens(probe, free)
+        film = self.processed is not None and self.processed.is_film
         several = len({place.image for place in where if place is not None}) > 1
         tiled = any(place is not None and place.tile is not None for place in where)
         places: list[Place | None] = []
@@ -167,9 +168,13 @@ class Places:
         for token, cell in enumerate(found.of_token):
             place = None if cell is None else where[cell]
             if place is not None:
-                places.append(ImageCell(place.image, place.row, place.column, place.box, place.tile))
-                pieces.append(_cell_name(place, several, tiled))
+                pieces.append(_cell_name(place, several, tiled, film))
                 special.append(False)
+                if film:
+                    first = place.image if place.first is None else place.first
+                    places.append(FilmCell(0, first, place.image, place.row, place.column, place.box))
+                else:
+                    places.append(ImageCell(place.image, place.row, place.column, place.box, place.tile))
             elif token in learned:
                 role, piece = learned[token]
                 places.append(Learned(role))
@@ -210,7 +215,10 @@ class Places:
             return None
 
 
-def _cell_name(place: Location, several: bool, tiled: bool) -> str:
+def _cell_name(place: Location, several: bool, tiled: bool, film: bool) -> str:
+    if film:
+        frames = f"{place.image}" if place.first in (None, place.image) else f"{place.first}–{place.image}"
+        return f"frame {frames} {place.row},{place.column}"
     parts = [f"image {place.image + 1}"] if several else []
     parts += [f"tile {place.tile + 1}"] if tiled and place.tile is not None else []
     return " ".join([*parts, f"{place.row},{place.column}"])

@@ -11,7 +11,7 @@ from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.media.images import Image
 from attention_analyzer.site import Kind
-from attention_analyzer.text.place import ImageCell, Place, SoundSpan
+from attention_analyzer.text.place import FilmCell, ImageCell, Place, SoundSpan
 from attention_analyzer.text.tokens import Tokens
 
 
@@ -35,7 +35,7 @@ def heat(
             A token that the model generates or predicts is looked up where it is predicted: one query earlier.
         layer, head: of which layer and head; means over all of them by default.
         stack, kind: by default where a text looks at the image, else the image's own attention.
-        image: which image.
+        image: which image; of a film which of its frames.
         smooth: each cell gets the mean over a window of ``smooth`` × ``smooth`` cells around it. Models often read a
             thing from cells beside it, since each cell knows of its neighbors after a layer; a window of 3 finds the
             thing. 1 leaves the weights as they are.
@@ -44,7 +44,7 @@ def heat(
         InputError: the record has no image whose cells are known, or ``smooth`` is no odd number of at least 1.
         SelectionError: there is no such token, layer or head.
     """
-    entries = _entries(record, ImageCell, layer, stack, kind)
+    entries = _entries(record, (ImageCell, FilmCell), layer, stack, kind)
     row = np.mean([_row(entry, token, head) for entry in entries], axis=0)
     places = entries[0].keys.places
     return spread(record.media, places, smoothed(places, row, smooth), image)
@@ -63,7 +63,7 @@ def timeline(
 
     Arguments and errors are those of :func:`heat`.
     """
-    entries = _entries(record, SoundSpan, layer, stack, kind)
+    entries = _entries(record, (SoundSpan,), layer, stack, kind)
     row = np.mean([_row(entry, token, head) for entry in entries], axis=0)
     spans = [(number, place) for number, place in enumerate(entries[0].keys.places) if isinstance(place, SoundSpan)]
     return pd.DataFrame(
@@ -95,7 +95,7 @@ def smoothed(places: Sequence[Place | None], values: Sequence[float] | np.ndarra
     found = np.array(values, dtype=np.float64)
     if size == 1:
         return found
-    at = {_cell(place): number for number, place in enumerate(places) if isinstance(place, ImageCell)}
+    at = {_cell(place): number for number, place in enumerate(places) if isinstance(place, (ImageCell, FilmCell))}
     steps = range(-(size // 2), size // 2 + 1)
     for (image, tile, row, column), number in at.items():
         near = ((image, tile, row + down, column + right) for down in steps for right in steps)
@@ -103,8 +103,16 @@ def smoothed(places: Sequence[Place | None], values: Sequence[float] | np.ndarra
     return found
 
 
-def _cell(place: ImageCell) -> tuple[int, int | None, int, int]:
-    return place.image, place.tile, place.row, place.column
+def _cell(place: ImageCell | FilmCell) -> tuple[int, int | None, int, int]:
+    number, tile = (place.image, place.tile) if isinstance(place, ImageCell) else (place.first, None)
+    return number, tile, place.row, place.column
+
+
+def lies_in(place: Place | None, image: int) -> bool:
+    """Whether a cell lies in an image, or in that frame of a film."""
+    if isinstance(place, ImageCell):
+        return place.image == image
+    return isinstance(place, FilmCell) and place.first <= image <= place.last
 
 
 def spread(
@@ -117,10 +125,13 @@ def spread(
         SelectionError: there is no such image.
     """
     images = [medium for medium in media if isinstance(medium, Image)]
-    cells = [(place, value) for place, value in zip(places, values, strict=True) if isinstance(place, ImageCell)]
     if images and not 0 <= image < len(images):
         raise SelectionError(f"The record has {len(images)} images, counted from 0, and no image {image}.")
-    mine = [(place, value) for place, value in cells if place.image == image]
+    mine = [
+        (place, value)
+        for place, value in zip(places, values, strict=True)
+        if isinstance(place, (ImageCell, FilmCell)) and lies_in(place, image)
+    ]
     if not mine:
         raise InputError("No token lies in this image, so there is no heat to show.")
     if images:
@@ -136,18 +147,18 @@ def spread(
 
 
 def _entries(
-    record: CapturedAttention, place: type, layer: int | None, stack: str | None, kind: Kind | None
+    record: CapturedAttention, wanted: tuple[type, ...], layer: int | None, stack: str | None, kind: Kind | None
 ) -> list[SiteRecord]:
     """The layers whose keys have places of a kind: of one text's look at it if there is any, else of its own stack."""
     fitting = [
         entry
         for entry in record.entries
-        if any(isinstance(each, place) for each in entry.keys.places)
+        if any(isinstance(each, wanted) for each in entry.keys.places)
         and (stack is None or entry.site.stack == stack)
         and (kind is None or entry.site.kind == kind)
     ]
     if not fitting:
-        what, keyword = ("an image", "image") if place is ImageCell else ("a sound", "audio")
+        what, keyword = ("an image", "image") if ImageCell in wanted else ("a sound", "audio")
         raise InputError(
             f"The keys of these layers have no verified place in {what}; make the record with {keyword}=…, or choose "
             "another stack or kind."

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attention_analyzer.media.images import Image
+from attention_analyzer.places.heat import lies_in
 from attention_analyzer.plots.style import FAINT, INK, LINE, heading, short
-from attention_analyzer.text.place import ImageCell
+from attention_analyzer.text.place import FilmCell, ImageCell
 from attention_analyzer.view.canvas import new_figure
 from attention_analyzer.view.static_views.picture import draw_heat
 
@@ -47,7 +48,7 @@ def importance_figure(found: TokenImportance) -> Figure:
 
     Cells of an image are shown over the image itself.
     """
-    if any(isinstance(place, ImageCell) for place in found.places):
+    if any(isinstance(place, (ImageCell, FilmCell)) for place in found.places):
         return _picture_figure(found)
     units = len(found) + len(found.special_tokens)
     if units > LISTED:
@@ -92,11 +93,7 @@ def comparison_figure(found: AttributionComparison) -> Figure:
 
 def _picture_figure(found: TokenImportance) -> Figure:
     images = [medium for medium in found.media if isinstance(medium, Image)]
-    shown = [
-        number
-        for number in range(len(images))
-        if any(isinstance(place, ImageCell) and place.image == number for place in found.places)
-    ]
+    shown = [number for number in range(len(images)) if any(lies_in(place, number) for place in found.places)]
     widths = [4.2 * min(images[number].width / images[number].height, 2.5) for number in shown]
     figure = new_figure((max(5.6, sum(widths) + 0.6), 5.6))
     for axes, number in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):

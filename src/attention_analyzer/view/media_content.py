@@ -9,7 +9,7 @@ import numpy as np
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.media.images import Image
 from attention_analyzer.media.sounds import Sound
-from attention_analyzer.text.place import FilmCell, ImageCell, Learned, SoundSpan
+from attention_analyzer.text.place import FilmCell, ImageCell, Learned, Place, SoundSpan
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.view.payload import PayloadWriter
 
@@ -25,15 +25,22 @@ def media_content(record: CapturedAttention, writer: PayloadWriter) -> list[dict
 
 
 def places_content(tokens: Tokens) -> dict[str, Any] | None:
-    """Boxes ``[image, left, top, right, bottom]`` or spans ``[sound, start, stop]`` per token; None without any."""
+    """Per token a box ``[image, left, top, right, bottom]``, of a film ``[first frame, …, last frame]``, or a span
+    ``[sound, start, stop]``; None without any.
+    """
     places = tokens.places
     if any(isinstance(place, ImageCell | FilmCell) for place in places):
-        boxes = [[place.image, *place.box] if isinstance(place, ImageCell) else None for place in places]
-        return {"kind": "image", "boxes": boxes}
+        return {"kind": "image", "boxes": [_box(place) for place in places]}
     if any(isinstance(place, SoundSpan) for place in places):
         spans = [[place.sound, place.start, place.stop] if isinstance(place, SoundSpan) else None for place in places]
         return {"kind": "sound", "spans": spans}
     return None
+
+
+def _box(place: Place | None) -> list[float] | None:
+    if isinstance(place, ImageCell):
+        return [place.image, *place.box]
+    return [place.first, *place.box, place.last] if isinstance(place, FilmCell) else None
 
 
 def roles_content(tokens: Tokens) -> dict[str, str]:

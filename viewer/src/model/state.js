@@ -40,6 +40,8 @@ export const DEFAULTS = Object.freeze({
   shade: "from",
   /** Order of the keys in the Query–key view: "weight" or "position". */
   order: "weight",
+  /** Which image, or which frame of a film, the Picture view shows. */
+  image: 0,
 });
 
 const CHOICES = {
@@ -79,6 +81,8 @@ export function validState(given, header) {
   const [, queries, keys] = site.shape;
   if (isCount(source.query) && source.query < queries) state.query = source.query;
   if (isCount(source.key) && source.key < keys) state.key = source.key;
+  const images = header.records[state.record].media?.filter(({ kind }) => kind === "image").length ?? 0;
+  if (!isCount(state.image) || state.image >= images) state.image = 0;
   const pinned = (pins, count) => (Array.isArray(pins) ? pins.filter((pin) => isCount(pin) && pin < count).slice(0, 50) : []);
   state.pins = pinned(source.pins, queries);
   state.keyPins = pinned(source.keyPins, keys);

@@ -1,5 +1,6 @@
 /** The controls above a view: each knows when it applies, and follows the state. */
 import { groupChoices, readableName, sortColumns } from "../views/head-order.js";
+import { imagesOf, isFilm } from "../views/picture.js";
 import { element } from "./dom.js";
 
 /** @typedef {{node: HTMLElement, follow: (state: any) => void}} Control  follow shows, hides and sets it */
@@ -66,6 +67,11 @@ export function createToolbar(context, zoom) {
     oninput: () => store.set({ threshold: Math.round((threshold.value / 100) ** 2 * 1000) / 1000 }),
   });
   const thresholdText = element("span", {});
+  const image = element("input", {
+    type: "range", min: "0", step: "1", "aria-label": "Image or frame shown",
+    oninput: () => store.set({ image: Number(image.value) }),
+  });
+  const [imageName, imageText] = [element("span", {}), element("span", {})];
   const zooms = element("span", { className: "pair" }, [
     ["−", "Zoom out", 2], ["+", "Zoom in", 0.5], ["all", "Show everything", null],
   ].map(([text, label, factor]) => element("button", { type: "button", "aria-label": label, title: label, onclick: () => zoom(factor) }, [text])));
@@ -114,6 +120,18 @@ export function createToolbar(context, zoom) {
         this.node.hidden = !["arcs", "space"].includes(state.view);
         threshold.value = String(Math.round(Math.sqrt(state.threshold) * 100));
         thresholdText.textContent = state.threshold.toFixed(3);
+      },
+    },
+    {
+      node: element("label", { title: "Image, or frame of the film (, and .)" }, [imageName, image, imageText]),
+      follow(state) {
+        const record = model.record(state);
+        const count = imagesOf(record);
+        this.node.hidden = state.view !== "picture" || count < 2;
+        image.max = String(Math.max(0, count - 1));
+        image.value = String(state.image);
+        imageName.textContent = isFilm(record) ? "frame" : "image";
+        imageText.textContent = `${state.image + 1} of ${count}`;
       },
     },
     { node: zooms, follow: (state) => (zooms.hidden = !["matrix", "difference"].includes(state.view)) },

@@ -72,7 +72,7 @@ function create(context) {
   function heatOn(surface, state, boxes, row, where, image, top, theme) {
     const scale = warm(state, top);
     boxes.forEach((box, token) => {
-      if (!box || box[0] !== 0 || !row) return;
+      if (!lies(box, state.image) || !row) return;
       const strength = scale.position(row[token]);
       if (strength < 0.01) return;
       const [, left, above, right, below] = box;
@@ -87,7 +87,7 @@ function create(context) {
     const state = store.get();
     const theme = context.theme();
     const boxes = boxesOf(state, "keys");
-    const image = medium(state, 0);
+    const image = medium(state, state.image);
     if (!boxes) {
       surface.text("The keys of this layer have no place in the image; choose another attention above.", MARGIN, 30, { fill: theme.muted, size: 13 });
       layout = { words: [], image: null, thumbs: [] };
@@ -110,9 +110,9 @@ function create(context) {
     const dimmed = image.dimmed ??= dim(image);
     surface.image(dimmed, image.rows, image.cols, place.x, place.y, place.width, place.height);
     heatOn(surface, state, boxes, row, place, image, top, theme);
-    if (hoverCell !== null && boxes[hoverCell]) outline(surface, boxes[hoverCell], place, image, theme.accent);
+    if (hoverCell !== null && lies(boxes[hoverCell], state.image)) outline(surface, boxes[hoverCell], place, image, theme.accent);
     const own = boxesOf(state, "queries")?.[query];
-    if (own) outline(surface, own, place, image, theme.text);
+    if (lies(own, state.image)) outline(surface, own, place, image, theme.text);
 
     const laid = layWords(surface, words, MARGIN, place.y + place.height + 12, place.width);
     const all = hoverCell === null ? null : weights(state, site.name, state.head, null);
@@ -131,7 +131,7 @@ function create(context) {
 
     const thumbs = heads(surface, state, boxes, image, dimmed, query, {
       x: wide ? place.x + place.width + 22 : MARGIN,
-      y: wide ? 34 - scroll : laid.bottom + 98,
+      y: wide ? 34 - scroll : laid.bottom + 106,
       width: wide ? width - place.x - place.width - 22 - MARGIN : width - 2 * MARGIN,
     }, theme);
     layout = { words: laid.places, image: { ...place, boxes, natural: image }, thumbs: thumbs.places };
@@ -192,7 +192,7 @@ function create(context) {
     const across = ((x - place.x) / place.width) * place.natural.width;
     const down = ((y - place.y) / place.height) * place.natural.height;
     const found = place.boxes.findIndex(
-      (box) => box && box[0] === 0 && across >= box[1] && across < box[3] && down >= box[2] && down < box[4],
+      (box) => lies(box, store.get().image) && across >= box[1] && across < box[3] && down >= box[2] && down < box[4],
     );
     return found < 0 ? null : found;
   }
@@ -223,6 +223,12 @@ function create(context) {
 
   function key(event) {
     const state = store.get();
+    const frame = { ",": -1, ".": 1 }[event.key];
+    if (frame) {
+      const count = imagesOf(model.record(state));
+      store.set({ image: Math.min(Math.max(state.image + frame, 0), count - 1) });
+      return true;
+    }
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step || !layout.words.length) return false;
     const at = layout.words.findIndex((word) => word.query === (state.query ?? 0));
@@ -242,6 +248,9 @@ function create(context) {
   };
 }
 
+/** Whether a cell, `[image, left, top, right, bottom, last frame]`, lies in an image or a frame of a film. */
+const lies = (box, image) => Boolean(box) && box[0] <= image && image <= (box[5] ?? box[0]);
+
 /** Colors that stand out from an image, unless the reader chose others. */
 const warm = (state, top) => sequential({ ...state, palette: state.palette === "blue" ? "magma" : state.palette }, true, top);
 
@@ -255,6 +264,13 @@ function dim({ pixels, rows, cols }) {
   }
   return result;
 }
+
+/** How many images, or frames of a film, a record has. @param {any} record */
+export const imagesOf = (record) => record.media?.filter(({ kind }) => kind === "image").length ?? 0;
+
+/** Whether the images are frames of a film, in several of which a cell may lie. @param {any} record */
+export const isFilm = (record) =>
+  record.tokens.some(({ places }) => places?.kind === "image" && places.boxes.some((box) => box?.length === 6));
 
 /** Whether a record has an image whose cells are known. @param {any} record */
 export const hasImage = (record) =>

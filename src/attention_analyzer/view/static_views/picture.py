@@ -9,8 +9,8 @@ import numpy as np
 from attention_analyzer.errors import InputError
 from attention_analyzer.media.images import Image
 from attention_analyzer.media.sounds import Sound
-from attention_analyzer.places.heat import on_pixels
-from attention_analyzer.text.place import ImageCell, SoundSpan
+from attention_analyzer.places.heat import lies_in, on_pixels
+from attention_analyzer.text.place import SoundSpan
 from attention_analyzer.view.media_content import small_pixels, spectrogram
 from attention_analyzer.view.static_views.frame import caption, figure_of
 from attention_analyzer.view.static_views.screen import Screen
@@ -28,12 +28,13 @@ _STRONGEST = 0.82
 def picture(screen: Screen) -> Figure:
     """The image with the weights of the chosen head and query over it."""
     images = [medium for medium in screen.record.media if isinstance(medium, Image)]
-    if not images or not any(isinstance(place, ImageCell) for place in screen.entry.keys.places):
+    number = screen.state["image"]
+    if not images or not any(lies_in(place, number) for place in screen.entry.keys.places):
         raise InputError(
             f"The keys of {screen.entry.site.name} have no place in an image; choose a layer that looks at the image."
         )
-    image = images[0]
-    heat = on_pixels(screen.record, screen.entry.keys, _row(screen))
+    image = images[number]
+    heat = on_pixels(screen.record, screen.entry.keys, _row(screen), number)
     height = _WIDTH * image.height / image.width
     figure = figure_of(screen, _WIDTH + 1.2, height + 2 * _MARGIN)
     axes = figure.add_axes((0.1, _MARGIN / (height + 2 * _MARGIN), 0.74, height / (height + 2 * _MARGIN)))

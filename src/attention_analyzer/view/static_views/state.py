@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError
+from attention_analyzer.media.images import Image
 from attention_analyzer.view.static_views.colors import DIVERGING, SEQUENTIAL
 
 DEFAULTS: dict[str, Any] = {
@@ -15,6 +16,7 @@ DEFAULTS: dict[str, Any] = {
     "hideSpecial": False, "hideSinks": False, "renormalise": False,
     "palette": "blue", "diverging": "blue-orange", "theme": "light", "zoom": None,
     "sort": "layer", "group": "layer", "segments": "all", "direction": "all", "shade": "from", "order": "weight",
+    "image": 0,
 }  # fmt: skip
 
 
@@ -44,6 +46,7 @@ class ViewSettings(TypedDict, total=False):
     direction: str
     shade: str
     order: str
+    image: int
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -87,6 +90,9 @@ def checked_state(
     for name, count in (("query", queries), ("key", keys)):
         if state[name] is not None and not _is_position(state[name], count):
             raise InputError(f"{state['site']} has {count} positions on its {name} axis, and no {state[name]!r}.")
+    images = sum(isinstance(medium, Image) for medium in shown.media)
+    if not _is_position(state["image"], max(images, 1)):
+        raise InputError(f"The record has {images} images, counted from 0, and no image {state['image']!r}.")
     for name, count in (("pins", queries), ("keyPins", keys)):
         if not all(_is_position(pin, count) for pin in state[name]):
             raise InputError(f"{name}={state[name]!r} are no positions below {count}.")
