@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -29,6 +29,16 @@ os.environ |= {
 pytest_plugins = ["tests.one_browser"]
 
 Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _grad_mode_is_left_alone() -> Iterator[None]:
+    """A test that leaves torch's gradients switched off fails itself, and not those after it."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and not torch.is_grad_enabled():
+        torch.set_grad_enabled(True)
+        pytest.fail("torch's gradients were left switched off")
 
 
 @pytest.fixture

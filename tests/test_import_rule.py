@@ -20,6 +20,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             "arguments",
             "cleanup",
+            "grad_mode",
             "deprecation",
             "errors",
             "fields",

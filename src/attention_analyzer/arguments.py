@@ -3,6 +3,8 @@
 Public classes are decorated with :func:`explain_arguments`, public functions with :func:`explain`. Nothing is checked
 before a call: whatever works keeps working and costs nothing. Only when a call fails with an error of Python's own are
 its arguments compared with their annotations, and the first that does not fit is named in an :class:`.InputError`.
+
+A public call also leaves torch's grad mode as it was, whatever ends it (see :mod:`.grad_mode`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from attention_analyzer.errors import AttentionAnalyzerError, InputError
+from attention_analyzer.grad_mode import keep_grad_mode
 
 Decorated = TypeVar("Decorated", bound=type)
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -46,6 +49,7 @@ def explain(function: Function) -> Function:
         InputError: when it is called so, in place of what Python would have raised.
     """
 
+    @keep_grad_mode
     @wraps(function)
     def explained(*args: Any, **kwargs: Any) -> Any:
         try:

@@ -192,3 +192,48 @@ def test_an_interrupt_at_any_line_of_an_analysis_leaves_the_model_as_it_was(name
         assert torch.equal(torch.get_rng_state(), draws), f"interrupted at line {line} of {lines}"
     assert analyzer.model.config.to_dict() == config
     assert torch.equal(outputs_of(analyzer), expected)
+
+
+@pytest.mark.parametrize(
+    "analyze",
+    [
+        lambda analyzer: analyzer.record(TEXT),
+        lambda analyzer: analyzer.token_importance(TEXT, method="gradient_attention"),
+        lambda analyzer: analyzer.what_if(TEXT, ablate="L0H0"),
+        lambda analyzer: analyzer.effects(TEXT),
+    ],
+    ids=["record", "token_importance", "what_if", "effects"],
+)
+def test_an_interrupt_within_torchs_own_switching_leaves_gradients_on(
+    analyze: Callable[[AttentionAnalyzer], Any],
+) -> None:
+    analyzer = AttentionAnalyzer("demo-decoder", cache=False)
+    within = torch.autograd.grad_mode.__file__
+    lines = lines_run(lambda: analyze(analyzer), within)
+    assert lines > 2
+    for line in {*range(min(lines, 6)), *random.Random(0).sample(range(lines), min(lines, 6)), lines - 1}:
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                lines_run(lambda: analyze(analyzer), within, interrupt_at=line)
+            assert torch.is_grad_enabled(), f"interrupted at line {line} of {lines}"
+        finally:
+            torch.set_grad_enabled(True)
+
+
+def test_hooks_in_the_users_own_forward_do_not_switch_gradients_in_a_way_that_can_be_interrupted() -> None:
+    """No call of the package is around its hooks there, so they have no line at which an interrupt would do harm."""
+    model = from_config(
+        LlamaConfig(
+            vocab_size=10,
+            hidden_size=8,
+            intermediate_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+        )
+    ).model
+    ids = torch.tensor([[1, 2, 3]])
+    within = torch.autograd.grad_mode.__file__
+    of_the_model_alone = lines_run(lambda: model(input_ids=ids), within)
+    with attention_analyzer.capture(model):
+        assert lines_run(lambda: model(input_ids=ids), within) == of_the_model_alone

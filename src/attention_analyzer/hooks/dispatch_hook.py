@@ -30,6 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 
 from attention_analyzer.cleanup import undone
 from attention_analyzer.errors import AttentionAnalyzerError, UnsupportedModelError
+from attention_analyzer.grad_mode import without_grad
 from attention_analyzer.hooks.dependence import Dependence
 from attention_analyzer.hooks.dispatch_modes import set_modes
 from attention_analyzer.hooks.flex import FLEX, as_one_operation, flex_weights
@@ -210,11 +211,12 @@ class AttentionDispatchMode(TorchDispatchMode):
         """Whether the module that runs multiplies pieces, and is asked for the whole when it has run."""
         return type(self.running[-1]).__name__ in SPARSE
 
+    @without_grad
     def sparse_layer(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """A module of :data:`SPARSE` has run."""
         given = inspect.signature(module.forward).bind(*args, **kwargs).arguments
         given = {name: value for name, value in given.items() if name != "kwargs"} | dict(given.get("kwargs", {}))
-        with self.pause(), torch.no_grad():
+        with self.pause():
             weights = sparse_weights(module, Run(given, output), self.names[id(module)])
             self.listener.on_weights(module, self.names[id(module)], weights, None)
 
@@ -272,9 +274,10 @@ class AttentionDispatchMode(TorchDispatchMode):
         with self.pause():
             self.listener.on_call(*fused_call(func, given, result, module, path), None)
 
+    @without_grad
     def _flex(self, given: Mapping[str, Any], result: Any) -> None:
         self.flexible.add(id(self.running[-1]))
-        with self.pause(), torch.no_grad():
+        with self.pause():
             weights = flex_weights(given, result[0], self._path)
             origin = self._origin((given["query"], given["key"]), given["value"], result[0])
             self.listener.on_weights(self.running[-1], self._path, weights, origin)

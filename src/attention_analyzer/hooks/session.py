@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_analyzer.errors import AttentionAnalyzerError
+from attention_analyzer.grad_mode import without_grad
 from attention_analyzer.hooks import doors
 from attention_analyzer.hooks.calls import chunk_of, merge_chunks, read_call, verify
 from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, intercept
@@ -96,22 +97,22 @@ class Capture(Generic[Result]):
         check_heads_apart(call.module, call.name, call.query.shape[1], call.query.shape[2], call.key.shape[2])
         self._captured(call, output, origin)
 
+    @without_grad
     def _captured(self, call: AttentionCall, output: Tensor, origin: Origin | None = None) -> None:
-        with torch.no_grad():
-            source, low = read_call(call, self._reader)
-            if self.check and not (call.module.training and call.options.get("dropout")):
-                self.deviation = max(self.deviation, verify(call, source, output, self.valid, low))
-            again = self._again(call.module, (call.query, call.key, call.mask), operator.is_)
-            self._arrived(call.module, call.name, origin, again, source=source)
+        source, low = read_call(call, self._reader)
+        if self.check and not (call.module.training and call.options.get("dropout")):
+            self.deviation = max(self.deviation, verify(call, source, output, self.valid, low))
+        again = self._again(call.module, (call.query, call.key, call.mask), operator.is_)
+        self._arrived(call.module, call.name, origin, again, source=source)
 
+    @without_grad
     def on_weights(self, module: nn.Module, name: str, weights: Tensor, origin: Origin | None) -> None:
         flexible = self.watch is not None and id(module) in self.watch.flexible
         is_sparse = type(module).__name__ in SPARSE
         self._count(doors.SPARSE if is_sparse else doors.FLEX if flexible else doors.SOFTMAX)
-        with torch.no_grad():
-            self.exact = False
-            again = self._again(module, (weights,), torch.equal)
-            self._arrived(module, name, origin, again, weights=weights)
+        self.exact = False
+        again = self._again(module, (weights,), torch.equal)
+        self._arrived(module, name, origin, again, weights=weights)
 
     def _arrived(
         self,
@@ -139,14 +140,14 @@ class Capture(Generic[Result]):
         """What cannot be shown is an error."""
         raise error
 
+    @without_grad
     def finish(self) -> None:
         """No further part of what was captured last will follow."""
         waiting, self._parts = self._parts, []
         if not waiting:
             return
-        with torch.no_grad():
-            for part in joined(waiting, self._rows_of(waiting[0].module)):
-                self._keep(part.module, part.name, False, part.source, part.weights)
+        for part in joined(waiting, self._rows_of(waiting[0].module)):
+            self._keep(part.module, part.name, False, part.source, part.weights)
 
     def _keep(
         self, module: nn.Module, name: str, again: bool, source: ScoreSource | None, weights: Tensor | None
