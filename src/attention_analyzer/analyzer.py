@@ -431,7 +431,17 @@ class AttentionAnalyzer:
             raise InputError("No texts were given; at least one is needed.")
         return pd.concat(frames, ignore_index=True)
 
-    def diagnose(self, text: str | None = None, *, inputs: Mapping[str, Any] | None = None) -> Diagnosis:
+    def diagnose(
+        self,
+        text: str | None = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        image: Any = None,
+        images: Sequence[Any] | None = None,
+        audio: Any = None,
+        video: Any = None,
+        sampling_rate: int | None = None,
+    ) -> Diagnosis:
         """What the model was taken out of, how its attention is captured and why so, and whether that holds.
 
         See :func:`.diagnosis.diagnose`.
@@ -441,7 +451,8 @@ class AttentionAnalyzer:
         """
         from attention_analyzer.diagnosis import diagnose
 
-        return diagnose(self.loaded, text, inputs=inputs)
+        media = _media_of(text, image=image, images=images, audio=audio, video=video, rate=sampling_rate, messages=None)
+        return diagnose(self.loaded, text if media is None else None, inputs=inputs, media=media)
 
     # The interface of the specification
 

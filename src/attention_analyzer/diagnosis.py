@@ -10,8 +10,10 @@ from attention_analyzer.errors import InputError
 from attention_analyzer.hooks.doors import WHY
 from attention_analyzer.hooks.verification import VerificationReport, verify_model
 from attention_analyzer.inputs import prepare
+from attention_analyzer.media_recording import Media, examine_media
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.quantized import quantized_layers
+from attention_analyzer.places.check import PlaceCheck
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Diagnosis:
         quantized: how many of its layers have quantized weights, by the layers' class.
         size: what it was tried on, in words.
         verification: how its attention was captured, and whether the weights are its own.
+        places: of images, films and sounds, where tokens lie and whether that held in the original.
     """
 
     name: str
@@ -35,11 +38,12 @@ class Diagnosis:
     quantized: Mapping[str, int]
     size: str
     verification: VerificationReport
+    places: tuple[PlaceCheck, ...] = ()
 
     @property
     def holds(self) -> bool:
-        """Whether the weights shown are the model's own."""
-        return self.verification.holds
+        """Whether the weights shown are the model's own, and no place was wrong."""
+        return self.verification.holds and not any(check.wrong for check in self.places)
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """What the model is and how it is captured, as pairs of a heading and a sentence."""
@@ -50,6 +54,8 @@ class Diagnosis:
             yield "quantized", ", ".join(f"{count} {kind}" for kind, count in self.quantized.items())
         for door, calls in self.verification.doors.items():
             yield door, f"{calls} call{'s' * (calls > 1)}: the model {WHY[door]}"
+        for check in self.places:
+            yield f"places in {check.site}", check.sentence
 
     def __str__(self) -> str:
         verdict = "captured attention matches the model" if self.holds else "results for this model may be wrong"
@@ -57,20 +63,31 @@ class Diagnosis:
         return f"{self.name} ({self.kind}), on {self.size}\n{body}\n  verified: {verdict}"
 
 
-def diagnose(loaded: LoadedModel, text: str | None = None, *, inputs: Mapping[str, Any] | None = None) -> Diagnosis:
+def diagnose(
+    loaded: LoadedModel,
+    text: str | None = None,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    media: Media | None = None,
+) -> Diagnosis:
     """Run a model alone and captured, and say how its attention is had.
 
     Args:
         text: a text, which the model's tokenizer reads.
         inputs: instead, inputs of its forward.
+        media: instead, images, a film or a sound; then the places of tokens are tried, too.
 
     Raises:
         InputError: neither or both were given.
         UnsupportedModelError: the model has no attention that can be shown.
         CaptureError: the weights do not reproduce the model's own outputs.
     """
-    if (text is None) == (inputs is None):
+    if sum(given is not None for given in (text, inputs, media)) != 1:
         raise InputError("Give either a text or inputs=…, and not both.")
+    places: tuple[PlaceCheck, ...] = ()
+    if media is not None:
+        _, inputs, checks = examine_media(loaded, media)
+        places = tuple(checks)
     with loaded.evaluating() as network:
         if text is not None:
             prepared = prepare(loaded, [text], truncate=True, virtual_tokens=True)
@@ -84,4 +101,6 @@ def diagnose(loaded: LoadedModel, text: str | None = None, *, inputs: Mapping[st
     for kind in quantized_layers(loaded.model).values():
         quantized[kind] = quantized.get(kind, 0) + 1
     tokenizer = "" if loaded.tokenizer is None else type(loaded.tokenizer).__name__
-    return Diagnosis(loaded.name, type(loaded.model).__name__, loaded.wrappers, tokenizer, quantized, size, report)
+    return Diagnosis(
+        loaded.name, type(loaded.model).__name__, loaded.wrappers, tokenizer, quantized, size, report, places
+    )

@@ -27,6 +27,7 @@ from attention_analyzer.media.processing import Processed, process_film, process
 from attention_analyzer.media.sounds import Sound, read_sound
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.signatures import forward_parameters
+from attention_analyzer.places.check import TRIED, PlaceCheck, check_places
 from attention_analyzer.places.find import placed
 from attention_analyzer.recording import record_inputs
 from attention_analyzer.text.chat import Messages
@@ -106,6 +107,24 @@ def record_media(
     processed = _processed(loaded, media, truncate)
     inputs = _completed(loaded, processed, media)
     return _recorded(loaded, processed, inputs, check), inputs
+
+
+def examine_media(
+    loaded: LoadedModel, media: Media, *, tried: int = TRIED
+) -> tuple[CapturedAttention, Mapping[str, Any], list[PlaceCheck]]:
+    """The record of images, a film or a sound, its inputs, and its places held against the original.
+
+    Args:
+        tried: how many tokens of each axis are tried.
+
+    Raises:
+        InputError, TooLongError: the images, the film, the sound or the text cannot be used.
+        ModelError: the model does not read them.
+    """
+    processed = _processed(loaded, media, truncate=False)
+    inputs = _completed(loaded, processed, media)
+    record = _recorded(loaded, processed, inputs, check=True)
+    return record, inputs, check_places(loaded, record, inputs, processed, tried=tried)
 
 
 def prepare_media(loaded: LoadedModel, media: Media, *, truncate: bool = False) -> tuple[Prepared, Processed]:
