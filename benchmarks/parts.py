@@ -1,13 +1,16 @@
-"""What parts cost: ``python -m benchmarks.parts`` checks the results and then prints processor seconds.
+"""What parts cost: ``python -m benchmarks.parts`` checks the results and then writes the tables of docs/parts.md.
 
 Attention between parts is checked against full matrices summed by part before anything is timed, removals against
-forwards without the removed tokens. Times are of the processor (``time.process_time``), one thread, alternating, the
+forwards without the removed tokens, learned heads against full matrices. Times are of the processor (``time.process_time``), one thread, alternating, the
 fastest of several, so that other programs on the machine disturb them little.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +24,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.metrics import METRICS
 from attention_analyzer.metrics.head_table import needs_of
+from attention_analyzer.sources import sources
+from attention_analyzer.sources.evidence import attention_to_parts
+from attention_analyzer.sources.head_weights import HeadWeights
 from attention_analyzer.sources.prompt import Prompt, read_prompt
 from attention_analyzer.sources.scorer import Scorer
 from attention_analyzer.text.parts import Part
@@ -28,11 +34,16 @@ from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.reductions import DistanceSums, Reduction, RunSums
 from attention_analyzer.weights.scores import ScoreSource
 from attention_analyzer.weights.visibility import Visibility
+from benchmarks.sections import ROOT, write_section
 
 PARTS, HEADS, CHANNELS, REPEATS = 50, 12, 64, 5
 LENGTHS = (512, 2048, 8192)
 EDGES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 PROMPT_TOKENS, REMOVALS = 2000, 64
+#: A text that is measured inside the forward, with two layers of two heads, and a shorter one that is checked.
+TRACE_TOKENS, TRACE_PARTS, CHECKED_TOKENS = 131_072, 200, 2048
+#: Largest difference from full matrices that is rounding.
+TOLERANCE = 1e-4
 
 
 def site(tokens: int) -> QueryKeyWeights:
@@ -76,34 +87,114 @@ def check(weights: QueryKeyWeights, labels: torch.Tensor) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def removal_rows() -> list[str]:
-    """Times of removals with and without the shared beginning, in forwards."""
+def reader(positions: int, *, layers: int, width: int, heads: int) -> tuple[AttentionAnalyzer, list[str]]:
+    """A Llama with random weights whose every word is a token, and its words."""
     words = [f"w{number}" for number in range(500)]
     inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(["<unk>", *words])}, "<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", pad_token="<unk>")
     config = LlamaConfig(
-        vocab_size=501, hidden_size=256, intermediate_size=512, num_hidden_layers=6, num_attention_heads=4,
-        max_position_embeddings=4096,
+        vocab_size=501, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,
+        num_attention_heads=heads, max_position_embeddings=positions,
     )  # fmt: skip
     torch.manual_seed(0)
-    analyzer = AttentionAnalyzer(LlamaForCausalLM(config), tokenizer, cache=False)
-    text = " ".join(words[number % 500] for number in np.random.default_rng(0).integers(0, 500, PROMPT_TOKENS))
-    size = len(text) // REMOVALS
-    parts = [Part(f"part {n}", n * size, (n + 1) * size) for n in range(REMOVALS)]
+    return AttentionAnalyzer(LlamaForCausalLM(config), tokenizer, cache=False), words
+
+
+def text_of(words: list[str], tokens: int, count: int) -> tuple[str, list[Part]]:
+    """A text of random words, cut into parts of equal length in characters."""
+    text = " ".join(words[number] for number in np.random.default_rng(0).integers(0, len(words), tokens))
+    size = len(text) // count
+    return text, [Part(f"part {n}", n * size, (n + 1) * size) for n in range(count)]
+
+
+def source_rows() -> list[str]:
+    """Times of removals with and without the shared beginning, and of learned heads, in forwards."""
+    analyzer, words = reader(4096, layers=1, width=1024, heads=16)
+    text, parts = text_of(words, PROMPT_TOKENS, REMOVALS)
     prompt = read_prompt(analyzer.loaded, text, answer="w1 w2 w3", parts=parts)
     cached, plain = Scorer(analyzer.loaded, prompt), Scorer(analyzer.loaded, prompt, use_cache=False)
     if not cached.has_cache:
         raise SystemExit("The cache of the model was not used.")
+    rows = []
     one = fastest({"forward": lambda: plain.removed([REMOVALS - 1])})["forward"]
-    seconds: dict[str, float] = {}
     found: dict[str, list[float]] = {}
-    for name, scorer in (("from the start", plain), ("shared beginning", cached)):
+    for name, scorer in ((f"{REMOVALS} removals, each from the start", plain), ("… with the shared beginning", cached)):
         started = time.process_time()
         found[name] = all_removed(scorer, prompt)
-        seconds[name] = time.process_time() - started
-    np.testing.assert_allclose(found["shared beginning"], found["from the start"], atol=2e-3)
-    return [f"| {name} | {spent / one:.1f} forwards |" for name, spent in seconds.items()]
+        rows.append(f"| {name} | {(time.process_time() - started) / one:.1f} |")
+    np.testing.assert_allclose(*found.values(), atol=2e-3)
+    heads = check_heads(analyzer, prompt)
+    folder = ROOT / "build" / "benchmarks"
+    heads.save(folder)
+    answered = partial(
+        sources, analyzer.loaded, text, answer="w1 w2 w3", parts=parts, methods=["learned_heads"], removals=0,
+        cache=folder,
+    )
+    times = fastest({"forward": lambda: plain.removed([REMOVALS - 1]), "learned": answered})
+    rows.append(f"| `learned_heads`, from text to table | {times['learned'] / times['forward']:.2f} |")
+    return rows
+
+
+def check_heads(analyzer: AttentionAnalyzer, prompt: Prompt) -> HeadWeights:
+    """Attention to parts against full matrices; weights for all heads alike.
+
+    Raises:
+        SystemExit: they differ.
+    """
+    found = attention_to_parts(analyzer.loaded, prompt)
+    ids = torch.tensor([[*prompt.tokens.ids, *prompt.answer_ids]])[:, :-1]
+    eager = LlamaForCausalLM(analyzer.model.config)
+    eager.load_state_dict(analyzer.model.state_dict())
+    eager.set_attn_implementation("eager")
+    with torch.no_grad():
+        full = torch.stack(eager(ids, output_attentions=True).attentions)[:, 0].double()
+    rows = full[:, :, -len(prompt.answer_ids) :, 1:]  # the first token is left out
+    rows = (rows / rows.sum(-1, keepdim=True)).numpy()
+    visible = np.arange(full.shape[-1] - len(prompt.answer_ids), full.shape[-1])  # without the first
+    for (layer, head, queries), values in zip(found.heads, found.above_chance, strict=True):
+        for number in range(len(prompt.candidates) if queries == "answer" else 0):
+            keys = [key - 1 for key in prompt.run_of(number) if key]
+            expected = float((rows[layer, head][:, keys].sum(-1) - len(keys) / visible).mean())
+            if abs(expected - values[number]) > TOLERANCE:
+                raise SystemExit(f"Attention to part {number} is {values[number]}, but {expected} by full matrices.")
+    weights = (1.0,) * len(found.heads)
+    return HeadWeights(tuple(found.heads), weights, analyzer.loaded.fingerprint, 8, 0.0)
+
+
+def trace() -> dict[str, float]:
+    """Attention between parts inside the forward: seconds, and the most memory the process held, in GB.
+
+    Raises:
+        SystemExit: a shorter text differs from full matrices summed by part.
+    """
+    from benchmarks.worker import peak
+
+    analyzer, words = reader(TRACE_TOKENS, layers=2, width=64, heads=2)
+    text, parts = text_of(words, CHECKED_TOKENS, TRACE_PARTS)
+    found = analyzer.between(text, parts)
+    record = analyzer.record(text)
+    members = np.eye(len(found.queries))[list(found.queries.owners)]
+    for number, (site, head) in enumerate(found.heads):
+        full = record.weights(site.layer, head).double().numpy()
+        expected = members.T @ full @ members / members.sum(0)[:, None]
+        if np.abs(expected - found.weights[number]).max() > TOLERANCE:
+            raise SystemExit(f"{site.name} head {head} differs from its full matrix summed by part.")
+    del record, full
+    text, parts = text_of(words, TRACE_TOKENS, TRACE_PARTS)
+    started = time.process_time()
+    analyzer.between(text, parts)
+    return {"seconds": time.process_time() - started, "memory": peak()}
+
+
+def trace_row() -> str:
+    """The long text, in a process of its own."""
+    command = [sys.executable, "-c", "import json; from benchmarks import parts; print(json.dumps(parts.trace()))"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"The long text failed:\n{done.stderr[-2000:]}")
+    cell = json.loads(done.stdout.strip().splitlines()[-1])
+    return f"| {TRACE_TOKENS:,} tokens, {TRACE_PARTS} parts | {cell['seconds']:.0f} s | {cell['memory']:.2f} GB |"
 
 
 def all_removed(scorer: Scorer, prompt: Prompt) -> list[float]:
@@ -121,12 +212,31 @@ def fastest(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dry", action="store_true", help="print the tables instead of writing them")
+    parser.add_argument("--no-trace", action="store_true", help="leave out the long text, which takes minutes")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"| tokens | metrics | + {PARTS} parts | + without sinks, by distance |\n|---:|---:|---:|---:|")
-    print("\n".join(between_rows()))
-    print(f"\n| {REMOVALS} removals from {PROMPT_TOKENS:,} tokens | time |\n|---|---:|")
-    print("\n".join(removal_rows()))
+    tables = [
+        "\n".join(
+            [
+                f"| tokens | metrics | + {PARTS} parts | + without sinks, by distance |",
+                "|---:|---:|---:|---:|",
+                *between_rows(),
+            ]
+        ),
+        "\n".join([f"| a prompt of {PROMPT_TOKENS:,} tokens (a layer of a model of width 1,024, 16 heads) | forwards' time |", "|---|---:|", *source_rows()]),
+    ]
+    if not options.no_trace:
+        tables.append(
+            "\n".join(
+                ["| inside the forward (2 layers, 2 heads) | time | peak memory |", "|---|---:|---:|", trace_row()]
+            )
+        )
+    if options.dry or options.no_trace:
+        print("\n\n".join(tables))
+    else:
+        write_section("docs/parts.md", "parts-cost", "\n\n".join(tables))
 
 
 if __name__ == "__main__":

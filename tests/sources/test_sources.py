@@ -14,7 +14,7 @@ from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.errors import FileFormatError, InputError, TooLongError, UnsupportedModelError
 from attention_analyzer.parts import Part
 from attention_analyzer.sources import METHODS
-from attention_analyzer.sources.evidence import attention_to_parts
+from attention_analyzer.sources.evidence import PartWeights, attention_to_parts
 from attention_analyzer.sources.head_weights import HeadWeights, saved_weights
 from attention_analyzer.sources.judge import judge
 from attention_analyzer.sources.log import sources_of_log
@@ -97,7 +97,8 @@ def test_a_knock_out_equals_a_mask_written_by_hand(decoder: AttentionAnalyzer, p
 
 
 def test_attention_equals_full_matrices(decoder: AttentionAnalyzer, prompt: Prompt) -> None:
-    heads, found = attention_to_parts(decoder.loaded, prompt)
+    found = attention_to_parts(decoder.loaded, prompt)
+    assert found.log_probability == pytest.approx(slow(decoder, prompt, list(prompt.tokens.ids)), abs=1e-4)
     ids = torch.tensor([[*prompt.tokens.ids, *prompt.answer_ids]])[:, :-1]
     record = decoder.record(inputs={"input_ids": ids})
     size = ids.shape[1]
@@ -105,7 +106,7 @@ def test_attention_equals_full_matrices(decoder: AttentionAnalyzer, prompt: Prom
     sink[: len(prompt.tokens)] = prompt.tokens.is_special
     sink[0] = True
     rows = range(size - len(prompt.answer_ids), size)
-    for (layer, head, name), values in zip(heads, found, strict=True):
+    for (layer, head, name), values in zip(found.heads, found.above_chance, strict=True):
         if name != "answer":
             continue
         full = record.weights(layer, head).double().numpy()
@@ -115,6 +116,25 @@ def test_attention_equals_full_matrices(decoder: AttentionAnalyzer, prompt: Prom
                 [full[i, keys].sum() / full[i, ~sink].sum() - len(keys) / (~sink[: i + 1]).sum() for i in rows]
             )
             assert values[number] == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_needs_attention_alone_runs_one_whole_forward(decoder: AttentionAnalyzer) -> None:
+    sizes: list[int] = []
+    seen = decoder.model.register_forward_pre_hook(
+        lambda _, args, options: sizes.append(options["input_ids"].shape[1]), with_kwargs=True
+    )
+    try:
+        lean = decoder.sources(PROMPT, answer=" Tom", methods=["attention"], removals=0)
+    finally:
+        seen.remove()
+    whole = len(decoder.tokenizer(PROMPT).input_ids)
+    assert [size for size in sizes if size > whole // 2] == [max(sizes)]
+    full = decoder.sources(PROMPT, answer=" Tom", methods=["attention", "removal"], removals=0)
+    assert lean.log_probability == pytest.approx(full.log_probability, abs=1e-4)
+    assert lean.without_any == pytest.approx(full.without_any, abs=1e-3)
+    assert lean.table.set_index("part")["attention"].to_dict() == pytest.approx(
+        full.table.set_index("part")["attention"].to_dict()
+    )
 
 
 def test_the_answer_comes_from_the_sentence_that_names_it(decoder: AttentionAnalyzer) -> None:
@@ -181,9 +201,9 @@ def test_learned_weights_find_a_planted_head() -> None:
 
     weights = Ridge(alpha=1, positive=True, fit_intercept=False).fit(attention.T, drops).coef_
     made = HeadWeights(tuple(heads), tuple(weights), "x", 8, 1.0)
-    assert np.corrcoef(made.scores(heads, attention), drops)[0, 1] > 0.99
+    assert np.corrcoef(made.scores(PartWeights(heads, attention, -1.0)), drops)[0, 1] > 0.99
     with pytest.raises(InputError, match="other heads"):
-        made.scores(heads[:2], attention[:2])
+        made.scores(PartWeights(heads[:2], attention[:2], -1.0))
 
 
 def test_the_surrogate_finds_planted_parts() -> None:

@@ -14,15 +14,16 @@ import { arcs } from "./views/arcs.js";
 import { difference } from "./views/difference.js";
 import { createHeads, heads } from "./views/heads.js";
 import { matrix } from "./views/matrix.js";
+import { hasParts, parts } from "./views/parts.js";
 import { hasImage, picture } from "./views/picture.js";
 import { products } from "./views/products.js";
 import { hasSound, sound } from "./views/sound.js";
 import { space } from "./views/space.js";
 import { text } from "./views/text.js";
 
-const VIEWS = [heads, matrix, arcs, text, products, space, difference, picture, sound];
+const VIEWS = [heads, matrix, arcs, text, parts, products, space, difference, picture, sound];
 /** Changes after which a zoomed tile would mean other tokens. */
-const NEW_AXES = ["record", "units", "hideSpecial", "hideSinks"];
+const NEW_AXES = ["record", "units", "hideSpecial", "hideSinks", "level"];
 /** Selections are told to the host once the reader pauses. */
 const TELL_MS = 80;
 
@@ -31,6 +32,7 @@ export function createApp({ host, shadow, model, emit, first }) {
   const { header } = model;
   const applies = new Map([
     [difference, () => header.records.length > 1],
+    [parts, () => header.records.some(hasParts)],
     [picture, () => header.records.some(hasImage)],
     [sound, () => header.records.some(hasSound)],
   ]);
@@ -42,6 +44,8 @@ export function createApp({ host, shadow, model, emit, first }) {
       const before = plain.get();
       let next = { ...before, ...changes };
       if (NEW_AXES.some((name) => name in changes && changes[name] !== before[name])) next.zoom = changes.zoom ?? null;
+      // The axes of Parts are parts, so a tile that is zoomed to means other tokens there.
+      if ("view" in changes && (changes.view === "parts") !== (before.view === "parts")) next.zoom = changes.zoom ?? null;
       if ("site" in changes || "record" in changes || "head" in changes) next = validState(next, header);
       plain.set(next);
     },

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,11 +24,26 @@ HeadRows = tuple[int, int, str]
 _CELLS = 1 << 24
 
 
-def attention_to_parts(loaded: LoadedModel, prompt: Prompt) -> tuple[list[HeadRows], np.ndarray]:
-    """Each head's weight on each candidate above chance, ``[head, candidate]``, with the heads.
+@dataclass(frozen=True)
+class PartWeights:
+    """What one forward shows.
+
+    Attributes:
+        heads: the heads, in the order of ``above_chance``.
+        above_chance: each head's weight on each candidate above chance, ``[head, candidate]``.
+        log_probability: of the answer, in nats, summed over its tokens.
+    """
+
+    heads: list[HeadRows]
+    above_chance: np.ndarray
+    log_probability: float
+
+
+def attention_to_parts(loaded: LoadedModel, prompt: Prompt) -> PartWeights:
+    """Each head's weight on each candidate above chance, and the answer's log-probability, from one forward.
 
     Means over the queries that predict the answer's tokens, and over those between the last candidate and the answer
-    (the question), in one forward: many models look an answer up while they read the question. Special tokens and the
+    (the question): many models look an answer up while they read the question. Special tokens and the
     first one are left out as keys and the rest of each row renormalized; chance is the candidate's share of the other
     visible keys.
 
@@ -51,6 +69,8 @@ def attention_to_parts(loaded: LoadedModel, prompt: Prompt) -> tuple[list[HeadRo
         return [_mean_above_chance(weights, run, sinks, members) for run in runs.values()]
 
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if "logits_to_keep" in inspect.signature(loaded.model.forward).parameters:
+        inputs["logits_to_keep"] = len(prompt.answer_ids)
     with loaded.evaluating() as model:
         forward = capture_forward(model, loaded.to_device(accepted(model, inputs)), valid=None, keep=keep)
     found = [(site, part) for site, part in forward.sites if part is not None]
@@ -62,7 +82,8 @@ def attention_to_parts(loaded: LoadedModel, prompt: Prompt) -> tuple[list[HeadRo
         for name, part in zip(runs, parts, strict=True)
         for head in range(len(part))
     ]
-    return heads, torch.cat([part for _, parts in found for part in parts]).numpy()
+    above = torch.cat([part for _, parts in found for part in parts]).numpy()
+    return PartWeights(heads, above, prompt.answer_score(forward.outputs.logits))
 
 
 def _mean_above_chance(weights: AttentionWeights, rows: slice, sinks: Tensor, members: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from attention_analyzer.errors import InputError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
-from attention_analyzer.sources.evidence import HeadRows, attention_to_parts
+from attention_analyzer.sources.evidence import PartWeights, attention_to_parts
 from attention_analyzer.sources.head_weights import HeadWeights, saved_weights
 from attention_analyzer.sources.judge import Judgment, judge
 from attention_analyzer.sources.prompt import Prompt, read_prompt
@@ -30,6 +31,8 @@ Floats = NDArray[np.float64]
 SOURCE_DROP = float(np.log(2))
 #: Nats that make a part speak against the answer: without it the answer is a third more probable.
 AGAINST = 0.3
+#: Methods that need no forward but the one whose attention they read.
+_BY_ATTENTION = {"attention", "learned_heads"}
 #: Other parts that are removed for comparison with a method's best one.
 _RANDOM_PARTS = 4
 #: Log-probability below which a given answer is not one that this model writes, per token.
@@ -67,19 +70,17 @@ class Case:
     values: Floats
     weights: HeadWeights | None
     seed: int
-    _attention: tuple[list[HeadRows], np.ndarray] | None = None
+    known_attention: PartWeights | None = None
 
-    @property
-    def attention(self) -> tuple[list[HeadRows], np.ndarray]:
+    @cached_property
+    def attention(self) -> PartWeights:
         """Heads and their attention to candidates above chance; measured once."""
-        if self._attention is None:
-            self._attention = attention_to_parts(self.loaded, self.prompt)
-        return self._attention
+        return self.known_attention or attention_to_parts(self.loaded, self.prompt)
 
 
 def by_attention(case: Case) -> Evidence:
     """Mean over heads of the weight above chance, with the interval over heads."""
-    attention = case.attention[1]
+    attention = case.attention.above_chance
     generator = np.random.default_rng(case.seed)
     draws = [attention[generator.integers(0, len(attention), len(attention))].mean(0) for _ in range(200)]
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
@@ -113,7 +114,7 @@ def by_surrogate(case: Case) -> Evidence:
 def by_learned_heads(case: Case) -> Evidence:
     """Sum over heads of the weight above chance times what was learned about the head."""
     assert case.weights is not None
-    return Evidence(case.weights.scores(*case.attention), forwards=1)
+    return Evidence(case.weights.scores(case.attention), forwards=1)
 
 
 #: Name → method.
@@ -178,12 +179,14 @@ def sources(
         max_new_tokens=max_new_tokens,
     )
     counter = ProgressCounter(removals + len(chosen) + 1, progress)
-    scorer = Scorer(loaded, read)
+    # Where nothing but attention is asked for, the one forward that shows it also has the answer's probability.
+    attention = attention_to_parts(loaded, read) if not removals and _BY_ATTENTION.issuperset(chosen) else None
+    scorer = Scorer(loaded, read) if attention is None else Scorer(loaded, read, False, attention.log_probability)
     if methods is None and not scorer.has_cache:
         chosen.remove("knock_out")
     kept, values = _random_removals(scorer, len(read.candidates), removals, seed, counter)
     half = removals // 2
-    case = Case(loaded, read, scorer, kept[:half], values[:half], weights, seed)
+    case = Case(loaded, read, scorer, kept[:half], values[:half], weights, seed, attention)
     found: dict[str, Evidence] = {}
     for name in chosen:
         found[name] = METHODS[name](case)
@@ -353,7 +356,7 @@ def _notes(scorer: Scorer, read: Prompt) -> tuple[str, ...]:
             f"The model itself hardly writes this answer to this prompt (log-probability {scorer.whole:.1f}), so its "
             "sources may be elsewhere."
         )
-    if not scorer.has_cache:
+    if scorer.use_cache and not scorer.has_cache:
         notes.append("The model's cache of keys and values cannot be cut, so every removal read the whole prompt.")
     sizes = [stop - start for start, stop in pairwise(read.parts.borders)]
     if any(sizes[number] > len(read.parts.tokens) / 2 for number in read.candidates) and len(read.candidates) > 1:

@@ -20,7 +20,7 @@ from attention_analyzer.fields import Fields
 from attention_analyzer.files import read_json, write_json
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
-from attention_analyzer.sources.evidence import HeadRows, attention_to_parts
+from attention_analyzer.sources.evidence import HeadRows, PartWeights, attention_to_parts
 from attention_analyzer.sources.prompt import read_prompt
 from attention_analyzer.sources.scorer import Scorer
 from attention_analyzer.stats import rank_correlation
@@ -52,15 +52,15 @@ class HeadWeights:
     prompts: int
     held_out: float
 
-    def scores(self, heads: list[HeadRows], attention: np.ndarray) -> np.ndarray:
-        """``[part]`` from ``attention [head, part]``.
+    def scores(self, attention: PartWeights) -> np.ndarray:
+        """``[part]``: the weighted sum over heads.
 
         Raises:
             InputError: the weights are of other heads.
         """
-        if tuple(heads) != self.heads:
+        if tuple(attention.heads) != self.heads:
             raise InputError("The learned head weights are of a model with other heads; fit them again.")
-        return np.asarray(self.weights) @ attention
+        return np.asarray(self.weights) @ attention.above_chance
 
     def save(self, folder: Path) -> Path:
         """Write them beside the records of a cache."""
@@ -131,8 +131,9 @@ def learn_head_weights(
             ) from None
         scorer = Scorer(loaded, prompt)
         drops = np.array([scorer.whole - scorer.removed([part]) for part in range(len(prompt.candidates))])
-        heads, attention = attention_to_parts(loaded, prompt)
-        measured.append((_centered(attention.T), _centered(drops.clip(-_LARGEST_DROP, _LARGEST_DROP))))
+        attention = attention_to_parts(loaded, prompt)
+        heads = attention.heads
+        measured.append((_centered(attention.above_chance.T), _centered(drops.clip(-_LARGEST_DROP, _LARGEST_DROP))))
         counter.advance()
     fitted = [pair for number, pair in enumerate(measured) if number % _HELD_OUT]
     features, drops = np.concatenate([pair[0] for pair in fitted]), np.concatenate([pair[1] for pair in fitted])

@@ -48,6 +48,12 @@ class Prompt:
         number = self.candidates[candidate]
         return range(self.parts.borders[number], self.parts.borders[number + 1])
 
+    def answer_score(self, logits: torch.Tensor) -> float:
+        """The answer's log-probability in nats, from the logits ``[1, token, vocabulary]`` of all but its last token."""
+        size = len(self.answer_ids)
+        picked = torch.log_softmax(logits[0, -size:].double(), dim=-1)
+        return float(picked[torch.arange(size), torch.tensor(self.answer_ids)].sum())
+
 
 def read_prompt(
     loaded: LoadedModel,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.errors import InputError
+from attention_analyzer.text.parts import Parts
 from attention_analyzer.text.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -56,12 +57,14 @@ class Annotations:
         labels: names of heads, the most specific of a head first; None shows the names that heads earn in the page's
             own text, which is no proof.
         labels_from: what the names were found on, as the menu says it.
+        parts: further divisions of a text, such as ``record.parts("function")``, for the Parts view.
     """
 
     tracks: Sequence[TokenTrack] = ()
     labels: Sequence[HeadLabel] | None = None
     clusters: Sequence[HeadClusters] = ()
     labels_from: str = ""
+    parts: Sequence[Parts] = ()
 
     @classmethod
     def of_labels(cls, labels: HeadLabels, **more: Any) -> Annotations:
@@ -105,6 +108,9 @@ class Annotations:
                     "control": None if label.control is None else float(label.control),
                 }
             )
+        for parts in self.parts:
+            if parts.tokens not in tables:
+                raise InputError(f"The parts of the level {parts.level!r} do not belong to the tokens of this record.")
         for clusters in self.clusters:
             if len(clusters.groups) != heads:
                 raise InputError(

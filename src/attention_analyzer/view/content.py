@@ -29,6 +29,7 @@ from attention_analyzer.view.site_content import (
 )
 from attention_analyzer.view.token_content import token_content
 from attention_analyzer.weights.lazy import QueryKeyWeights
+from attention_analyzer.weights.visibility import Visibility
 
 FORMAT = "attention-analyzer view"
 #: Queries and keys of all sites together that are always worth their bytes: they explain weights as well.
@@ -123,6 +124,7 @@ def _record_content(
                 "queries": tables.index(entry.queries),
                 "keys": keys_at,
                 "diagonal": entry.diagonal,
+                "band": _band(entry.weights.visibility),
                 **_numbers(entry, overview, writer, queries_and_keys),
             }
         )
@@ -130,7 +132,7 @@ def _record_content(
         "model": shown_name(record),
         "fingerprint": record.fingerprint,
         "exact": record.exact,
-        "tokens": [token_content(tokens) for tokens in tables],
+        "tokens": [token_content(tokens, annotations.parts if annotations else ()) for tokens in tables],
         "media": media_content(record, writer),
         "sites": sites,
         "heads": _head_table(record),
@@ -154,6 +156,11 @@ def record_annotations(
     if groups is not None:
         added["clusters"].append({"name": "alike in this text", "groups": groups})
     return {**pattern_content(record), **added}
+
+
+def _band(seen: Visibility) -> list[int | None] | None:
+    """Query i sees the keys i + lower to i + upper; None where that does not say it all."""
+    return [seen.lower, seen.upper] if seen.is_band else None
 
 
 def _numbers(

@@ -6,15 +6,18 @@ with the stretch of text it stands for (``surface``) and what lies before it (``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from attention_analyzer.text.parts import Parts, places_of
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.text.visible import visible
 from attention_analyzer.view.media_content import places_content, roles_content
+from attention_analyzer.view.part_content import levels_content
 
 
-def token_content(tokens: Tokens) -> dict[str, Any]:
-    """One token table of the header."""
+def token_content(tokens: Tokens, own: Sequence[Parts] = ()) -> dict[str, Any]:
+    """One token table of the header, with the levels of its parts."""
     surfaces, gaps = _cut(tokens)
     words = [None if word is None else int(word) for word in tokens.words]
     grouped = [word for word in words if word is not None]
@@ -28,6 +31,7 @@ def token_content(tokens: Tokens) -> dict[str, Any]:
         "segments": segments if len(set(segments)) > 1 else None,
         "places": places_content(tokens),
         "roles": roles_content(tokens),
+        "levels": levels_content(tokens, own),
     }
 
 
@@ -42,15 +46,15 @@ def _cut(tokens: Tokens) -> tuple[list[str], list[str]]:
         return list(tokens.pieces), [""] * len(tokens)
     surfaces, gaps = [], []
     done = [0] * len(tokens.texts)
-    for index, span in enumerate(tokens.spans):
+    for index, span in enumerate(places_of(tokens)):
         segment = tokens.segments[index]
-        if span is None or tokens.is_special[index] or segment >= len(tokens.texts):
+        if span is None or segment >= len(tokens.texts):
             surfaces.append(tokens.pieces[index])
             gaps.append("")
             continue
         start, stop = span
         text = tokens.texts[segment]
         gaps.append(text[done[segment] : start])
-        surfaces.append(text[max(start, done[segment]) : stop])
+        surfaces.append(tokens.pieces[index] if tokens.is_special[index] else text[max(start, done[segment]) : stop])
         done[segment] = max(done[segment], stop)
     return surfaces, gaps

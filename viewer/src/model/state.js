@@ -4,7 +4,7 @@
  */
 import { DIVERGING, SEQUENTIAL } from "../draw/palettes.js";
 
-export const VIEWS = ["heads", "matrix", "arcs", "text", "products", "space", "difference", "picture", "sound"];
+export const VIEWS = ["heads", "matrix", "arcs", "text", "parts", "products", "space", "difference", "picture", "sound"];
 
 export const DEFAULTS = Object.freeze({
   view: "heads",
@@ -42,6 +42,11 @@ export const DEFAULTS = Object.freeze({
   order: "weight",
   /** Which image, or which frame of a film, the Picture view shows. */
   image: 0,
+  /** The level of parts in Parts ("" is the first that the text has), what its map shows, and which parts are open
+   *  (numbers of the attending text's parts; null opens the last one). */
+  level: "",
+  values: "weight",
+  open: null,
 });
 
 const CHOICES = {
@@ -54,6 +59,7 @@ const CHOICES = {
   segments: ["all", "0>0", "0>1", "1>0", "1>1"],
   direction: ["all", "earlier", "later", "itself"],
   order: ["weight", "position"],
+  values: ["weight", "above_chance"],
 };
 
 const isCount = (value) => Number.isInteger(value) && value >= 0;
@@ -72,6 +78,7 @@ export function validState(given, header) {
     } else if (typeof value === typeof fallback && fallback !== null && !Array.isArray(fallback)) state[key] = value;
   }
   if (!header.records[state.record]) state.record = 0;
+  if (state.view === "parts" && !header.records[state.record].tokens.some(({ levels }) => levels?.length)) state.view = "heads";
   if (state.view === "difference" && header.records.length < 2) state.view = "heads";
   const { sites } = header.records[state.record];
   const site = sites.find(({ name }) => name === state.site) ?? sites[0];
@@ -92,6 +99,7 @@ export function validState(given, header) {
       .filter(([name, head]) => isCount(head) && head < (sites.find((other) => other.name === name)?.shape[0] ?? 0))
       .slice(0, 8);
   }
+  if (Array.isArray(source.open)) state.open = source.open.filter(isCount).slice(0, 200);
   if (Array.isArray(source.zoom) && source.zoom.length === 4 && source.zoom.every(isCount)) state.zoom = source.zoom;
   return state;
 }

@@ -4,7 +4,7 @@ import { compactState } from "../model/state.js";
 import { element } from "./dom.js";
 
 export const KEYS = [
-  ["1 … 7", "open a view"], ["[ ]", "previous, next head"], ["{ }", "previous, next layer"],
+  ["1 … 9", "open a view"], ["[ ]", "previous, next head"], ["{ }", "previous, next layer"],
   ["arrows", "move inside a view"], ["p", "pin what is chosen (Arcs; ← → change sides)"], ["+ − 0", "zoom (Matrix); Ctrl + wheel too"],
   ["w", "pieces or words"], ["l", "linear or log"], ["s k r", "hide special tokens, hide sinks, renormalize"],
   ["t", "light or dark"], ["Esc", "clear selection"], ["Shift + click", "compare heads; pin a token in Arcs"],

@@ -71,6 +71,26 @@ canvas:focus-visible { outline-offset: -2px; }
 .token.special { color: var(--muted); font-size: 0.75em; border: 1px solid var(--line); margin: 0 3px; padding: 1px 4px; }
 .token:hover { box-shadow: 0 0 0 1px var(--text); }
 .token.chosen { box-shadow: 0 0 0 2px var(--accent); }
+.parts { display: grid; grid-template: minmax(0, 1fr) / minmax(0, 1.15fr) minmax(0, 1fr); }
+.parts .map { min-width: 0; min-height: 0; position: relative; }
+.parts .reading { border-inline-start: 1px solid var(--line); padding: 10px 14px; }
+.parts .caption { margin: 0 0 8px; }
+.band { display: flex; height: 16px; border: 1px solid var(--line); border-radius: 3px; overflow: hidden; margin-bottom: 10px; cursor: pointer; }
+.band span { flex: 1 1 0; min-width: 1px; box-shadow: inset -1px 0 var(--line); }
+.band span.chosen { box-shadow: inset 0 0 0 2px var(--accent); }
+.folded h3 { margin: 12px 0 4px; font-size: 13px; color: var(--muted); font-weight: 600; }
+.part-head {
+  display: flex; align-items: baseline; gap: 8px; width: 100%; max-width: none; text-align: start; border: 0;
+  border-inline-start: 5px solid transparent; border-radius: 0; padding: 4px 6px; background: none; min-width: 0;
+}
+.part-head:hover { background: var(--panel); }
+.part.chosen > .part-head .part-name { color: var(--accent); }
+.part.chosen-key > .part-head { background: var(--accentSoft); }
+.part-name { font-weight: 600; white-space: nowrap; border-bottom: 3px solid transparent; flex: none; max-width: 45%; overflow: hidden; text-overflow: ellipsis; }
+.part-size { color: var(--muted); font-size: 12px; white-space: nowrap; flex: none; }
+.part .value { font-size: 12px; padding: 0 5px; border-radius: 3px; flex: none; font-variant-numeric: tabular-nums; }
+.part-text { color: var(--muted); white-space: nowrap; overflow: hidden; text-overflow: ellipsis; min-width: 0; flex: 1 1 0; }
+.parts .text { font-size: 15px; line-height: 1.75; padding: 2px 8px 8px 14px; }
 .space canvas { position: absolute; inset: 0; width: 100%; height: 100%; touch-action: none; }
 .space .scene-labels { pointer-events: none; }
 .message { position: absolute; inset: 40% 10% auto; text-align: center; color: var(--muted); margin: 0; }
@@ -93,5 +113,7 @@ canvas:focus-visible { outline-offset: -2px; }
   .strip { display: none; }
   .tabs button { padding: 10px 7px 8px; }
   .bar { padding-inline: 8px; gap: 6px 10px; }
+  .parts { grid-template: minmax(0, 1fr) minmax(0, 1fr) / minmax(0, 1fr); }
+  .parts .reading { border-inline-start: 0; border-top: 1px solid var(--line); }
 }
 `;

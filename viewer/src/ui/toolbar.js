@@ -1,6 +1,7 @@
 /** The controls above a view: each knows when it applies, and follows the state. */
 import { groupChoices, readableName, sortColumns } from "../views/head-order.js";
 import { imagesOf, isFilm } from "../views/picture.js";
+import { levelOf, levelsOf } from "../model/parts.js";
 import { element } from "./dom.js";
 
 /** @typedef {{node: HTMLElement, follow: (state: any) => void}} Control  follow shows, hides and sets it */
@@ -102,12 +103,16 @@ export function createToolbar(context, zoom) {
       return state.view === "arcs" && site.queries === site.keys && site.diagonal !== null
         ? [["all", "all"], ["earlier", "to earlier"], ["itself", "to itself"], ["later", "to later"]] : [];
     }, (state) => state.direction, (value) => store.set({ direction: value })),
+    choice("parts", (state) => (state.view === "parts" ? levelsOf(model, state).map(({ name }) => [name, name]) : []),
+      (state) => levelOf(model, state, "query")?.name, (value) => store.set({ level: value, open: null })),
+    segmented("Values", "values", [["weight", "weight"], ["above_chance", "above chance"]], store, (state) =>
+      state.view === "parts" && Boolean(model.site(state).band)),
     choice("keys by", (state) => (state.view === "products" ? [["weight", "weight"], ["position", "position"]] : []),
       (state) => state.order, (value) => store.set({ order: value })),
     segmented("Tokens", "units", [["pieces", "pieces"], ["words", "words"]], store, (state) =>
       ["matrix", "arcs", "text", "space"].includes(state.view) && model.record(state).tokens.some(({ words }) => words)),
     segmented("Colour scale", "scale", [["linear", "linear"], ["log", "log"]], store,
-      on("matrix", "arcs", "text", "products", "difference", "picture")),
+      on("matrix", "arcs", "text", "parts", "products", "difference", "picture")),
     switchOf("hide special", "Hide special tokens such as [CLS] (s)", "hideSpecial", store, (state) =>
       (["heads", "products", "picture", "sound"].includes(state.view) || !model.record(state).tokens.some(({ special }) => special.length) ? null : true)),
     switchOf("hide sinks", "Hide attention sinks: keys that most heads of a layer attend to (k)", "hideSinks", store, (state) =>
@@ -134,7 +139,7 @@ export function createToolbar(context, zoom) {
         imageText.textContent = `${state.image + 1} of ${count}`;
       },
     },
-    { node: zooms, follow: (state) => (zooms.hidden = !["matrix", "difference"].includes(state.view)) },
+    { node: zooms, follow: (state) => (zooms.hidden = !["matrix", "difference", "parts"].includes(state.view)) },
   ];
   const node = element("div", { className: "bar tools", role: "toolbar", "aria-label": "Options" }, controls.map((control) => control.node));
   return {

@@ -4,11 +4,12 @@
  * @typedef {{values: Float32Array, rows: number, cols: number}} Picture
  * @typedef {{
  *   name: string,
+ *   variant?: (state: any) => string, what else than the shared settings decides the picture,
  *   axes: (state: any) => {rows: {label: string}[], cols: {label: string}[], rowsTitle: string, colsTitle: string} | null,
  *   load: (state: any, region: number[], bins: [number, number], show: (picture: Picture, coarse: boolean) => void,
  *     signal: AbortSignal) => Promise<void>,
  *   scale: (state: any, dark: boolean, top: number) => any,
- *   legend: (state: any) => string, signed: boolean,
+ *   legend: (state: any) => string, signed: boolean | ((state: any) => boolean),
  *   selected: (state: any) => [number | null, number | null], choose: (row: number | null, col: number | null) => void,
  *   caption: (state: any) => string, empty: (state: any) => string,
  * }} Spec
@@ -120,7 +121,7 @@ export function createGrid(context, spec) {
     const pixels = Math.min(MOST_BINS, Math.max(width, height));
     const bins = [Math.min(at[1] - at[0], pixels), Math.min(at[3] - at[2], pixels)];
     const request = JSON.stringify([spec.name, state.record, state.site, state.head, state.units, state.hideSpecial,
-      state.hideSinks, state.renormalise, at, bins]);
+      state.hideSinks, state.renormalise, spec.variant?.(state), at, bins]);
     if (request === wanted) return;
     wanted = request;
     abort.abort();
@@ -175,7 +176,7 @@ export function createGrid(context, spec) {
       if (width > 420) {
         legend(surface, scale, {
           x: width - LEGEND_WIDTH - 16, y: 8, width: LEGEND_WIDTH, theme, title: spec.legend(state),
-          signed: spec.signed, log: state.scale === "log",
+          signed: typeof spec.signed === "function" ? spec.signed(state) : spec.signed, log: state.scale === "log",
         });
       }
       if (across / cols >= 30 && down / rows >= 18 && picture.cols === cols && picture.rows === rows) {

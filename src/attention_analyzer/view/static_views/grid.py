@@ -31,7 +31,7 @@ def matrix(screen: Screen) -> Figure:
         rows, cols = rows[zoom[0] : zoom[1]], cols[zoom[2] : zoom[3]]
     rows, cols = merged(rows, MOST), merged(cols, MOST)
     name = "weight (renormalized)" if screen.state["renormalise"] else "weight"
-    return _drawn(screen, rows, cols, screen.weights(rows, cols), screen.head_name, name, signed=False)
+    return drawn_grid(screen, rows, cols, screen.weights(rows, cols), screen.head_name, name, signed=False)
 
 
 def difference(screen: Screen) -> Figure:
@@ -52,7 +52,7 @@ def difference(screen: Screen) -> Figure:
     names = names if all(names) and names[0] != names[1] else ["first", "second"]
     title = f"{screen.head_name} · {names[1]} minus {names[0]}"
     labels = [one for one, _ in rows], [one for one, _ in cols]
-    return _drawn(screen, *labels, after - before, title, "second − first", signed=True)
+    return drawn_grid(screen, *labels, after - before, title, "second − first", signed=True)
 
 
 def _shared(first: Screen, second: Screen, side: Side) -> list[tuple[Unit, Unit]]:
@@ -71,9 +71,18 @@ def _shared(first: Screen, second: Screen, side: Side) -> list[tuple[Unit, Unit]
     return found
 
 
-def _drawn(
-    screen: Screen, rows: list[Unit], cols: list[Unit], values: np.ndarray, title: str, name: str, *, signed: bool
+def drawn_grid(
+    screen: Screen,
+    rows: list[Unit],
+    cols: list[Unit],
+    values: np.ndarray,
+    title: str,
+    name: str,
+    *,
+    signed: bool,
+    axes_title: str = "queries ↓   keys →",
 ) -> Figure:
+    """Rows against columns as a heat map with labels; numbers are written into the cells where they fit."""
     state, theme = screen.state, screen.theme
     labels = [[cut(unit.label) for unit in units] for units in (rows, cols)]
     left, top = (28 + 5.2 * min(max(map(len, names)), LONGEST) for names in labels)
@@ -112,7 +121,7 @@ def _drawn(
         spine.set_color(theme.line)
     if max(len(rows), len(cols)) <= WRITTEN:
         _write_numbers(axes, image, values)
-    caption(figure, screen, title, "queries ↓   keys →")
+    caption(figure, screen, title, axes_title)
     legend(figure, screen, image, name)
     return figure
 

@@ -17,6 +17,7 @@ DEFAULTS: dict[str, Any] = {
     "palette": "blue", "diverging": "blue-orange", "theme": "light", "zoom": None,
     "sort": "layer", "group": "layer", "segments": "all", "direction": "all", "shade": "from", "order": "weight",
     "image": 0,
+    "level": "", "values": "weight", "open": None,
 }  # fmt: skip
 
 
@@ -47,10 +48,13 @@ class ViewSettings(TypedDict, total=False):
     shade: str
     order: str
     image: int
+    level: str
+    values: str
+    open: Sequence[int] | None
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "view": ("heads", "matrix", "arcs", "text", "products", "space", "difference", "picture", "sound"),
+    "view": ("heads", "matrix", "arcs", "text", "parts", "products", "space", "difference", "picture", "sound"),
     "units": ("pieces", "words"),
     "scale": ("linear", "log"),
     "palette": tuple(SEQUENTIAL),
@@ -59,6 +63,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "segments": ("all", "0>0", "0>1", "1>0", "1>1"),
     "direction": ("all", "earlier", "itself", "later"),
     "order": ("weight", "position"),
+    "values": ("weight", "above_chance"),
 }
 
 

@@ -10,6 +10,7 @@ from attention_analyzer.view.annotations import Annotations
 from attention_analyzer.view.static_views.arcs import arcs
 from attention_analyzer.view.static_views.grid import difference, matrix
 from attention_analyzer.view.static_views.heads import heads
+from attention_analyzer.view.static_views.parts import parts
 from attention_analyzer.view.static_views.picture import picture, sound
 from attention_analyzer.view.static_views.qk import products
 from attention_analyzer.view.static_views.scene3d import space
@@ -25,6 +26,7 @@ VIEWS: dict[str, Callable[[Screen], Figure]] = {
     "matrix": matrix,
     "arcs": arcs,
     "text": text,
+    "parts": parts,
     "products": products,
     "space": space,
     "difference": difference,
