@@ -59,6 +59,7 @@ dist: setup ## Build sdist and wheel, and try the wheel in new environments, wit
 
 bench: setup ## Measure time and memory against the plain model; writes the tables of README.md and docs/
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+	@$(BIN)/python -m benchmarks.parts
 
 viewer: ## Rebuild the viewer's one JavaScript file; fails if it differs from the committed one
 	@cd viewer && npm ci --silent && npm run --silent build

@@ -1,8 +1,9 @@
-"""What parts cost: ``python -m benchmarks.parts`` checks the results and then writes the tables of docs/parts.md.
+"""What parts cost: ``python -m benchmarks.parts`` checks results, then writes the tables of docs/parts.md.
 
 Attention between parts is checked against full matrices summed by part before anything is timed, removals against
-forwards without the removed tokens, learned heads against full matrices. Times are of the processor (``time.process_time``), one thread, alternating, the
-fastest of several, so that other programs on the machine disturb them little.
+forwards without the removed tokens, learned heads against full matrices. Times are of the processor
+(``time.process_time``), one thread, alternating, the fastest of several, so that other programs on the machine disturb
+them little.
 """
 
 from __future__ import annotations
@@ -128,7 +129,13 @@ def source_rows() -> list[str]:
     folder = ROOT / "build" / "benchmarks"
     heads.save(folder)
     answered = partial(
-        sources, analyzer.loaded, text, answer="w1 w2 w3", parts=parts, methods=["learned_heads"], removals=0,
+        sources,
+        analyzer.loaded,
+        text,
+        answer="w1 w2 w3",
+        parts=parts,
+        methods=["learned_heads"],
+        removals=0,
         cache=folder,
     )
     times = fastest({"forward": lambda: plain.removed([REMOVALS - 1]), "learned": answered})
@@ -217,26 +224,23 @@ def main() -> None:
     parser.add_argument("--no-trace", action="store_true", help="leave out the long text, which takes minutes")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    prompt = f"a prompt of {PROMPT_TOKENS:,} tokens (one layer of width 1,024 with 16 heads)"
     tables = [
-        "\n".join(
-            [
-                f"| tokens | metrics | + {PARTS} parts | + without sinks, by distance |",
-                "|---:|---:|---:|---:|",
-                *between_rows(),
-            ]
-        ),
-        "\n".join([f"| a prompt of {PROMPT_TOKENS:,} tokens (a layer of a model of width 1,024, 16 heads) | forwards' time |", "|---|---:|", *source_rows()]),
+        [
+            f"| tokens | metrics | + {PARTS} parts | + without sinks, by distance |",
+            "|---:|---:|---:|---:|",
+            *between_rows(),
+        ],
+        [f"| {prompt} | forwards' time |", "|---|---:|", *source_rows()],
     ]
     if not options.no_trace:
-        tables.append(
-            "\n".join(
-                ["| inside the forward (2 layers, 2 heads) | time | peak memory |", "|---|---:|---:|", trace_row()]
-            )
-        )
+        header = "| inside the forward (2 layers of 2 heads) | time | peak memory |"
+        tables.append([header, "|---|---:|---:|", trace_row()])
+    written = "\n\n".join("\n".join(table) for table in tables)
     if options.dry or options.no_trace:
-        print("\n\n".join(tables))
+        print(written)
     else:
-        write_section("docs/parts.md", "parts-cost", "\n\n".join(tables))
+        write_section("docs/parts.md", "parts-cost", written)
 
 
 if __name__ == "__main__":

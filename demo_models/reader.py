@@ -23,7 +23,7 @@ from demo_models.tokenization import READER_POSITIONS, reader_tokenizer
 from demo_models.training_loop import Batch, Plan, train
 
 NAME = "demo-reader"
-PLAN = Plan(rate=((0, 0.0), (80, 1.0), (800, 0.7), (1500, 0.0)), learning_rate=3e-3)
+PLAN = Plan(rate=((0, 0.0), (430, 1.0), (4300, 0.7), (8000, 0.0)), learning_rate=3e-3)
 IGNORED = -100
 #: From which step on prompts have which shape, how many tokens they are padded to, and how many a step has.
 STAGES = (

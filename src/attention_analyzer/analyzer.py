@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from attention_analyzer.run.runner import StudyResults
     from attention_analyzer.run.study import Study
     from attention_analyzer.site import Kind
-    from attention_analyzer.sources import HeadWeights, Sources
+    from attention_analyzer.sources import HeadWeights, RetrievalHeads, Sources, Suppression
     from attention_analyzer.text.annotation import AnnotatedText
     from attention_analyzer.text.readers.row import Unit as TextUnit
     from attention_analyzer.text.splitters import Level
@@ -1542,6 +1542,61 @@ class AttentionAnalyzer:
             cache=None if self.cache is None else self.cache.folder,
             progress=progress,
         )
+
+    def retrieval_heads(
+        self,
+        prompt: str | Messages | None = None,
+        *,
+        messages: Messages | None = None,
+        documents: Sequence[Any] | None = None,
+        answer: str | None = None,
+        parts: Level | None = None,
+        shuffles: int = 1000,
+        max_new_tokens: int = 64,
+        seed: int = 0,
+    ) -> RetrievalHeads:
+        """Which heads copied this answer: those that attend to the very token of the prompt that is written next.
+
+        Args:
+            prompt, messages, documents, answer, parts, max_new_tokens: as for :meth:`sources`.
+            shuffles: how often the prompt's tokens are dealt out anew, for the control; seed: of these.
+
+        Raises:
+            InputError: the prompt cannot be used, or no token of the answer stands in its parts.
+            UnsupportedModelError: the model does not continue texts.
+        """
+        from attention_analyzer.sources import retrieval_heads
+
+        return retrieval_heads(
+            self.loaded,
+            prompt,
+            messages=messages,
+            documents=documents,
+            answer=answer,
+            parts=parts,
+            shuffles=shuffles,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+        )
+
+    def suppression(
+        self, text: str | Messages, level: Level | None = None, *, progress: OnProgress | None = None
+    ) -> Suppression:
+        """What each part changes in the parts after it: the predictions when nothing may attend to it.
+
+        Args:
+            text: a text or messages, up to the last word.
+            level: as for :meth:`.AttentionRecord.parts`.
+            progress: called with the number of parts done and of all.
+
+        Raises:
+            InputError: the text has no two parts.
+            TooLongError: it exceeds the model's positions.
+            UnsupportedModelError: the model does not continue texts, or its cache cannot be cut.
+        """
+        from attention_analyzer.sources import suppression
+
+        return suppression(self.loaded, text, level, progress=progress)
 
     def learn_sources(
         self, prompts: Iterable[Any], *, max_new_tokens: int = 64, progress: OnProgress | None = None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from attention_analyzer.interventions.selection import Selector
     from attention_analyzer.mechanism import Why
     from attention_analyzer.metrics.metric import Metric
+    from attention_analyzer.parts import Lookback, Receivers
     from attention_analyzer.parts.attention import PartAttention
     from attention_analyzer.patterns.pattern import Pattern
     from attention_analyzer.site import Kind
@@ -259,6 +260,45 @@ class AttentionRecord(CapturedAttention):
         from attention_analyzer.parts import between
 
         return between(self, level, key_level=key_level, stack=stack, kind=kind, layers=layers)
+
+    def receivers(
+        self,
+        level: Level | None = None,
+        *,
+        stack: str | None = None,
+        layers: Iterable[int] | None = None,
+        gap: int = 4,
+        shuffles: int = 400,
+        seed: int = 0,
+    ) -> Receivers:
+        """Heads in which a few parts are attended to by much of what follows, against shuffled weights.
+
+        Args:
+            level, stack, layers: as for :meth:`between`.
+            gap: attending parts stand at least so many parts behind.
+            shuffles: how often weights are dealt out anew; seed: of the shuffles.
+
+        Raises:
+            InputError: the text has too few parts.
+            SelectionError: there is no such layer or stack.
+        """
+        from attention_analyzer.parts import between, receivers
+
+        found = between(self, level, stack=stack, layers=layers)
+        return receivers(found, gap=gap, shuffles=shuffles, seed=seed)
+
+    def lookback(self, start: int | None = None) -> Lookback:
+        """How much of each written token's attention is on what was given: the lookback ratio of every head.
+
+        Args:
+            start: position of the first written token; by default known from ``analyzer.generate``.
+
+        Raises:
+            InputError: the record does not say where writing began, or nothing was given or written.
+        """
+        from attention_analyzer.parts import lookback
+
+        return lookback(self, start)
 
     def heat(
         self,

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
         Patching,
         Why,
     )
-    from attention_analyzer.parts import PartAttention
+    from attention_analyzer.parts import Lookback, PartAttention, Receivers
     from attention_analyzer.patterns.cache_advice import CacheAdvice
     from attention_analyzer.patterns.labels import HeadLabels
     from attention_analyzer.programs.replace import ProgramReplacement
     from attention_analyzer.programs.result import HeadPrograms
     from attention_analyzer.result import Result
     from attention_analyzer.run.runner import StudyResults
-    from attention_analyzer.sources import Sources
+    from attention_analyzer.sources import RetrievalHeads, Sources, Suppression
     from attention_analyzer.training.history import History
     from attention_analyzer.training.run_comparison import RunComparison
 
@@ -57,18 +57,22 @@ __all__ = [
     "HeadPrograms",
     "HeadWrites",
     "History",
+    "Lookback",
     "MultiModelComparison",
     "PartAttention",
     "Patching",
     "ProgramReplacement",
     "PruningCurve",
+    "Receivers",
     "Relations",
     "Result",
+    "RetrievalHeads",
     "RunComparison",
     "Scores",
     "Similarity",
     "Sources",
     "StudyResults",
+    "Suppression",
     "TokenImportance",
     "WhatIf",
     "Why",
@@ -93,10 +97,14 @@ __getattr__, __dir__ = lazily(
         "HeadLabels": "attention_analyzer.patterns.labels",
         "HeadWrites": "attention_analyzer.mechanism",
         "HeadPrograms": "attention_analyzer.programs.result",
+        "Lookback": "attention_analyzer.parts",
         "PartAttention": "attention_analyzer.parts",
         "Patching": "attention_analyzer.mechanism",
         "ProgramReplacement": "attention_analyzer.programs.replace",
         "PruningCurve": "attention_analyzer.heads",
+        "Receivers": "attention_analyzer.parts",
+        "RetrievalHeads": "attention_analyzer.sources",
+        "Suppression": "attention_analyzer.sources",
         "Relations": "attention_analyzer.linguistics",
         "Result": "attention_analyzer.result",
         "RunComparison": "attention_analyzer.training.run_comparison",

@@ -60,14 +60,15 @@ def test_answers_are_what_follows_the_assistants_mark() -> None:
 
 def test_its_card_tells_how_often_it_is_right() -> None:
     measured = json.loads((BUNDLED / "demo-reader" / "measured.json").read_text(encoding="utf-8"))
-    assert measured["right"] >= 0.7
-    assert measured["right_by_kind"]["answerable"]["2"] >= 0.9
+    assert measured["prompts"] == 500 and measured["right"] >= 0.95
+    assert all(share >= 0.95 for shares in measured["right_by_kind"].values() for share in shares.values())
 
 
 def test_the_source_of_its_answers_is_found() -> None:
     analyzer = AttentionAnalyzer("demo-reader", cache=False)
     hits = []
-    for one in held_out(12, 5, 3, "answerable"):
+    asked = held_out(12, 5, 3, "answerable")
+    for one in asked:
         found = analyzer.sources(
             messages=list(one.messages),
             documents=list(one.documents),
@@ -77,4 +78,4 @@ def test_the_source_of_its_answers_is_found() -> None:
         )
         if found.answer.strip() in one.answers:
             hits.append(found.best == source_name(one, found.answer.strip()))
-    assert len(hits) >= 8 and sum(hits) >= 0.9 * len(hits)
+    assert len(hits) >= 0.9 * len(asked) and sum(hits) >= 0.95 * len(hits)

@@ -16,7 +16,7 @@ from attention_analyzer.view.content import payload
 from attention_analyzer.view.payload import read_payload
 from tests.view.records import query_key_weights
 
-TEXT = "<u>One is here.<u>Two went home. Three saw it.\n\nFour."
+TEXT = "<u>One is here. <u>Two went home. Three saw it.\n\nFour."
 WORDS = ["<u>", "One", "is", "here", ".", "<u>", "Two", "went", "home", ".", "Three", "saw", "it", ".", "Four", "."]
 
 

@@ -5,5 +5,17 @@ from __future__ import annotations
 from attention_analyzer.sources.find import METHODS, sources
 from attention_analyzer.sources.head_weights import HeadWeights, learn_head_weights
 from attention_analyzer.sources.result import Sources
+from attention_analyzer.sources.retrieval import RetrievalHeads, retrieval_heads
+from attention_analyzer.sources.suppression import Suppression, suppression
 
-__all__ = ["METHODS", "HeadWeights", "Sources", "learn_head_weights", "sources"]
+__all__ = [
+    "METHODS",
+    "HeadWeights",
+    "RetrievalHeads",
+    "Sources",
+    "Suppression",
+    "learn_head_weights",
+    "retrieval_heads",
+    "sources",
+    "suppression",
+]

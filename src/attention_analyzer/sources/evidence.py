@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ def attention_to_parts(loaded: LoadedModel, prompt: Prompt) -> PartWeights:
             return None
         return [_mean_above_chance(weights, run, sinks, members) for run in runs.values()]
 
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if "logits_to_keep" in inspect.signature(loaded.model.forward).parameters:
         inputs["logits_to_keep"] = len(prompt.answer_ids)
     with loaded.evaluating() as model:

@@ -49,7 +49,7 @@ class Prompt:
         return range(self.parts.borders[number], self.parts.borders[number + 1])
 
     def answer_score(self, logits: torch.Tensor) -> float:
-        """The answer's log-probability in nats, from the logits ``[1, token, vocabulary]`` of all but its last token."""
+        """The answer's log-probability in nats, from logits ``[1, token, vocabulary]`` of all but its last token."""
         size = len(self.answer_ids)
         picked = torch.log_softmax(logits[0, -size:].double(), dim=-1)
         return float(picked[torch.arange(size), torch.tensor(self.answer_ids)].sum())
@@ -181,16 +181,7 @@ def _documents_in(text: str, documents: Sequence[Any]) -> list[Part]:
 def _open_ended(tokens: Tokens, tokenizer: Any) -> Tokens:
     """A prompt to be continued has no end-of-text token, which some tokenizers put there."""
     if len(tokens) > 1 and tokens.is_special[-1] and tokens.ids[-1] == tokenizer.eos_token_id:
-        return Tokens(
-            tokens.pieces[:-1],
-            tokens.ids[:-1],
-            tokens.spans[:-1],
-            tokens.is_special[:-1],
-            tokens.is_separator[:-1],
-            tokens.segments[:-1],
-            tokens.texts,
-            tokens.parts,
-        )
+        return tokens.head(len(tokens) - 1)
     return tokens
 
 

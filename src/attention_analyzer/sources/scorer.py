@@ -70,10 +70,34 @@ class Scorer:
 
     def knocked_out(self, candidate: int) -> float:
         """With no attention to a candidate from what follows it, in any head; rows renormalize over the other keys."""
-        hidden = torch.ones(1, len(self.ids) - 1, dtype=torch.long)
         run = self.prompt.run_of(candidate)
+        return self._score(self.ids[run.stop :], run.stop, mask=self._hiding(run))
+
+    def predictions(self, without: int | None = None) -> Tensor:
+        """Log-probabilities ``[token, vocabulary]`` of what follows each token.
+
+        Args:
+            without: a candidate that nothing after it may attend to; then only the tokens after it are returned.
+        """
+        self.forwards += 1
+        if without is None:
+            outputs = self._forward(self.ids[:-1], 0, keep=0)
+        else:
+            run = self.prompt.run_of(without)
+            past = self._past(run.stop)
+            outputs = self._forward(self.ids[run.stop : -1], run.stop, past=past, mask=self._hiding(run), keep=0)
+        return torch.log_softmax(outputs.logits[0].double(), dim=-1).cpu()
+
+    def _hiding(self, run: range) -> Tensor:
+        hidden = torch.ones(1, len(self.ids) - 1, dtype=torch.long)
         hidden[0, run.start : run.stop] = 0
-        return self._score(self.ids[run.stop :], run.stop, mask=hidden)
+        return hidden
+
+    def _past(self, start: int) -> Any:
+        """The cache, cut to the first tokens."""
+        past = copy.deepcopy(self._cache)
+        past.crop(start - (len(self.ids) - 1))  # by how many tokens too long it is
+        return past
 
     def preferred(self, candidates: Sequence[int], length: int) -> tuple[int, ...]:
         """What the model writes, greedily, without these candidates."""
@@ -109,8 +133,7 @@ class Scorer:
         self.forwards += 1
         if not start:
             return self.prompt.answer_score(self._forward(ids[:-1], 0, mask=mask).logits)
-        past = copy.deepcopy(self._cache)
-        past.crop(start - (len(self.ids) - 1))  # by how many tokens too long it is
+        past = self._past(start)
         at, stop = 0, len(ids) - 1
         while stop - at > _RUN + len(self.prompt.answer_ids):  # the last run has all of the answer
             reached = start + at + _RUN
@@ -136,7 +159,7 @@ class Scorer:
             inputs["position_ids"] = torch.arange(start, start + len(ids))[None]
         inputs = self.loaded.to_device(inputs)
         if "logits_to_keep" in self._parameters:
-            inputs["logits_to_keep"] = keep or len(self.prompt.answer_ids)
+            inputs["logits_to_keep"] = len(self.prompt.answer_ids) if keep is None else keep
         if past is not None:
             inputs["past_key_values"] = past
         with self.loaded.evaluating() as model, torch.no_grad():

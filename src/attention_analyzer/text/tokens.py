@@ -176,6 +176,11 @@ class Tokens:
         """Tokens that have no text: numbered positions (image patches, audio frames)."""
         return cls(pieces=tuple(f"{prefix}{index}" for index in range(count)))
 
+    def head(self, count: int) -> Tokens:
+        """The first ``count`` tokens; the texts stay whole."""
+        per_token = ("pieces", "ids", "spans", "is_special", "is_separator", "segments", "places")
+        return replace(self, **{name: getattr(self, name)[:count] for name in per_token})
+
     def after_virtual(self, count: int, *, learned: bool = True) -> Tokens:
         """These tokens after others whose text is not known; their ids are -1.
 

@@ -29,7 +29,7 @@ def levels_of(tokens: Tokens, own: Sequence[Parts] = ()) -> list[Parts]:
     different: dict[tuple[int, ...], Parts] = {}
     for parts in found:
         with_text = sum(part.end > part.start for part in parts.parts)
-        if 2 <= with_text and len(parts) <= MOST:
+        if with_text >= 2 and len(parts) <= MOST:
             different.setdefault(parts.borders, parts)
     return list(different.values())
 

@@ -38,9 +38,7 @@ def parts(screen: Screen) -> Figure:
     if signed:
         values, name = values - _by_size(screen, rows, cols), "weight − share of keys"
     title = f"{screen.head_name} · {attending.level}"
-    return drawn_grid(
-        screen, rows, cols, values, title, name, signed=signed, axes_title="attending ↓   attended →"
-    )
+    return drawn_grid(screen, rows, cols, values, title, name, signed=signed, axes_title="attending ↓   attended →")
 
 
 def _level(screen: Screen, side: Side) -> Parts:
