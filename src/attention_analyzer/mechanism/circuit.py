@@ -27,7 +27,7 @@ from attention_analyzer.mechanism.circuit_result import Circuit
 from attention_analyzer.mechanism.edited_runs import Activations, Edits, Runs, Slot
 from attention_analyzer.mechanism.pairs import Metric, Pair, logit_metric, measured, pair_of, same_length, stacked
 from attention_analyzer.mechanism.patching import OUTPUT, head_edit, path_edits
-from attention_analyzer.mechanism.target import LogitTarget, Token
+from attention_analyzer.mechanism.target import LogitTarget, Token, last_logits
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.site import Site
@@ -113,7 +113,7 @@ class _Measured:
             clean, corrupted = (
                 stacked([getattr(pair, side) for pair, _ in members]) for side in ("clean", "corrupted")
             )
-            runs = Runs(loaded, clean)
+            runs = Runs(loaded, clean, last_logits(loaded, None) if metric is None else {})
             seen, other = runs.see(clean), runs.see(corrupted)
             metrics: list[Metric | LogitTarget] = []
             for row, (pair, tokens) in enumerate(members):

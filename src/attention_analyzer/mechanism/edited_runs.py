@@ -12,6 +12,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -28,6 +29,9 @@ from attention_analyzer.site import Site
 
 #: What of a call is replaced: its output, or one of its inputs.
 Slot = Literal["output", "query", "key", "value"]
+
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass
@@ -101,12 +105,18 @@ class _Hook:
 class Runs:
     """Runs one model on batches of texts of one length, with or without replacements.
 
+    Args:
+        options: further arguments of every forward.
+
     Raises:
         UnsupportedModelError: attention outside the library's interface.
     """
 
-    def __init__(self, loaded: LoadedModel, inputs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, loaded: LoadedModel, inputs: Mapping[str, Any], options: Mapping[str, Any] | None = None
+    ) -> None:
         self.loaded = loaded
+        self.options = dict(options or {})
         self.order, _ = observe(loaded, inputs)
         if self.order.chunked:
             raise UnsupportedModelError(
@@ -234,7 +244,7 @@ class Runs:
             return change
 
         handles = []
-        options = {"use_cache": False} if "use_cache" in self._parameters else {}
+        options = self.options | ({"use_cache": False} if "use_cache" in self._parameters else {})
         try:
             for path, edit in edits.entering.items():
                 handles.append(modules[path].register_forward_pre_hook(entering(edit), with_kwargs=True))

@@ -21,7 +21,7 @@ from attention_analyzer.inputs import Prepared, prepare
 from attention_analyzer.mechanism.effects_result import Effects
 from attention_analyzer.mechanism.linear_path import Component, moved
 from attention_analyzer.mechanism.naming import Part, PartNames
-from attention_analyzer.mechanism.target import Token, axis_of, choose_target, logits_of
+from attention_analyzer.mechanism.target import Token, axis_of, choose_target, last_logits, logits_of
 from attention_analyzer.mechanism.trace import Trace, TracedCall, gradients, trace
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.text.tokenization import Pair
@@ -55,7 +55,7 @@ def effects(
         CaptureError: the effects do not sum to the logit.
     """
     prepared = prepare(loaded, [text], truncate=truncate)
-    run = trace(loaded, prepared.inputs)
+    run = trace(loaded, prepared.inputs | last_logits(loaded, position))
     logits = logits_of(loaded, run.outputs)
     chosen = choose_target(loaded, prepared, logits, target, versus, position)
     value = chosen.of(logits)

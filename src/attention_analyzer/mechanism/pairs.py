@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attention_analyzer.errors import CaptureError, InputError
 from attention_analyzer.inputs import Text, prepare
-from attention_analyzer.mechanism.target import LogitTarget, Token, axis_of, choose_target
+from attention_analyzer.mechanism.target import LogitTarget, Token, axis_of, choose_target, row_of
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.text.tokens import Tokens
 
@@ -78,7 +78,7 @@ def logit_metric(
     """The target's logit less another one's: by default the tokens that the model predicts for the two texts."""
     chosen = choose_target(loaded, pair.prepared, clean, target, versus, position)
     if versus is None:
-        other = int(corrupted[0, chosen.position].argmax())
+        other = int(row_of(corrupted, chosen.position).argmax())
         if other != chosen.token:
             return choose_target(loaded, pair.prepared, clean, chosen.token, other, chosen.position)
     return chosen

@@ -28,7 +28,7 @@ from attention_analyzer.interventions.selection import Selector, head_name, sele
 from attention_analyzer.mechanism.edited_runs import Activations, Edit, Edits, Runs, Slot
 from attention_analyzer.mechanism.pairs import Metric, Pair, logit_metric, measured, pair_of
 from attention_analyzer.mechanism.patching_result import Patching
-from attention_analyzer.mechanism.target import LogitTarget, Token
+from attention_analyzer.mechanism.target import LogitTarget, Token, last_logits
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.site import Site
@@ -89,7 +89,7 @@ def patch(
     """
     _check(what, into, approximate, sample)
     pair = pair_of(loaded, clean, corrupted, truncate=truncate)
-    runs = Runs(loaded, pair.corrupted)
+    runs = Runs(loaded, pair.corrupted, last_logits(loaded, position) if metric is None else {})
     before, wanted = runs.see(pair.corrupted), runs.see(pair.clean)
     chosen: Metric | LogitTarget = metric or logit_metric(
         loaded, pair, wanted.logits, before.logits, target, versus, position

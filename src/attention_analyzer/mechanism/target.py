@@ -10,6 +10,7 @@ from torch import Tensor
 from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
 from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.models.signatures import forward_parameters
 from attention_analyzer.text.tokens import Tokens
 
 #: A token as it is written, or its number in the vocabulary.
@@ -33,8 +34,8 @@ class LogitTarget:
     versus_name: str | None = None
 
     def of(self, logits: Tensor) -> Tensor:
-        """The scalar, of logits ``[1, position, vocabulary]``."""
-        row = logits[0, self.position]
+        """The scalar, of logits ``[1, position, vocabulary]``, or ``[1, 1, vocabulary]`` of the last position."""
+        row = row_of(logits, self.position)
         return row[self.token] if self.versus is None else row[self.token] - row[self.versus]
 
     @property
@@ -46,6 +47,18 @@ class LogitTarget:
 def axis_of(prepared: Prepared) -> Tokens:
     """The tokens at whose positions the model predicts."""
     return (prepared.target or prepared.source)[0]
+
+
+def row_of(logits: Tensor, at: int) -> Tensor:
+    """``[vocabulary]`` at a position, of logits at all positions or at the last alone."""
+    return logits[0, at if at < logits.shape[1] else -1]
+
+
+def last_logits(loaded: LoadedModel, position: int | None) -> dict[str, Any]:
+    """Arguments for a forward whose logits are read at the last position: others are not computed if the model can."""
+    wanted = position in (None, -1) and loaded.architecture == "decoder"
+    model = getattr(loaded.model, "_orig_mod", loaded.model)
+    return {"logits_to_keep": 1} if wanted and "logits_to_keep" in forward_parameters(model) else {}
 
 
 def logits_of(loaded: LoadedModel, outputs: Any) -> Tensor:
@@ -81,9 +94,9 @@ def choose_target(
         InputError: a token is none of the vocabulary's, or the position cannot be told.
         SelectionError: there is no such position or token number.
     """
-    at = _position(loaded, prepared, logits.shape[1], position)
+    at = _position(loaded, prepared, max(logits.shape[1], len(axis_of(prepared))), position)
     size = logits.shape[-1]
-    number = int(logits[0, at].detach().argmax()) if target is None else token_number(loaded, target, size)
+    number = int(row_of(logits, at).detach().argmax()) if target is None else token_number(loaded, target, size)
     other = None if versus is None else token_number(loaded, versus, size)
     if number == other:
         raise InputError(f"target and versus are the same token, {token_name(loaded, number)!r}; name another one.")

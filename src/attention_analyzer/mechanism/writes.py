@@ -20,7 +20,7 @@ from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.inputs import prepare
 from attention_analyzer.mechanism.effects import check_finite
 from attention_analyzer.mechanism.naming import PartNames
-from attention_analyzer.mechanism.target import choose_target, logits_of, token_name
+from attention_analyzer.mechanism.target import choose_target, last_logits, logits_of, row_of, token_name
 from attention_analyzer.mechanism.trace import TracedCall, call_of, trace
 from attention_analyzer.mechanism.writes_result import HeadWrites
 from attention_analyzer.models.loaded import LoadedModel
@@ -59,14 +59,14 @@ def writes(
         UnsupportedModelError: the model has no language-model head, or the head has no direct path to it.
     """
     prepared = prepare(loaded, [text], truncate=truncate)
-    run = trace(loaded, prepared.inputs)
+    run = trace(loaded, prepared.inputs | last_logits(loaded, position))
     logits = logits_of(loaded, run.outputs)
     at = choose_target(loaded, prepared, logits, position=position).position
-    check_finite(loaded, logits[0, at].sum())
+    check_finite(loaded, row_of(logits, at).sum())
     call = call_of(run, layer, head, stack, kind)
     assert call.site is not None and call.weights is not None
     name = PartNames(loaded, run.calls).head(call.site, head)
-    by_channel = logits_by_channel(logits[0, at], call, at, head)
+    by_channel = logits_by_channel(row_of(logits, at), call, at, head)
     if by_channel is None:
         raise UnsupportedModelError(
             f"{name} has no direct path to the logits at {at}: what it writes reaches them through other heads alone."
