@@ -54,6 +54,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "record_reader",
             "recording",
             "storage",
+            "usable_texts",
         }
     ),
     frozenset({"run"}),

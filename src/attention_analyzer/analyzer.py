@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -20,18 +21,20 @@ from attention_analyzer.arguments import explain_arguments
 from attention_analyzer.cache import RecordCache, default_folder
 from attention_analyzer.captured import CapturedAttention, Origin
 from attention_analyzer.deprecation import ATTRIBUTION_VALUES, renamed, renamed_arguments
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, check_on_error
 from attention_analyzer.given_inputs import single_texts
+from attention_analyzer.inputs import numbered_errors
 from attention_analyzer.matrices import LIMIT, AttentionMatrices, matrices_of
 from attention_analyzer.media_recording import Media, generate_media, has_images, read_media, record_media
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config, load
 from attention_analyzer.patterns import PATTERNS
-from attention_analyzer.record import AttentionRecord
+from attention_analyzer.record import AttentionRecord, Records
 from attention_analyzer.recording import BATCH, generate, record_inputs, record_texts, stream_texts
 from attention_analyzer.text.chat import ChatText, Messages, as_text, chat_text, is_messages
 from attention_analyzer.text.tokenization import Pair, tokenize
 from attention_analyzer.text.tokens import Tokens
+from attention_analyzer.usable_texts import UsableTexts, usable_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,8 +193,14 @@ class AttentionAnalyzer:
     ) -> AttentionRecord: ...
     @overload
     def record(
-        self, text: list[str] | list[Pair], *, truncate: bool = ..., check: bool = ..., batch_size: int = ...
-    ) -> list[AttentionRecord]: ...
+        self,
+        text: list[str] | list[Pair],
+        *,
+        truncate: bool = ...,
+        check: bool = ...,
+        batch_size: int = ...,
+        errors: OnError = ...,
+    ) -> Records: ...
     @overload
     def record(self, *, inputs: Mapping[str, Any], check: bool = ...) -> AttentionRecord | list[AttentionRecord]: ...
     @overload
@@ -224,6 +233,7 @@ class AttentionAnalyzer:
         truncate: bool = False,
         check: bool = True,
         batch_size: int = BATCH,
+        errors: OnError = "raise",
     ) -> AttentionRecord | list[AttentionRecord]:
         """Run the model and keep what is needed to answer anything about its attention.
 
@@ -245,6 +255,8 @@ class AttentionAnalyzer:
             truncate: cut what the model has no positions for, instead of refusing it.
             check: whether module outputs are rebuilt from the weights and compared with the model's own.
             batch_size: how many texts run together.
+            errors: of a list, "raise", or "skip" to leave out texts that cannot be used; the list has their table as
+                its attribute ``problems``.
 
         Raises:
             InputError: a text is empty or not a text.
@@ -272,7 +284,8 @@ class AttentionAnalyzer:
         if isinstance(text, (bytes, tuple)) or not isinstance(text, Sequence):
             raise InputError(f"A text, a pair of texts or a list of them was expected, not {type(text).__name__}.")
         several: list[Any] = list(text)
-        return self._records(several, truncate, check, batch_size)
+        kept = self._usable(several, errors, truncate)
+        return Records(self._records(kept.texts, truncate, check, batch_size), kept.problems)
 
     def chat(
         self,
@@ -398,6 +411,7 @@ class AttentionAnalyzer:
         inputs: Any = None,
         truncate: bool = False,
         batch_size: int = BATCH,
+        errors: OnError = "raise",
     ) -> pd.DataFrame:
         """The head table without keeping queries and keys: memory stays near that of the plain forward.
 
@@ -409,6 +423,8 @@ class AttentionAnalyzer:
             inputs: instead of texts, their ids: a batch such as a tokenizer returns, or a list of such mappings.
             truncate: cut what the model has no positions for, instead of refusing it.
             batch_size: how many texts run together.
+            errors: of a list, "raise", or "skip" to leave out texts that cannot be used; the table's
+                ``attrs["problems"]`` lists them.
         """
         import pandas as pd
 
@@ -418,6 +434,8 @@ class AttentionAnalyzer:
         chosen = chosen_metrics(metrics)
         one = None if text is None else _one_text(text)
         texts = list(_given(text, inputs)) if one is None else [one]
+        kept = self._usable(texts, "raise" if one is not None else errors, truncate)
+        texts = kept.texts
         frames: list[pd.DataFrame] = []
         for batch in stream_texts(self.loaded, texts, needs_of(chosen), truncate=truncate, batch_size=batch_size):
             pairs = zip(batch.sites, batch.statistics, strict=True)
@@ -425,11 +443,14 @@ class AttentionAnalyzer:
             for index in range(len(batch.tokens)):
                 frame = table_of(values, index)
                 if one is None:
-                    frame.insert(0, "text", len(frames))
+                    frame.insert(0, "text", kept.indices[len(frames)])
                 frames.append(frame)
         if not frames:
             raise InputError("No texts were given; at least one is needed.")
-        return pd.concat(frames, ignore_index=True)
+        table = pd.concat(frames, ignore_index=True)
+        if len(kept.problems):
+            table.attrs["problems"] = kept.problems.to_dict("records")
+        return table
 
     def diagnose(
         self,
@@ -521,7 +542,7 @@ class AttentionAnalyzer:
         store: str | os.PathLike[str] | None = None,
         truncate: bool = False,
         batch_size: int = BATCH,
-        errors: Literal["raise", "skip"] = "raise",
+        errors: OnError = "raise",
         engine: Literal["local", "ray"] = "local",
         workers: int | None = None,
         address: str | None = None,
@@ -548,7 +569,6 @@ class AttentionAnalyzer:
 
         Raises:
             InputError: no list of texts or no study was given, a text cannot be used, or the store is of another run.
-            FileFormatError: a file of the store is not as it was written.
             MissingDependencyError: Ray is not installed.
         """
         from attention_analyzer.run.runner import StudyResults, run_studies
@@ -584,6 +604,7 @@ class AttentionAnalyzer:
         truncate: bool = False,
         batch_size: int = BATCH,
         seed: int = 0,
+        errors: OnError = "raise",
         store: str | os.PathLike[str] | None = None,
         progress: OnProgress | None = None,
     ) -> HeadLabels:
@@ -600,6 +621,7 @@ class AttentionAnalyzer:
             truncate: cut what the model has no positions for, instead of refusing it.
             batch_size: how many texts run together.
             seed: of the random tokens and weights.
+            errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
             store: a folder that keeps what was measured; the same call resumes there after an interruption.
             progress: called with the number of steps done and of all.
 
@@ -619,6 +641,7 @@ class AttentionAnalyzer:
             truncate=truncate,
             batch_size=batch_size,
             seed=seed,
+            errors=errors,
             store=store,
             progress=progress,
         )
@@ -633,6 +656,7 @@ class AttentionAnalyzer:
         truncate: bool = False,
         batch_size: int = BATCH,
         seed: int = 0,
+        errors: OnError = "raise",
         store: str | os.PathLike[str] | None = None,
         progress: OnProgress | None = None,
     ) -> HeadPrograms:
@@ -647,6 +671,7 @@ class AttentionAnalyzer:
             truncate: cut what the model has no positions for.
             batch_size: how many texts run together.
             seed: of the controls.
+            errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
             store: a folder that keeps what was measured; the same call resumes there after an interruption.
             progress: called with how many texts are done and how many there are.
 
@@ -663,6 +688,7 @@ class AttentionAnalyzer:
             truncate=truncate,
             batch_size=batch_size,
             seed=seed,
+            errors=errors,
             store=store,
             progress=progress,
         )
@@ -675,6 +701,7 @@ class AttentionAnalyzer:
         other: AttentionAnalyzer | None = None,
         seed: int = 0,
         truncate: bool = False,
+        errors: OnError = "raise",
         progress: OnProgress | None = None,
     ) -> Path:
         """Write a folder of static pages of all heads: a map with search, and a page and a JSON for each head.
@@ -685,6 +712,7 @@ class AttentionAnalyzer:
             other: a second model on the same texts, side by side; heads that correspond are linked.
             seed: of controls and probes.
             truncate: cut what a model has no positions for.
+            errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
             progress: called with the number of texts done and of all.
 
         Returns:
@@ -703,6 +731,7 @@ class AttentionAnalyzer:
             other=None if other is None else other.loaded,
             seed=seed,
             truncate=truncate,
+            errors=errors,
             progress=progress,
         )
 
@@ -716,6 +745,7 @@ class AttentionAnalyzer:
         seed: int = 0,
         truncate: bool = False,
         batch_size: int = BATCH,
+        errors: OnError = "raise",
         progress: OnProgress | None = None,
     ) -> ProgramReplacement:
         """Replace heads' own weights by what their programs say, and measure what becomes of the predictions.
@@ -732,6 +762,7 @@ class AttentionAnalyzer:
             seed: of the exchanged programs and of the tokens that a masked language model has to guess.
             truncate: cut what the model has no positions for.
             batch_size: how many texts run together.
+            errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
             progress: called with the number of steps done and of all.
 
         Raises:
@@ -750,6 +781,7 @@ class AttentionAnalyzer:
             seed=seed,
             truncate=truncate,
             batch_size=batch_size,
+            errors=errors,
             progress=progress,
         )
 
@@ -763,6 +795,7 @@ class AttentionAnalyzer:
         share: float = 0.95,
         truncate: bool = False,
         seed: int = 0,
+        errors: OnError = "raise",
         store: str | os.PathLike[str] | None = None,
         progress: OnProgress | None = None,
     ) -> CacheAdvice:
@@ -775,6 +808,7 @@ class AttentionAnalyzer:
             share: the fraction of the attention weight that a head's cache must retain.
             truncate: cut what the model has no positions for, instead of refusing it.
             seed: of the random tokens that retrieval is measured on.
+            errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
             store: a folder that keeps what was measured; the same call resumes there after an interruption.
             progress: called with the number of steps done and of all.
 
@@ -793,6 +827,7 @@ class AttentionAnalyzer:
             share=share,
             truncate=truncate,
             seed=seed,
+            errors=errors,
             store=store,
             progress=progress,
         )
@@ -909,6 +944,7 @@ class AttentionAnalyzer:
         metrics: Sequence[Metric | str] | None = None,
         truncate: bool = False,
         batch_size: int = BATCH,
+        errors: OnError = "raise",
         store: str | os.PathLike[str] | None = None,
         progress: OnProgress | None = None,
     ) -> DepthProfile:
@@ -921,6 +957,7 @@ class AttentionAnalyzer:
             metrics: all of :data:`attention_analyzer.metrics.METRICS` by default.
             truncate: cut what the model has no positions for, instead of refusing it.
             batch_size: how many texts run together.
+            errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
             store: a folder that keeps what was measured; the same call resumes there after an interruption.
             progress: called with the number of texts done and of all.
 
@@ -935,6 +972,7 @@ class AttentionAnalyzer:
             metrics=metrics,
             truncate=truncate,
             batch_size=batch_size,
+            errors=errors,
             store=store,
             progress=progress,
         )
@@ -953,6 +991,7 @@ class AttentionAnalyzer:
         seed: int = 0,
         truncate: bool = False,
         batch_size: int = BATCH,
+        errors: OnError = "raise",
         store: str | os.PathLike[str] | None = None,
         progress: OnProgress | None = None,
     ) -> Similarity:
@@ -967,6 +1006,7 @@ class AttentionAnalyzer:
             seed: of the resampling.
             truncate: cut what the model has no positions for, instead of refusing it.
             batch_size: how many texts run together.
+            errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
             store: a folder that keeps what was measured; the same call resumes there after an interruption.
             progress: called with the number of texts done and of all.
 
@@ -986,6 +1026,7 @@ class AttentionAnalyzer:
             seed=seed,
             truncate=truncate,
             batch_size=batch_size,
+            errors=errors,
             store=store,
             progress=progress,
         )
@@ -1005,6 +1046,7 @@ class AttentionAnalyzer:
         seed: int = 0,
         truncate: bool = False,
         batch_size: int = BATCH,
+        errors: OnError = "raise",
         progress: OnProgress | None = None,
     ) -> HeadImportance:
         """How much the model needs each head, or each set of heads.
@@ -1022,6 +1064,7 @@ class AttentionAnalyzer:
             seed: of the tokens that a masked language model has to guess.
             truncate: cut what the model has no positions for, instead of refusing it.
             batch_size: how many texts run together.
+            errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
             progress: called with the number of steps done and of all.
 
         Raises:
@@ -1042,6 +1085,7 @@ class AttentionAnalyzer:
             seed=seed,
             truncate=truncate,
             batch_size=batch_size,
+            errors=errors,
             progress=progress,
         )
 
@@ -1060,6 +1104,7 @@ class AttentionAnalyzer:
         seed: int = 0,
         truncate: bool = False,
         batch_size: int = BATCH,
+        errors: OnError = "raise",
         progress: OnProgress | None = None,
     ) -> PruningCurve:
         """The measure while more and more heads are ablated, in order of importance and in random orders.
@@ -1076,6 +1121,7 @@ class AttentionAnalyzer:
             seed: of the random orders and of the tokens that a masked language model has to guess.
             truncate: cut what the model has no positions for, instead of refusing it.
             batch_size: how many texts run together.
+            errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
             progress: called with the number of steps done and of all.
 
         Raises:
@@ -1096,6 +1142,7 @@ class AttentionAnalyzer:
             seed=seed,
             truncate=truncate,
             batch_size=batch_size,
+            errors=errors,
             progress=progress,
         )
 
@@ -1397,6 +1444,7 @@ class AttentionAnalyzer:
         controls: int = 20,
         seed: int = 0,
         truncate: bool = False,
+        errors: OnError = "raise",
         progress: OnProgress | None = None,
     ) -> Circuit:
         """A small set of heads that does what the model does on pairs of texts, with held-out figures and controls.
@@ -1410,6 +1458,7 @@ class AttentionAnalyzer:
             controls: how many random sets of heads of the same size are measured.
             seed: of the controls and of the intervals.
             truncate: cut what the model has no positions for.
+            errors: "raise", or "skip" to leave out pairs that cannot be used and list them in ``problems``.
             progress: called with how many sets of heads are measured and how many at most.
 
         Raises:
@@ -1426,6 +1475,7 @@ class AttentionAnalyzer:
             controls=controls,
             seed=seed,
             truncate=truncate,
+            errors=errors,
             progress=progress,
         )
 
@@ -1437,6 +1487,7 @@ class AttentionAnalyzer:
         other_texts: str | Pair | Sequence[str | Pair] | None = None,
         match: Literal["auto", "index", "assignment"] = "auto",
         truncate: bool = False,
+        errors: OnError = "raise",
         progress: OnProgress | None = None,
     ) -> Comparison:
         """Where another model's attention, or this one's on other texts, differs.
@@ -1447,6 +1498,7 @@ class AttentionAnalyzer:
             other_texts: what the other model reads instead, one for each of ``texts``.
             match: how heads are paired: by their numbers ("index") or by their attention ("assignment").
             truncate: cut what a model has no positions for, instead of refusing it.
+            errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
             progress: called with the number of texts done and of all.
 
         Raises:
@@ -1462,6 +1514,7 @@ class AttentionAnalyzer:
             other_texts=other_texts,
             match=match,
             truncate=truncate,
+            errors=errors,
             progress=progress,
         )
 
@@ -1599,7 +1652,12 @@ class AttentionAnalyzer:
         return suppression(self.loaded, text, level, progress=progress)
 
     def learn_sources(
-        self, prompts: Iterable[Any], *, max_new_tokens: int = 64, progress: OnProgress | None = None
+        self,
+        prompts: Iterable[Any],
+        *,
+        max_new_tokens: int = 64,
+        errors: OnError = "raise",
+        progress: OnProgress | None = None,
     ) -> HeadWeights:
         """Learn which heads show sources, from prompts without any annotation; :meth:`sources` then uses them.
 
@@ -1608,6 +1666,7 @@ class AttentionAnalyzer:
         Args:
             prompts: at least eight: texts, lists of messages, or mappings with ``messages`` and ``documents``.
             max_new_tokens: of the model's own answers.
+            errors: "raise", or "skip" to leave out prompts that cannot be used and list them in ``problems``.
             progress: called with the number of prompts done and of all.
 
         Raises:
@@ -1616,7 +1675,9 @@ class AttentionAnalyzer:
         """
         from attention_analyzer.sources import learn_head_weights
 
-        weights = learn_head_weights(self.loaded, prompts, max_new_tokens=max_new_tokens, progress=progress)
+        weights = learn_head_weights(
+            self.loaded, prompts, max_new_tokens=max_new_tokens, errors=errors, progress=progress
+        )
         if self.cache is not None:
             weights.save(self.cache.folder)
         return weights
@@ -1634,6 +1695,7 @@ class AttentionAnalyzer:
         spaced: bool = True,
         combine: bool = True,
         seed: int = 0,
+        errors: OnError = "skip",
         store: str | os.PathLike[str] | None = None,
         progress: OnProgress | None = None,
     ) -> Relations:
@@ -1648,6 +1710,8 @@ class AttentionAnalyzer:
                 reads the text as it was written.
             combine: whether the combination of all heads is fitted, too.
             seed: of the splits.
+            errors: "skip" leaves out sentences that the model cannot read and lists them in ``problems``; "raise"
+                stops.
             store: a folder that keeps what was measured; the same call resumes there after an interruption.
             progress: called with the number of sentences done and of all.
 
@@ -1667,6 +1731,7 @@ class AttentionAnalyzer:
             spaced=spaced,
             combine=combine,
             seed=seed,
+            errors=errors,
             store=store,
             progress=progress,
         )
@@ -1759,6 +1824,12 @@ class AttentionAnalyzer:
             held = [self._held(record, inputs if len(records) == 1 else None) for record in records]
         return held[0] if len(held) == 1 else held
 
+    def _usable(self, texts: list[Any], errors: OnError, truncate: bool) -> UsableTexts[Any]:
+        """Without "skip", the forwards name a text that cannot be used, and none is read twice."""
+        if check_on_error(errors) == "raise":
+            return UsableTexts.unchecked(texts)
+        return usable_texts(self.loaded, texts, errors=errors, truncate=truncate)
+
     def _records(self, texts: list[str | Pair], truncate: bool, check: bool, batch_size: int) -> list[AttentionRecord]:
         return [self._held(captured) for captured in self._cached_records(texts, truncate, check, batch_size)]
 
@@ -1768,7 +1839,8 @@ class AttentionAnalyzer:
         if self.cache is None:
             return record_texts(self.loaded, texts, truncate=truncate, check=check, batch_size=batch_size)
         texts = [as_text(self.loaded.need_tokenizer(), text) for text in texts]
-        keys = [self._key(text, truncate) for text in texts]
+        with numbered_errors(self.loaded, texts, count(), truncate) if len(texts) > 1 else nullcontext():
+            keys = [self._key(text, truncate) for text in texts]
         records = [self.cache.get(key) for key in keys]
         missing = [index for index, record in enumerate(records) if record is None]
         made = record_texts(

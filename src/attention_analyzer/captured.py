@@ -14,7 +14,7 @@ from torch import Tensor
 from attention_analyzer.errors import SelectionError
 from attention_analyzer.media.images import Image
 from attention_analyzer.media.sounds import Sound
-from attention_analyzer.site import Kind, Site
+from attention_analyzer.site import Kind, Site, is_layer
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.stacked import Task
@@ -157,7 +157,7 @@ class CapturedAttention:
             entry
             for entry in self.entries
             if (name is None or entry.site.name == name)
-            and (layer is None or entry.site.layer == self._from_end(layer, entry.site))
+            and (layer is None or is_layer(entry.site, layer, self.sites))
             and (stack is None or entry.site.stack == stack)
             and (kind is None or entry.site.kind == kind)
         ]
@@ -175,12 +175,6 @@ class CapturedAttention:
         available = ", ".join(site.name for site in self.sites)
         problem = "No site" if not found else f"More than one site ({', '.join(e.site.name for e in found)})"
         raise SelectionError(f"{problem} answers to {asked or 'an empty selection'}; this record has: {available}.")
-
-    def _from_end(self, layer: int, site: Site) -> int:
-        if layer >= 0:
-            return layer
-        depth = 1 + max(each.layer for each in self.sites if (each.stack, each.kind) == (site.stack, site.kind))
-        return layer + depth
 
     def weights(
         self,

@@ -23,6 +23,7 @@ from attention_analyzer.models.loading import load
 from attention_analyzer.models.offload import check_weights
 from attention_analyzer.places.find import placed
 from attention_analyzer.record import AttentionRecord
+from attention_analyzer.site import head_rows
 
 #: Bytes of queries and keys that a block may keep unless the caller says otherwise.
 LIMIT = 8 * 1024**3
@@ -246,12 +247,10 @@ def _checked_heads(heads: Sequence[Any] | None) -> tuple[tuple[int, int], ...] |
 
 def _only(table: pd.DataFrame, chosen: Sequence[tuple[int, int]]) -> pd.DataFrame:
     """The rows of the chosen heads, whose numbers are counted from the end if negative."""
-    places = table.groupby(["stack", "kind"])[["layer", "head"]].transform("max") + 1
     shown = pd.Series(False, index=table.index)
     for layer, head in chosen:
-        found = (table["layer"] == layer % places["layer"]) & (table["head"] == head % places["head"])
-        found &= (layer < places["layer"]) & (head < places["head"])
-        if not found.any():
+        found = head_rows(table, layer, head)
+        if found.empty:
             raise SelectionError(f"There is no head {head} in layer {layer} among those that were captured.")
-        shown |= found
+        shown |= table.index.isin(found.index)
     return table[shown].reset_index(drop=True)

@@ -146,7 +146,12 @@ class MissingDependencyError(AttentionAnalyzerError, ImportError):
         self.extra = extra
 
 
-def check_on_error(errors: str) -> None:
-    """Raises InputError for anything that is not an :data:`OnError`."""
+def check_on_error(errors: str) -> OnError:
+    """The word itself.
+
+    Raises:
+        InputError: it is not an :data:`OnError`.
+    """
     if errors not in ("raise", "skip"):
         raise InputError(f"errors must be 'raise' or 'skip', not {errors!r}.")
+    return "skip" if errors == "skip" else "raise"

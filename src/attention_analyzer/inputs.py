@@ -108,9 +108,40 @@ def numbered_errors(
             try:
                 prepare(loaded, [text], truncate=truncate, virtual_tokens=True)
             except InputError as own:
-                kind = TooLongError if isinstance(own, TooLongError) else InputError
-                raise kind(f"Text {number}, counted from 0 ({str(text)[:FIRST_CHARACTERS]!r}): {own}") from error
+                raise of_one(own, number, text) from error
         raise
+
+
+def of_one(error: InputError, number: int, text: object, noun: str = "Text") -> InputError:
+    """The error about one of many texts, with its number, its first characters and the same remedies."""
+    kind = TooLongError if isinstance(error, TooLongError) else InputError
+    about = f"{noun} {number}, counted from 0 ({first_characters(text)!r})"
+    return kind(f"{about}: {error.problem}", error.remedies)
+
+
+def first_characters(text: object) -> str:
+    """How one of many texts is shown, to say which it is; of ids, what there is."""
+    shown = ", ".join(text) if isinstance(text, Mapping) else str(text)
+    # A lone surrogate, for which the text may be refused, can be in no table and on no terminal.
+    return shown[:FIRST_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+
+
+def check_readable(loaded: LoadedModel, text: Any, truncate: bool) -> None:
+    """Read one text as far as it takes to know that the model can; nothing is generated.
+
+    Raises:
+        InputError, TooLongError: it cannot.
+    """
+    if isinstance(text, Mapping):
+        loaded.check_ids(dict(_prepared_rows(loaded, [text]).inputs))
+        return
+    (source,), (target,) = split_texts(loaded, [text])
+    tokenized = tokenize(
+        loaded.need_tokenizer(), [source], max_length=loaded.max_length, truncate=truncate, pad_id=loaded.pad_id
+    )
+    loaded.check_ids(dict(accepted(loaded.model, tokenized.inputs)))
+    if target is not None:
+        _given_target(loaded, target, truncate)
 
 
 def _prepared_texts(loaded: LoadedModel, texts: Sequence[str | Pair | Messages], truncate: bool) -> Prepared:
@@ -231,17 +262,20 @@ def _target_row(
         alone = {name: value[index : index + 1, :size] for name, value in inputs.items()}
         longest = LONGEST_TARGET if limit is None else max(1, min(LONGEST_TARGET, limit - 1))
         return written_targets(loaded, alone, max_new_tokens=longest)[0][0]
-    if text is None:
-        return torch.tensor([start_id(loaded)])
+    return torch.tensor([start_id(loaded)]) if text is None else _given_target(loaded, text, truncate)
+
+
+def _given_target(loaded: LoadedModel, text: str, truncate: bool) -> Tensor:
+    limit = loaded.max_target_length
     row = shifted_target(loaded, text)
-    if limit is not None and len(row) > limit:
-        if not truncate:
-            raise TooLongError(
-                f"The target has {len(row)} tokens, but the model's decoder has positions for {limit}",
-                ["shorten it", Option("truncate", "True")],
-            )
-        row = row[:limit]
-    return row
+    if limit is None or len(row) <= limit:
+        return row
+    if not truncate:
+        raise TooLongError(
+            f"The target has {len(row)} tokens, but the model's decoder has positions for {limit}",
+            ["shorten it", Option("truncate", "True")],
+        )
+    return row[:limit]
 
 
 def shifted_target(loaded: LoadedModel, text: str) -> Tensor:

@@ -11,6 +11,7 @@ from attention_analyzer.arguments import explain_arguments
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.deprecation import renamed_arguments
 from attention_analyzer.errors import InputError
+from attention_analyzer.result import problem_table
 from attention_analyzer.text.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -585,6 +586,18 @@ class AttentionRecord(CapturedAttention):
 
         loaded = None if analyzer is None else analyzer.loaded
         return why_of_record(self, loaded, layer, head, query, key, stack=stack, kind=kind)
+
+
+class Records(list[AttentionRecord]):
+    """The records of a list of texts, in its order.
+
+    Attributes:
+        problems: texts that were left out because of ``errors="skip"``: ``index, text, reason``.
+    """
+
+    def __init__(self, records: Iterable[AttentionRecord] = (), problems: pd.DataFrame | None = None) -> None:
+        super().__init__(records)
+        self.problems = problem_table() if problems is None else problems
 
 
 def _refuse(drawn: str, **settings: object) -> None:

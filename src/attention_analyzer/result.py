@@ -7,10 +7,12 @@ A result is data. How it is drawn is known above, in ``plots``; the package conn
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from copy import copy
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +21,42 @@ if TYPE_CHECKING:
 #: Rows of a table that a notebook shows.
 SHOWN_ROWS = 10
 _SMALL = "opacity:.75;font-size:90%"
+
+
+_LEFT_OUT = "_left_out"
+#: Draws from which an interval is about as wide as it says.
+ENOUGH = 10
+#: How often, in percent, a 95 % percentile interval over so many draws of a normal distribution holds the mean.
+COVERAGE = {2: 50, 3: 75, 4: 81, 5: 84, 6: 86, 7: 87, 8: 88, 9: 89}
+
+
+def problem_table(rows: Iterable[Iterable[Any]] = ()) -> pd.DataFrame:
+    """Texts that were left out: ``index`` in the list that was given, ``text`` (first characters), ``reason``."""
+    import pandas as pd
+
+    return pd.DataFrame([tuple(row) for row in rows], columns=["index", "text", "reason"])
+
+
+@dataclass(frozen=True)
+class Basis:
+    """How many draws the intervals of a result are over.
+
+    Attributes:
+        count: how many.
+        unit: of one, such as "text".
+    """
+
+    count: int
+    unit: str = "text"
+
+    def cautions(self) -> tuple[str, ...]:
+        """What is said of too few; nothing of :data:`ENOUGH` and more."""
+        if self.count >= ENOUGH:
+            return ()
+        if self.count < 2:
+            return (f"rests on {self.count} {self.unit}: there is no interval, and another {self.unit} may differ",)
+        held = f"over so few, a 95% interval holds the mean about {COVERAGE[self.count]}% of the time"
+        return (f"rests on {self.count} {self.unit}s: {held}",)
 
 
 class Presenter(Protocol):
@@ -60,6 +98,33 @@ class Result(ABC):
         """The main table."""
 
     @property
+    def problems(self) -> pd.DataFrame:
+        """What ``errors="skip"`` left out: ``index`` in the list that was given, ``text`` (its start), ``reason``."""
+        found: pd.DataFrame | None = self.__dict__.get(_LEFT_OUT)
+        return problem_table() if found is None else found
+
+    def leaving_out(self, problems: pd.DataFrame) -> Self:
+        """The same result, which also lists the texts that were left out."""
+        result = copy(self)
+        object.__setattr__(result, _LEFT_OUT, problems)
+        return result
+
+    def basis(self) -> Basis | None:
+        """What the intervals and means are over; None where nothing is claimed beyond what was read."""
+        return None
+
+    def cautions(self) -> tuple[str, ...]:
+        """Statements about numbers that rest on too little; none where there is enough."""
+        found = self.basis()
+        return () if found is None else found.cautions()
+
+    def statements(self) -> tuple[str, ...]:
+        """What is shown of it everywhere: :meth:`facts`, :meth:`cautions`, and how much was left out."""
+        count = len(self.problems)
+        left_out = f"{count} {'text was' if count == 1 else 'texts were'} left out; .problems says which and why"
+        return (*self.facts(), *self.cautions(), *((left_out,) if count else ()))
+
+    @property
     def subject(self) -> str:
         """The model or models that the result is about; "" if none is known."""
         return str(getattr(self, "model_name", ""))
@@ -96,14 +161,14 @@ class Result(ABC):
         return path
 
     def __repr__(self) -> str:
-        return "\n  ".join([self.heading, *self.facts(), f"next: {self._next()}"])
+        return "\n  ".join([self.heading, *self.statements(), f"next: {self._next()}"])
 
     def _repr_html_(self) -> str:
         # Colors are inherited, so that the notebook's light and dark themes both work.
         frame = self.to_frame()
         rest = len(frame) - SHOWN_ROWS
         more = f"<div style='{_SMALL}'>… and {rest:,} more rows</div>" if rest > 0 else ""
-        facts = "".join(f"<div style='{_SMALL}'>{escape(fact)}</div>" for fact in self.facts())
+        facts = "".join(f"<div style='{_SMALL}'>{escape(fact)}</div>" for fact in self.statements())
         table = html_table(frame.head(SHOWN_ROWS))
         foot = f"<div style='{_SMALL}'>next: <code>{escape(self._next())}</code></div>"
         return f"<div><strong>{escape(self.heading)}</strong>{facts}{table}{more}{foot}</div>"

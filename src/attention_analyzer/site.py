@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["self", "cross"]
 
@@ -44,3 +48,28 @@ class Site:
 
     def __str__(self) -> str:
         return self.name
+
+
+def from_end(number: int, count: int) -> int:
+    """A number of ``count`` things, of which a negative one counts from the end; -1 if there is no such thing."""
+    found = number + count if number < 0 else number
+    return found if 0 <= found < count else -1
+
+
+def is_layer(site: Site, layer: int, sites: Iterable[Site]) -> bool:
+    """Whether the site is of this layer; a negative one counts from the end of the site's own stack and kind."""
+    last = max(each.layer for each in sites if (each.stack, each.kind) == (site.stack, site.kind))
+    return site.layer == from_end(layer, last + 1)
+
+
+def head_rows(table: pd.DataFrame, layer: int, head: int | None = None) -> pd.DataFrame:
+    """The rows of a layer, or of one head, of a table ``stack, kind, layer, head, …``; negative numbers count from the
+    end of their stack and kind.
+    """
+    if table.empty:
+        return table
+    count = table.groupby(["stack", "kind"], sort=False)[["layer", "head"]].transform("max") + 1
+    chosen = table["layer"] == (layer + count["layer"] if layer < 0 else layer)
+    if head is not None:
+        chosen &= table["head"] == (head + count["head"] if head < 0 else head)
+    return table[chosen]

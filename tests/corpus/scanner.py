@@ -1,8 +1,9 @@
-"""A process that scans in children of its own, so that a test can kill one without starting Python anew each time.
+"""A process that scans, or runs a study, in children of its own: a test can kill one without starting Python anew.
 
-Each line of its input is a JSON object: ``folder``, ``commit_every`` and, to fill the disk, ``full_at``: after so many
-texts the system lets the child write only small files. The child writes its process number, how many texts are done
-after each chunk, and how it ended; the process itself when the child is over. :class:`Scanner` is the other side.
+Each line of its input is a JSON object: ``what`` ("scan" or "study"), ``folder``, of a scan ``commit_every`` and, to
+fill the disk, ``full_at``: after so many texts the system lets the child write only small files. The child writes its
+process number, how many texts are done after each chunk, and how it ended; the process itself when the child is over.
+:class:`Scanner` is the other side.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import torch
+import xxhash
 
 from attention_analyzer.analyzer import AttentionAnalyzer
 from attention_analyzer.corpus import Progress, chunks
 from attention_analyzer.errors import AttentionAnalyzerError
+from attention_analyzer.run import runner
+from attention_analyzer.studies import Patterns
 from tests.corpus.conftest import sentences
 from tests.linguistics.test_questions import bert
 
@@ -50,15 +55,33 @@ def scan(analyzer: AttentionAnalyzer, folder: str, commit_every: float, full_at:
     say("ended")
 
 
+def study(analyzer: AttentionAnalyzer, folder: str, full_at: int | None) -> None:
+    def tell(done: int, _: int) -> None:
+        say(done)
+        if full_at is not None and done >= full_at:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_FILES, SMALL_FILES))
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            (found,) = analyzer.study(sentences(90), [Patterns()], batch_size=CHUNK, store=folder, progress=tell)
+        say(xxhash.xxh3_64_hexdigest(found.table.to_csv()))
+    except AttentionAnalyzerError as error:
+        say(error)
+    say("ended")
+
+
 def main() -> None:
     chunks.CHUNK_TEXTS = CHUNK
+    runner.CHUNK = 1
     torch.set_num_threads(1)  # threads do not survive a fork
     analyzer = AttentionAnalyzer.of(bert(), cache=False)
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
             say(os.getpid())
-            scan(analyzer, **json.loads(line))
+            options = json.loads(line)
+            {"scan": scan, "study": study}[options.pop("what", "scan")](analyzer, **options)
             os._exit(0)
         os.waitpid(child, 0)
         say(OVER)

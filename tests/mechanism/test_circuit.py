@@ -128,5 +128,7 @@ def test_bad_input_is_one_sentence(
 
 def test_a_pair_of_different_lengths_is_named(decoder: AttentionAnalyzer) -> None:
     given = [("The cat sat.", "The dog sat.")] * 5 + [("The cat sat.", "The cat sat down.")]
-    with pytest.raises(errors.InputError, match=r"Pair 5: The clean text has 5 tokens and the corrupted one 6"):
+    with pytest.raises(
+        errors.InputError, match=r"Pair 5, counted from 0 .*: The clean text has 5 tokens and the corrupted one 6"
+    ):
         decoder.circuit(given)

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from attention_analyzer import AttentionAnalyzer
-from attention_analyzer.errors import FileFormatError, InputError
+from attention_analyzer.errors import InputError
 from attention_analyzer.linguistics.questions import Question
 from attention_analyzer.metrics import GroupWeight
 from attention_analyzer.patterns.self_token import SelfToken
@@ -238,14 +238,18 @@ def test_settings_are_the_same_every_time_and_tell_patterns_apart() -> None:
     assert Patterns(patterns=[one]).settings != Patterns(patterns=[other]).settings
 
 
-def test_a_damaged_store_is_refused(analyzer: AttentionAnalyzer, study: Study[Any], tmp_path: Path) -> None:
-    state_of(analyzer, study, store=tmp_path)
+def test_a_damaged_file_is_named_and_measured_again(
+    analyzer: AttentionAnalyzer, study: Study[Any], tmp_path: Path
+) -> None:
+    expected = state_of(analyzer, study, store=tmp_path)
     (path,) = tmp_path.iterdir()
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(FileFormatError):
-        state_of(analyzer, study, store=tmp_path)
+    whole = path.read_bytes()
+    for damaged in (whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:], whole[: len(whole) // 2], b""):
+        path.write_bytes(damaged)
+        with pytest.warns(UserWarning, match=rf"{path.name}.*its texts are measured again"):
+            again = state_of(analyzer, study, store=tmp_path)
+        assert_same(again, expected, 0)
+        assert path.read_bytes() == whole
 
 
 def test_texts_that_cannot_be_used_are_listed(analyzer: AttentionAnalyzer, study: Study[Any]) -> None:

@@ -19,6 +19,7 @@ from attention_analyzer.agents.folder import Folder
 from attention_analyzer.analyzer import AttentionAnalyzer
 from attention_analyzer.errors import InputError
 from attention_analyzer.record import AttentionRecord
+from attention_analyzer.site import head_rows
 from attention_analyzer.view.figures import map_figure
 
 #: Characters of a text, and texts at once.
@@ -72,11 +73,10 @@ class Tools:
         record = self._record(text, file, model)
         table = record.heads()
         if layer is not None:
-            layers = sorted(set(table["layer"]))
-            chosen = layer + len(layers) if layer < 0 else layer
-            if chosen not in layers:
-                raise InputError(f"There is no layer {layer}; the layers are 0 to {layers[-1]}.")
-            table = table[table["layer"] == chosen]
+            last = table["layer"].max()
+            table = head_rows(table, layer)
+            if table.empty:
+                raise InputError(f"There is no layer {layer}; the layers are 0 to {last}.")
         column = sort.removeprefix("-")
         if column not in table.columns:
             raise InputError(f"There is no column {column!r}; the columns are {', '.join(table.columns)}.")

@@ -17,11 +17,12 @@ import pandas as pd
 from attention_analyzer.atlas.content import AtlasModel, atlas_model, head_name
 from attention_analyzer.atlas.pages import head_page, index_page
 from attention_analyzer.comparison.matching import match_heads
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, OnError
 from attention_analyzer.files import exported
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.text.tokenization import Pair
+from attention_analyzer.usable_texts import usable_texts
 
 VERSION = 1
 
@@ -34,6 +35,7 @@ def write_atlas(
     other: LoadedModel | None = None,
     seed: int = 0,
     truncate: bool = False,
+    errors: OnError = "raise",
     progress: OnProgress | None = None,
 ) -> Path:
     """Write a static site of a model, or of two side by side, and return its first page.
@@ -44,6 +46,7 @@ def write_atlas(
         other: a second model on the same texts; heads that correspond are linked.
         seed: of controls and probes.
         truncate: cut what a model has no positions for.
+        errors: "raise", or "skip" to leave out texts that a model cannot use and list them in ``atlas.json``.
         progress: called with how many texts are done and how many there are.
 
     Raises:
@@ -54,14 +57,16 @@ def write_atlas(
         (target / "heads").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder {target} cannot be made: {error.strerror}; give another one.") from None
-    models = [
-        atlas_model(each, texts, seed=seed, truncate=truncate, progress=progress) for each in (loaded, other) if each
-    ]
+    both = [each for each in (loaded, other) if each]
+    kept = usable_texts(both, texts, errors=errors, truncate=truncate)
+    models = [atlas_model(each, kept.texts, seed=seed, truncate=truncate, progress=progress) for each in both]
     matches = {} if other is None else _matches(loaded, other, models)
-    return write_site(models, matches, target)
+    return write_site(models, matches, target, kept.problems)
 
 
-def write_site(models: Sequence[AtlasModel], matches: dict[str, str], folder: Path) -> Path:
+def write_site(
+    models: Sequence[AtlasModel], matches: dict[str, str], folder: Path, problems: pd.DataFrame | None = None
+) -> Path:
     """Write what was gathered."""
     folders = [f"heads/{number}" for number in range(len(models))]
     back = {there: here for here, there in matches.items()}
@@ -82,6 +87,7 @@ def write_site(models: Sequence[AtlasModel], matches: dict[str, str], folder: Pa
             for model, below in zip(models, folders, strict=True)
         ],
         "matches": matches,
+        "problems": [] if problems is None else problems.to_dict("records"),
     }
     _write(folder / "atlas.json", _json(summary))
     page = folder / "index.html"

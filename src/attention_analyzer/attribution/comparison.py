@@ -174,6 +174,11 @@ class AttributionComparison(Result):
         side = (value > high) - (value < low)
         return side * _BETTER[name]
 
+    def cautions(self) -> tuple[str, ...]:
+        if len(self.deletable) >= FEWEST_UNITS:
+            return ()
+        return (f"rests on {len(self.deletable)} tokens or words: rank correlations of so few say little",)
+
     def facts(self) -> tuple[str, ...]:
         methods = ", ".join(found.method for found in self.importances)
         best = self.table.iloc[0]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.console import say
-from attention_analyzer.cli.options import Device, Encoding, Model, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.console import complain_of, say
+from attention_analyzer.cli.options import Device, Encoding, Errors, Model, Truncate, analyzer_for, read_text
+from attention_analyzer.result import problem_table
 
 
 def atlas(
@@ -24,6 +26,7 @@ def atlas(
     ] = None,
     limit: Annotated[int, typer.Option(min=6, help="Texts at most, taken evenly from all.")] = 10_000,
     truncate: Truncate = False,
+    errors: Errors = "raise",
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -45,5 +48,7 @@ def atlas(
         texts = list(lines[:: max(1, len(lines) // limit)][:limit])
     other = None if compare_model is None else analyzer_for(compare_model, device)
     with counting("Fitting and scoring programs", "texts") as progress:
-        page = analyzer.atlas(texts, output, other=other, truncate=truncate, progress=progress)
+        page = analyzer.atlas(texts, output, other=other, truncate=truncate, errors=errors, progress=progress)
+    left_out = json.loads((page.parent / "atlas.json").read_text(encoding="utf-8"))["problems"]
+    complain_of(problem_table(row.values() for row in left_out))
     say(f"Open {page} in a browser")

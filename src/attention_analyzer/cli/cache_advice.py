@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.console import say
+from attention_analyzer.cli.console import remark, say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
+    Errors,
     FigureFile,
     Model,
     Output,
@@ -35,6 +36,7 @@ def cache_advice(
     last: Annotated[list[int] | None, typer.Option(min=1, help="Number of recent tokens to keep; repeatable.")] = None,
     share: Annotated[float, typer.Option(help="Minimum attention weight a streaming head must retain (0–1).")] = 0.95,
     truncate: Truncate = False,
+    errors: Errors = "raise",
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -60,15 +62,19 @@ def cache_advice(
             last=last or LAST,
             share=share,
             truncate=truncate,
+            errors=errors,
             progress=progress,
         )
+    remark(found)
     if output is not None:
         write_table(found.table, output)
         say(f"{len(found.table)} rows written to {output}")
     else:
         heads = found.heads
         names = [f"L{layer}H{head}" for layer, head in zip(heads["layer"], heads["head"], strict=True)]
-        print_table(heads.assign(head=names)[_SHOWN], title=f"{analyzer.name}: {len(texts)} texts")
+        print_table(
+            heads.assign(head=names)[_SHOWN], title=f"{analyzer.name}: {len(texts) - len(found.problems)} texts"
+        )
         counts = heads["role"].value_counts()
         say(", ".join(f"{counts.get(role, 0)} {role}" for role in ("streaming", "retrieval", "full")) + " heads.")
     if figure is not None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.console import say
+from attention_analyzer.cli.console import remark, say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
+    Errors,
     FigureFile,
     Model,
     Output,
@@ -41,6 +42,7 @@ def circuit(
     output: Output = None,
     figure: FigureFile = None,
     truncate: Truncate = False,
+    errors: Errors = "raise",
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -60,8 +62,15 @@ def circuit(
     analyzer = analyzer_for(model, device)
     with counting("Measuring sets of heads", "sets") as progress:
         found = analyzer.circuit(
-            read, faithfulness=faithfulness, controls=controls, seed=seed, truncate=truncate, progress=progress
+            read,
+            faithfulness=faithfulness,
+            controls=controls,
+            seed=seed,
+            truncate=truncate,
+            errors=errors,
+            progress=progress,
         )
+    remark(found)
     for fact in found.facts():
         say(fact)
     if output is not None:

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.console import say
-from attention_analyzer.cli.options import Device, Encoding, Text, Truncate, analyzer_for, read_text
+from attention_analyzer.cli.console import remark, say
+from attention_analyzer.cli.options import Device, Encoding, Errors, Text, Truncate, analyzer_for, read_text
 
 _SHOWN = ["head", "divergence", "low", "high", "entropy_change", "distance_change", "first_weight_change", "matched"]
 
@@ -36,6 +36,7 @@ def compare(
         typer.Option(help="How to pair heads: by layer and head index, or by attention similarity."),
     ] = "auto",
     truncate: Truncate = False,
+    errors: Errors = "raise",
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -57,7 +58,8 @@ def compare(
                 "With three or more models, write a table or a figure; --other-text and .html need two models."
             )
         with counting("Comparing", "texts") as progress:
-            several = compare_models(models, texts=texts, truncate=truncate, progress=progress)
+            several = compare_models(models, texts=texts, truncate=truncate, errors=errors, progress=progress)
+        remark(several)
         _write(output, several.layers, several.plot, None)
         if output is None:
             _print(several.divergence.rename_axis("divergence (nats)").reset_index())
@@ -71,8 +73,10 @@ def compare(
             other_texts=None if other_text is None else _texts(other_text, lines, encoding),
             match=match,
             truncate=truncate,
+            errors=errors,
             progress=progress,
         )
+    remark(found)
     say(found.report())
     _write(output, found.heads, found.plot, found.to_html)
     if output is None:

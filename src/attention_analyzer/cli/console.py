@@ -10,8 +10,14 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attention_analyzer.text.visible import visible
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from attention_analyzer.result import Result
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
@@ -24,6 +30,19 @@ def say(text: object = "") -> None:
 def complain(text: object) -> None:
     """Write one sentence about an error or a warning on standard error, in one line."""
     print(f"attn: {visible(str(text))}", file=sys.stderr)
+
+
+def remark(found: Result) -> None:
+    """Write on standard error what a table does not show: numbers that rest on too little, and what was left out."""
+    for caution in found.cautions():
+        complain(caution)
+    complain_of(found.problems)
+
+
+def complain_of(problems: pd.DataFrame) -> None:
+    """Write on standard error which of many texts were left out, and why."""
+    for index, text, reason in problems.itertuples(index=False):
+        complain(f"left out: text {index}, counted from 0 ({text!r}): {reason}")
 
 
 def safe(text: str) -> str:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.console import say
+from attention_analyzer.cli.console import remark, say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
+    Errors,
     FigureFile,
     Kind,
     Model,
@@ -58,6 +59,7 @@ def similarity(
         int | None, typer.Option(min=2, help="Number of clusters (default: chosen by silhouette).")
     ] = None,
     truncate: Truncate = False,
+    errors: Errors = "raise",
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -72,8 +74,9 @@ def similarity(
     analyzer = analyzer_for(model, device)
     with counting("Comparing heads", "texts") as progress:
         found = analyzer.similarity(
-            lines, stack=stack, kind=kind, clusters=clusters, truncate=truncate, progress=progress
+            lines, stack=stack, kind=kind, clusters=clusters, truncate=truncate, errors=errors, progress=progress
         )
+    remark(found)
     if not _written(found.table, found, output, figure):
         columns = ["name", "cluster", "stable", "nearest", "distance", "low", "high"]
         print_table(found.table[columns], title=f"{analyzer.name}: {found.place}-attention, {found.texts} texts")
@@ -101,6 +104,7 @@ def importance(
     measure: Annotated[Literal["loss", "logits"], typer.Option(help="Measure to report.")] = "loss",
     seed: Annotated[int, typer.Option(help="Seed for masking tokens (masked language models only).")] = 0,
     truncate: Truncate = False,
+    errors: Errors = "raise",
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -119,8 +123,10 @@ def importance(
             measure=measure,
             seed=seed,
             truncate=truncate,
+            errors=errors,
             progress=progress,
         )
+    remark(found)
     if not _written(found.table, found, output, figure):
         columns = ["heads", "importance", "low", "high", *(["normalized"] if method == "gradient" else [])]
         table = found.table.sort_values("importance", ascending=False)[columns]
@@ -138,6 +144,7 @@ def pruning(
     method: Method = "gradient",
     mean: Mean = False,
     truncate: Truncate = False,
+    errors: Errors = "raise",
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -152,8 +159,9 @@ def pruning(
     analyzer = analyzer_for(model, device)
     with counting("Ablating heads", "forwards") as progress:
         found = analyzer.pruning_curve(
-            lines, method, ablation="mean" if mean else "zero", truncate=truncate, progress=progress
+            lines, method, ablation="mean" if mean else "zero", truncate=truncate, errors=errors, progress=progress
         )
+    remark(found)
     if not _written(found.table, found, output, figure):
         print_table(found.table, title=f"{analyzer.name}: {found.measure}; {found.texts} texts")
 
@@ -169,6 +177,7 @@ def depth(
         bool, typer.Option("--metrics", help="Draw metrics by layer instead of the composition of the weight.")
     ] = False,
     truncate: Truncate = False,
+    errors: Errors = "raise",
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -183,7 +192,8 @@ def depth(
     given = list(read_annotated(texts, encoding)) if Path(texts).suffix == ".conllu" else read_lines(texts, encoding)
     analyzer = analyzer_for(model, device)
     with counting("Measuring layers", "texts") as progress:
-        found = analyzer.depth_profile(given, truncate=truncate, progress=progress)
+        found = analyzer.depth_profile(given, truncate=truncate, errors=errors, progress=progress)
+    remark(found)
     table = found.table if metrics else found.profile
     drawn = found.plot_metrics if metrics else found.plot
     if not _written(table, drawn, output, figure):

@@ -54,6 +54,10 @@ Encoding = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1, mps …")]
 Truncate = Annotated[bool, typer.Option("--truncate", help="Truncate the text to the model's maximum length.")]
+Errors = Annotated[
+    Literal["raise", "skip"],
+    typer.Option(help="A text that cannot be used: raise an error, or skip it and say which on standard error."),
+]
 Layer = Annotated[int | None, typer.Option("--layer", "-l", help="Layer, counted from zero.")]
 Head = Annotated[int | None, typer.Option("--head", "-H", help="Head, counted from zero.")]
 Stack = Annotated[str | None, typer.Option(help="Stack (encoder, decoder …); default: the stack that reads the text.")]

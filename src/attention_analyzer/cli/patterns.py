@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.console import say
+from attention_analyzer.cli.console import remark, say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
+    Errors,
     FigureFile,
     Model,
     Output,
@@ -47,6 +48,7 @@ def patterns(
     ] = True,
     level: Annotated[float, typer.Option(min=0.0, max=1.0, help="False discovery rate.")] = 0.05,
     truncate: Truncate = False,
+    errors: Errors = "raise",
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -84,8 +86,10 @@ def patterns(
                 probes=probes,
                 untrained=untrained,
                 truncate=truncate,
+                errors=errors,
                 progress=progress,
             )
+            remark(found)
             table = found.table
         else:
             table = analyzer.record(content, truncate=truncate).patterns(chosen)
@@ -93,7 +97,9 @@ def patterns(
         write_table(table, output)
         say(f"{len(table)} rows written to {output}")
     elif several:
-        print_table(_named(table[table["label"]])[_LABELED], title=f"{analyzer.name}: {len(texts)} texts")
+        print_table(
+            _named(table[table["label"]])[_LABELED], title=f"{analyzer.name}: {len(texts) - len(found.problems)} texts"
+        )
         say(_summary(found))
     else:
         print_table(_named(table[table["shows"]])[_IN_ONE_TEXT], title=f"{analyzer.name}: one text")

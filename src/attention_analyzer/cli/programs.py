@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.console import say
+from attention_analyzer.cli.console import remark, say
 from attention_analyzer.cli.options import (
     Device,
     Encoding,
+    Errors,
     FigureFile,
     Model,
     Output,
@@ -34,6 +35,7 @@ def programs(
         bool, typer.Option("--replace", help="Measure the predictions while heads follow their programs.")
     ] = False,
     truncate: Truncate = False,
+    errors: Errors = "raise",
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -51,7 +53,10 @@ def programs(
     texts = [line for line in read_text(text, encoding).splitlines() if line.strip()]
     analyzer = analyzer_for(model, device)
     with counting("Fitting and scoring programs", "texts") as progress:
-        found = analyzer.programs(texts, untrained=untrained, truncate=truncate, progress=progress)
+        found = analyzer.programs(texts, untrained=untrained, truncate=truncate, errors=errors, progress=progress)
+    remark(found)
+    left_out = set(found.problems["index"])
+    texts = [text for index, text in enumerate(texts) if index not in left_out]
     if output is not None:
         write_table(found.table, output)
         say(f"{len(found.table)} rows written to {output}")
@@ -69,5 +74,7 @@ def programs(
         say(f"Figure saved to {figure}")
     if replace:
         with counting("Replacing heads", "forwards") as progress:
-            replaced = analyzer.replace_by_program(found, texts[1::2], truncate=truncate, progress=progress)
+            replaced = analyzer.replace_by_program(
+                found, texts[1::2], truncate=truncate, errors=errors, progress=progress
+            )
         print_table(replaced.table, title=f"{replaced.unit.capitalize()}, heads replaced best explained first")

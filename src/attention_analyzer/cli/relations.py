@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import counting
-from attention_analyzer.cli.console import say
-from attention_analyzer.cli.options import Device, Encoding, FigureFile, Model, Output, analyzer_for
+from attention_analyzer.cli.console import remark, say
+from attention_analyzer.cli.options import Device, Encoding, Errors, FigureFile, Model, Output, analyzer_for
 
 if TYPE_CHECKING:
     from attention_analyzer.linguistics import Relations
@@ -43,6 +43,7 @@ def relations(
     examples: Annotated[
         str | None, typer.Option(help="Show example sentences, such as nsubj:L2H8 (or nsubj for its best head).")
     ] = None,
+    errors: Errors = "skip",
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -67,9 +68,11 @@ def relations(
             min_words=min_words,
             max_words=max_words,
             spaced=not as_written,
+            errors=errors,
             progress=progress,
         )
         table = found.table(fewest=fewest)
+    remark(found)
     if output is not None:
         write_table(table, output)
         say(f"{len(table)} rows written to {output}")

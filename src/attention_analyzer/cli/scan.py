@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import working
-from attention_analyzer.cli.console import say
+from attention_analyzer.cli.console import complain_of, say
 from attention_analyzer.cli.options import (
     Audio,
     Device,
     Encoding,
+    Errors,
     Images,
     Layer,
     Model,
@@ -25,9 +26,13 @@ from attention_analyzer.cli.options import (
     record_file,
     record_of,
 )
+from attention_analyzer.result import problem_table
+from attention_analyzer.site import head_rows
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from attention_analyzer.errors import OnError
 
 #: What a terminal has room for; files get every metric.
 _SHOWN = ["mean_weight", "max_weight", "min_weight", "entropy", "effective_keys", "distance", "self_weight"]
@@ -48,6 +53,7 @@ def scan(
         bool, typer.Option("--lines", help="Read the file as one text per line and report means.")
     ] = False,
     truncate: Truncate = False,
+    errors: Errors = "raise",
     encoding: Encoding = None,
     device: Device = "auto",
 ) -> None:
@@ -65,11 +71,12 @@ def scan(
         record = record_of(text, model, device, truncate, encoding, images=image or (), audio=audio, video=video)
         table, name = record.heads(), record.model_name
     else:
-        table, name = _measured(text, model, device, lines, truncate, encoding)
+        table, name = _measured(text, model, device, lines, truncate, errors, encoding)
     if layer is not None:
-        if layer not in set(table["layer"]):
-            raise SelectionError(f"There is no layer {layer}; the layers are 0 to {table['layer'].max()}.")
-        table = table[table["layer"] == layer]
+        last = table["layer"].max()
+        table = head_rows(table, layer)
+        if table.empty:
+            raise SelectionError(f"There is no layer {layer}; the layers are 0 to {last}.")
     column = sort.removeprefix("-")
     if column not in table.columns:
         raise InputError(f"There is no column {column!r}; the columns are {', '.join(table.columns)}.")
@@ -84,7 +91,7 @@ def scan(
 
 
 def _measured(
-    text: str, model: str | None, device: str, lines: bool, truncate: bool, encoding: str | None
+    text: str, model: str | None, device: str, lines: bool, truncate: bool, errors: OnError, encoding: str | None
 ) -> tuple[pd.DataFrame, str]:
     """The table of all heads, and the model's name."""
     from attention_analyzer.errors import InputError
@@ -100,7 +107,9 @@ def _measured(
         raise InputError("The input has no text; at least one line with a visible character is needed.")
     analyzer = analyzer_for(model, device)
     with working("Computing metrics"):
-        table = analyzer.heads(texts, truncate=truncate).drop(columns="text")
+        table = analyzer.heads(texts, truncate=truncate, errors=errors)
+    complain_of(problem_table(row.values() for row in table.attrs.pop("problems", ())))
+    table = table.drop(columns="text")
     keys = ["stack", "kind", "layer", "head"]
     table = table.groupby(keys, sort=False, as_index=False).mean() if len(texts) > 1 else table
     return table, analyzer.name

@@ -15,17 +15,19 @@ from attention_analyzer.arguments import explain
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.comparison.inputs import entries_in, joined_rows, loaded_of, places_in
 from attention_analyzer.comparison.matching import Matching, match_by_index, match_heads
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, OnError
+from attention_analyzer.inputs import check_readable
 from attention_analyzer.metrics import METRICS
 from attention_analyzer.metrics.head_table import head_table
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import record_texts
-from attention_analyzer.result import Result
+from attention_analyzer.result import Basis, Result
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.alignment import Units, align
 from attention_analyzer.text.chat import listed_texts
 from attention_analyzer.text.tokenization import Pair
+from attention_analyzer.usable_texts import usable_texts
 from attention_analyzer.weights.divergence import divergence_by_row
 
 if TYPE_CHECKING:
@@ -79,6 +81,9 @@ class Comparison(Result):
 
         return report(self)
 
+    def basis(self) -> Basis:
+        return Basis(len(self.texts))
+
     def facts(self) -> tuple[str, ...]:
         worst = self.heads.iloc[0]
         return (
@@ -104,6 +109,7 @@ def compare(
     other_texts: str | Pair | Sequence[str | Pair] | None = None,
     match: Literal["auto", "index", "assignment"] = "auto",
     truncate: bool = False,
+    errors: OnError = "raise",
     progress: OnProgress | None = None,
 ) -> Comparison:
     """Compare two models on texts, or (with one model) texts with other texts.
@@ -114,6 +120,7 @@ def compare(
         other_texts: what the second reads instead, one for each of ``texts``.
         match: how heads are paired; see :func:`.matching.match_heads`. Heads of one model pair with themselves.
         truncate: cut what a model has no positions for.
+        errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
         progress: called with how many texts are done and how many there are.
 
     Raises:
@@ -125,6 +132,13 @@ def compare(
     pairs = _text_pairs(texts, other_texts)
     if second is None and other_texts is None:
         raise InputError("There is nothing to compare: give a second model, or other_texts.")
+
+    def check(pair: tuple[str | Pair, str | Pair]) -> None:
+        for model, text in zip((one, two), pair, strict=True):
+            check_readable(model, text, truncate)
+
+    usable = usable_texts(one, pairs, errors=errors, check=check)
+    pairs = usable.texts
     fingerprints = (one.fingerprint, two.fingerprint)
     matching: Matching | None = None
     if one is not two and fingerprints[0] != fingerprints[1]:
@@ -141,7 +155,7 @@ def compare(
         steps.advance()
     assert matching is not None and kept is not None
     heads = _heads(matching, values)
-    return Comparison(
+    result = Comparison(
         names=_names(one, two, fingerprints),
         fingerprints=fingerprints,
         matching=matching,
@@ -152,6 +166,7 @@ def compare(
         records=kept,
         unaligned=sum(each.unaligned for each in values),
     )
+    return usable.noted(result)
 
 
 @dataclass(frozen=True)

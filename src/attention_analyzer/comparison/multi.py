@@ -14,13 +14,14 @@ from attention_analyzer.arguments import explain
 from attention_analyzer.comparison.comparison import CHANGES, Comparison, compare, shown_name
 from attention_analyzer.comparison.inputs import loaded_of
 from attention_analyzer.deprecation import renamed_names
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, OnError
 from attention_analyzer.metrics.head_table import head_table
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import record_texts
 from attention_analyzer.result import Result
 from attention_analyzer.text.chat import listed_texts
 from attention_analyzer.text.tokenization import Pair
+from attention_analyzer.usable_texts import usable_texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,12 +73,14 @@ def compare_models(
     *,
     texts: str | Pair | Sequence[str | Pair],
     truncate: bool = False,
+    errors: OnError = "raise",
     progress: OnProgress | None = None,
 ) -> MultiModelComparison:
     """Compare any number of models on the same texts.
 
     Args:
         models: each as in :func:`.comparison.compare`.
+        errors: "raise", or "skip" to leave out texts that one of the models cannot use and list them in ``problems``.
         progress: called with how many texts were read or compared and how many there are, over all models and pairs.
 
     Raises:
@@ -89,6 +92,8 @@ def compare_models(
     listed = listed_texts(texts)
     if not listed:
         raise InputError("No texts were given; at least one is needed.")
+    kept = usable_texts(loaded, listed, errors=errors, truncate=truncate)
+    listed = kept.texts
     pairs = list(combinations(range(len(loaded)), 2))
     steps = ProgressCounter((len(loaded) + len(pairs)) * len(listed), progress)
     names = _names([shown_name(each.name) for each in loaded])
@@ -112,7 +117,7 @@ def compare_models(
     for i, name in enumerate(names):
         matched[i, i] = int((heads["model"] == name).sum())
     square = {"index": list(names), "columns": list(names)}
-    return MultiModelComparison(
+    result = MultiModelComparison(
         names=names,
         fingerprints=tuple(each.fingerprint for each in loaded),
         layers=layers,
@@ -120,6 +125,7 @@ def compare_models(
         divergence=pd.DataFrame(divergence, **square),
         matched=pd.DataFrame(matched, **square),
     )
+    return kept.noted(result)
 
 
 def _names(names: Sequence[str]) -> tuple[str, ...]:

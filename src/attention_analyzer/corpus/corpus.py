@@ -19,7 +19,7 @@ from attention_analyzer.corpus.store import PARTS, STATE, Damage, Store, told
 from attention_analyzer.corpus.summary import Summary
 from attention_analyzer.deprecation import warn_renamed
 from attention_analyzer.errors import FileFormatError, InputError, OnError, Option, SelectionError, check_on_error
-from attention_analyzer.site import Site
+from attention_analyzer.site import Site, from_end, is_layer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -273,9 +273,9 @@ class Corpus:
     def _number(self, layer: int, head: int, stack: str | None, kind: str | None) -> int:
         found, start = [], 0
         for site in self.sites:
-            meant = site.layer == layer and stack in (None, site.stack) and kind in (None, site.kind)
-            if meant and 0 <= head < site.heads:
-                found.append((start + head, site))
+            meant = is_layer(site, layer, self.sites) and stack in (None, site.stack) and kind in (None, site.kind)
+            if meant and (own := from_end(head, site.heads)) >= 0:
+                found.append((start + own, site))
             start += site.heads
         if not found:
             raise SelectionError(f"There is no head L{layer}H{head} among the {len(self.sites)} sites of this scan.")

@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from attention_analyzer.dashboard.error_boundary import plain
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from attention_analyzer.result import Result
+
 _TABLES = {"CSV": "text/csv", "Parquet": "application/vnd.apache.parquet", "JSON": "application/json"}
 _FIGURES = {"SVG": "image/svg+xml", "PNG": "image/png", "PDF": "application/pdf"}
+
+
+def cautions_of(found: Result) -> None:
+    """What a result says of numbers that rest on too little."""
+    for caution in found.cautions():
+        st.warning(plain(f"This {caution}."), icon=":material/info:")
 
 
 def offer_table(table: pd.DataFrame, name: str, title: str = "Table") -> None:

@@ -11,21 +11,23 @@ import numpy as np
 import pandas as pd
 
 from attention_analyzer.captured import CapturedAttention
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, OnError
 from attention_analyzer.heads.weight_allocation import SHARES, OffsetRates, edges_of, shares_of
+from attention_analyzer.inputs import check_readable
 from attention_analyzer.metrics import METRICS, Metric
 from attention_analyzer.metrics.chosen import chosen_metrics
 from attention_analyzer.metrics.head_table import HEAD_KEYS, head_table
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import BATCH
-from attention_analyzer.result import Result
+from attention_analyzer.result import Basis, Result
 from attention_analyzer.run.runner import run_studies
 from attention_analyzer.run.state import State
 from attention_analyzer.run.study import MeasuredBatch, Study, told_apart
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.annotation import AnnotatedText
 from attention_analyzer.text.tokenization import Pair
+from attention_analyzer.usable_texts import usable_texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,6 +68,9 @@ class DepthProfile(Result):
         """Metrics by depth: the mean, its interval, the spread between heads, and the heads themselves."""
         return self.figure("metrics", metrics=metrics)
 
+    def basis(self) -> Basis:
+        return Basis(self.texts)
+
     def facts(self) -> tuple[str, ...]:
         layers = self.table[_LAYER].drop_duplicates()
         return (f"{self.table['metric'].nunique()} metrics in {len(layers)} layers; {self.texts} texts",)
@@ -82,6 +87,7 @@ def depth_profile(
     metrics: Sequence[Metric | str] | None = None,
     truncate: bool = False,
     batch_size: int = BATCH,
+    errors: OnError = "raise",
     store: str | os.PathLike[str] | None = None,
     progress: OnProgress | None = None,
 ) -> DepthProfile:
@@ -91,25 +97,31 @@ def depth_profile(
         texts: texts; or sentences annotated with dependencies (:func:`.linguistics.read_annotated`), which adds the
             share of weight that goes along the syntax, and what distances alone explain of it.
         metrics: all of :data:`.metrics.METRICS` by default.
+        errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
         store: a folder that keeps what was measured; the same call resumes there after an interruption.
         progress: called with how many texts are done and how many there are.
 
     Raises:
         InputError: there are no texts, only some of them are annotated, or the store is of another run.
-        FileFormatError: a file of the store is not as it was written.
     """
     given = [] if isinstance(texts, (str, bytes)) else list(texts)
+    kept = usable_texts(loaded, given, errors=errors, check=lambda text: check_readable(loaded, _read(text), truncate))
+    given = kept.texts
     annotated = [text for text in given if isinstance(text, AnnotatedText)]
     if not given or (annotated and len(annotated) < len(given)):
         raise InputError("A list of texts was expected, or one of annotated sentences; at least one, and no mixture.")
     if annotated and not any(text.governors for text in annotated):
         raise InputError("The annotated sentences hold no dependencies; pass their texts instead.")
-    plain: list[str | Pair] = [text.text if isinstance(text, AnnotatedText) else text for text in given]
+    plain = [_read(text) for text in given]
     study = DepthProfiles(None if metrics is None else chosen_metrics(metrics), tuple(annotated))
     learned = run_studies(
         loaded, plain, [study], store=store, truncate=truncate, batch_size=batch_size, progress=progress
     )
-    return study.result(loaded, learned.states[0])
+    return kept.noted(study.result(loaded, learned.states[0]))
+
+
+def _read(text: str | Pair | AnnotatedText) -> str | Pair:
+    return text.text if isinstance(text, AnnotatedText) else text
 
 
 @dataclass(frozen=True)

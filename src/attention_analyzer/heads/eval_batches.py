@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attention_analyzer.errors import InputError, ModelError, UnsupportedModelError
+from attention_analyzer.errors import InputError, ModelError, OnError, UnsupportedModelError
 from attention_analyzer.inputs import Prepared, numbered_errors, prepare
 from attention_analyzer.interventions.apply import run_altered
 from attention_analyzer.interventions.call_index import CallIndex, observe
@@ -32,6 +32,7 @@ from attention_analyzer.interventions.prediction import Task, read_prediction
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.recording import BATCH, batches
 from attention_analyzer.text.tokenization import Pair
+from attention_analyzer.usable_texts import UsableTexts, usable_texts
 
 #: Share of tokens that a masked language model has to guess.
 MASKED = 0.15
@@ -124,6 +125,37 @@ def trials_of(
         chosen = None if labels is None else labels[first : first + len(batch)]
         trials.append(_trial(loaded, prepared, chosen, seed, first, trials[0].order if trials else None))
     return trials
+
+
+def usable_trials(
+    loaded: LoadedModel,
+    texts: Sequence[str | Pair],
+    labels: Sequence[int | str] | None = None,
+    *,
+    errors: OnError = "raise",
+    truncate: bool = False,
+) -> UsableTexts[str | Pair]:
+    """The texts that heads can be tried out on; see :func:`.usable_texts`.
+
+    Raises:
+        InputError: no list of texts was given, the labels do not fit, or no text can be used.
+    """
+    if isinstance(texts, (str, bytes)) or not texts:
+        raise InputError("A list of at least one text was expected, to try heads out on.")
+    if labels is not None and len(labels) != len(texts):
+        raise InputError(f"{len(texts)} texts were given, but {len(labels)} labels; give one per text.")
+    if errors == "raise":
+        return usable_texts(loaded, texts, errors=errors, truncate=truncate)
+    return usable_texts(loaded, texts, errors=errors, check=lambda text: check_trial(loaded, text, truncate=truncate))
+
+
+def check_trial(loaded: LoadedModel, text: str | Pair, *, truncate: bool = False) -> None:
+    """Try one text, with its forward.
+
+    Raises:
+        InputError, TooLongError: it cannot be read, or there is nothing in it that the model could predict.
+    """
+    _trial(loaded, prepare(loaded, [text], truncate=truncate), None, 0, 0, None)
 
 
 def _trial(

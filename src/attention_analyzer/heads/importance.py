@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.deprecation import renamed_arguments
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, OnError
 from attention_analyzer.heads.ablation import Measure, check_measure, measure_in_words, measures_while_silent
-from attention_analyzer.heads.eval_batches import Trial, trials_of
+from attention_analyzer.heads.eval_batches import Trial, trials_of, usable_trials
 from attention_analyzer.heads.gradient import gradients
 from attention_analyzer.interventions.means import MeanOutputs, mean_outputs
 from attention_analyzer.interventions.plan import Ablation
@@ -22,7 +22,7 @@ from attention_analyzer.interventions.selection import Head, Selector, head_name
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import BATCH
-from attention_analyzer.result import Result
+from attention_analyzer.result import Basis, Result
 from attention_analyzer.site import Site
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.tokenization import Pair
@@ -64,6 +64,9 @@ class HeadImportance(Result):
             return "gradient importance, normalized per layer"
         return self.measure if self.measure.startswith("KL") else f"change of the {self.measure} when ablated"
 
+    def basis(self) -> Basis:
+        return Basis(self.texts)
+
     def facts(self) -> tuple[str, ...]:
         top = self.table.nlargest(3, "importance")
         named = ", ".join(f"{row.heads} {row.importance:.3g}" for row in top.itertuples())
@@ -88,6 +91,7 @@ def head_importance(
     seed: int = 0,
     truncate: bool = False,
     batch_size: int = BATCH,
+    errors: OnError = "raise",
     progress: OnProgress | None = None,
 ) -> HeadImportance:
     """Importance of every head, or of sets of heads; the loss is defined by the kind of model, see :mod:`.trials`.
@@ -103,6 +107,7 @@ def head_importance(
         ablation: "zero", or "mean": the head's mean output over the tokens of ``reference`` (by default ``texts``).
         labels: a classifier's classes, one a text.
         seed: of the tokens that a masked language model has to guess.
+        errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
         progress: called with how much is done and how much there is.
 
     Raises:
@@ -115,15 +120,17 @@ def head_importance(
         raise InputError("heads, measure and ablation apply only to the method ablation.")
     if ablation not in ("zero", "mean"):
         raise InputError(f"Heads are ablated with 'zero' or 'mean', not {ablation!r}.")
+    kept = usable_trials(loaded, texts, labels, errors=errors, truncate=truncate)
+    texts, labels = kept.texts, kept.of(labels)
     trials = trials_of(loaded, texts, labels=labels, seed=seed, truncate=truncate, batch_size=batch_size)
     sites = trials[0].order.sites
     if method == "gradient":
-        return _by_gradient(loaded, trials, sites, progress)
+        return kept.noted(_by_gradient(loaded, trials, sites, progress))
     check_measure(measure, trials[0])
     sets = [[head] for head in all_heads(sites)] if heads is None else [select_heads(each, sites) for each in heads]
     names = [head_name(each[0], sites) for each in sets] if heads is None else [_set_name(each) for each in heads]
     means = mean_outputs(loaded, list(reference) or texts, batch_size=batch_size) if ablation == "mean" else None
-    return _by_ablation(loaded, trials, sets, names, measure, means, progress)
+    return kept.noted(_by_ablation(loaded, trials, sets, names, measure, means, progress))
 
 
 def all_heads(sites: Sequence[Site]) -> list[Head]:

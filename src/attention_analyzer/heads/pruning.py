@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 
 from attention_analyzer.deprecation import renamed_arguments
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, OnError
 from attention_analyzer.heads.ablation import Measure, measure_in_words, measures_while_silent
-from attention_analyzer.heads.eval_batches import trials_of
+from attention_analyzer.heads.eval_batches import trials_of, usable_trials
 from attention_analyzer.heads.importance import Method, all_heads, head_importance, ranked
 from attention_analyzer.interventions.means import mean_outputs
 from attention_analyzer.interventions.plan import Ablation
@@ -20,7 +20,7 @@ from attention_analyzer.interventions.selection import Head
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import BATCH
-from attention_analyzer.result import Result
+from attention_analyzer.result import Basis, Result
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.tokenization import Pair
 
@@ -53,6 +53,9 @@ class PruningCurve(Result):
     texts: int
     model_name: str = ""
 
+    def basis(self) -> Basis:
+        return Basis(self.texts)
+
     def facts(self) -> tuple[str, ...]:
         return (f"{self.measure} while heads are ablated by {self.method}; {self.texts} texts",)
 
@@ -75,6 +78,7 @@ def pruning_curve(
     seed: int = 0,
     truncate: bool = False,
     batch_size: int = BATCH,
+    errors: OnError = "raise",
     progress: OnProgress | None = None,
 ) -> PruningCurve:
     """Ablate growing shares of all heads in order of importance, and in random orders.
@@ -87,11 +91,14 @@ def pruning_curve(
         measure: "loss", "logits" or a function; see there.
         held_out: False takes all texts for both.
         labels: a classifier's classes, one a text.
+        errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
 
     Raises:
         InputError: fewer than two texts (or four to be held out), or a share outside [0, 1].
     """
     fewest = 4 if held_out else 2
+    kept = usable_trials(loaded, texts, labels, errors=errors, truncate=truncate)
+    texts, labels = kept.texts, kept.of(labels)
     if len(texts) < fewest:
         raise InputError(f"A pruning curve needs at least {fewest} texts, but {len(texts)} were given.")
     if not shares or not all(0 <= share <= 1 for share in shares):
@@ -123,7 +130,7 @@ def pruning_curve(
     both = [pd.DataFrame({"share": list(shares), "heads": counts} | frame) for frame in frames]
     table = pd.concat(both, ignore_index=True)[["order", "share", "heads", "value", "low", "high"]]
     words = measure_in_words(measure, trials[0])
-    return PruningCurve(table, words, method, held_out, values.shape[1], loaded.name)
+    return kept.noted(PruningCurve(table, words, method, held_out, values.shape[1], loaded.name))
 
 
 def _random_orders(heads: Sequence[Head], seed: int) -> list[list[Head]]:

@@ -11,20 +11,21 @@ import numpy as np
 import pandas as pd
 
 from attention_analyzer.captured import CapturedAttention
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, OnError
 from attention_analyzer.heads.clusters import Clusters, clusters_of, map_of, tight_groups
 from attention_analyzer.heads.complement import FEWEST_HEADS, SMALLEST_GAIN, coverage
 from attention_analyzer.heads.distance import chosen_entries, distance_of, divergence_of_heads
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import BATCH
-from attention_analyzer.result import Result
+from attention_analyzer.result import Basis, Result
 from attention_analyzer.run.runner import run_studies
 from attention_analyzer.run.state import State
 from attention_analyzer.run.study import MeasuredBatch, Study
 from attention_analyzer.site import Kind
 from attention_analyzer.stats import Floats, benjamini_hochberg, bootstrap_interval, p_above
 from attention_analyzer.text.tokenization import Pair
+from attention_analyzer.usable_texts import usable_texts
 
 #: Intervals and stability are over texts, so there must be some.
 FEWEST_TEXTS = 3
@@ -85,6 +86,9 @@ class Similarity(Result):
     def specialised(self) -> list[str]:
         """Heads that look like no other."""
         return list(self.table["name"][self.table["specialised"]])
+
+    def basis(self) -> Basis:
+        return Basis(self.texts)
 
     def facts(self) -> tuple[str, ...]:
         clusters = self.clusters
@@ -159,6 +163,7 @@ def similarity(
     seed: int = 0,
     truncate: bool = False,
     batch_size: int = BATCH,
+    errors: OnError = "raise",
     store: str | os.PathLike[str] | None = None,
     progress: OnProgress | None = None,
 ) -> Similarity:
@@ -175,21 +180,24 @@ def similarity(
         clusters: how many; by default chosen by silhouette.
         redundant: the distance below which heads are redundant.
         seed: of the resampling.
+        errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
         store: a folder that keeps what was measured; the same call resumes there after an interruption.
         progress: called with how many texts are done and how many there are.
 
     Raises:
         InputError: fewer than three texts or heads, or the store is of another run.
-        FileFormatError: a file of the store is not as it was written.
         MissingDependencyError: scikit-learn is not installed.
     """
-    if isinstance(texts, str) or len(texts) < FEWEST_TEXTS:
+    if isinstance(texts, str):
+        raise InputError(_TOO_FEW)
+    kept = usable_texts(loaded, texts, errors=errors, truncate=truncate)
+    if len(kept.texts) < FEWEST_TEXTS:
         raise InputError(_TOO_FEW)
     study = HeadSimilarity(stack, kind, clusters, redundant, seed)
     learned = run_studies(
-        loaded, texts, [study], store=store, truncate=truncate, batch_size=batch_size, progress=progress
+        loaded, kept.texts, [study], store=store, truncate=truncate, batch_size=batch_size, progress=progress
     )
-    return study.result(loaded, learned.states[0])
+    return kept.noted(study.result(loaded, learned.states[0]))
 
 
 def _pairs(

@@ -208,7 +208,6 @@ def ask(
 
     Raises:
         InputError: there is no sentence, or no self-attention over the text; or the store is of another run.
-        FileFormatError: a file of the store is not as it was written.
     """
     if not sentences:
         raise InputError("There is no annotated sentence to analyze; the file is empty or every sentence was skipped.")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from attention_analyzer.arguments import explain
 from attention_analyzer.captured import CapturedAttention
-from attention_analyzer.errors import FileFormatError, InputError, SelectionError
+from attention_analyzer.errors import FileFormatError, InputError, OnError, SelectionError
+from attention_analyzer.inputs import check_readable
 from attention_analyzer.linguistics.combination import Combination, CombinationProbe
 from attention_analyzer.linguistics.coreference import coreference_questions, nearest_rules
 from attention_analyzer.linguistics.dependencies import dependency_questions
@@ -21,12 +22,13 @@ from attention_analyzer.linguistics.roles import role_questions, syntax_rules
 from attention_analyzer.linguistics.scores import FEWEST, Rules, Scores, offset_rules
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
-from attention_analyzer.result import Result
+from attention_analyzer.result import Basis, Result
 from attention_analyzer.text.annotation import AnnotatedText
 from attention_analyzer.text.conll2012 import read_conll2012
 from attention_analyzer.text.conllu import read_conllu
 from attention_analyzer.text.pair_lines import read_pair_lines
 from attention_analyzer.text.readers.opened import Lines, lines_of
+from attention_analyzer.usable_texts import usable_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,6 +107,9 @@ class Relations(Result):
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
 
+    def basis(self) -> Basis:
+        return Basis(self.sentences, "sentence")
+
     def facts(self) -> tuple[str, ...]:
         skipped = f", {self.left_out} skipped" if self.left_out else ""
         asked = ", ".join(f"{len(scores.questions):,} of {task}" for task, scores in self.tasks.items())
@@ -126,6 +131,7 @@ def relations(
     spaced: bool = True,
     combine: bool = True,
     seed: int = 0,
+    errors: OnError = "skip",
     store: str | os.PathLike[str] | None = None,
     progress: OnProgress | None = None,
 ) -> Relations:
@@ -140,6 +146,7 @@ def relations(
         spaced: put a space between all annotated words ("do n't"), as published, so that no token belongs to two words;
             False reads the text as it was written.
         combine: whether the combination of all heads is fitted, too.
+        errors: "skip" leaves out sentences that the model cannot read, and lists them in ``problems``; "raise" stops.
         store: a folder that keeps what was measured; the same call resumes there after an interruption.
         progress: called with the number of sentences done and their total.
 
@@ -154,6 +161,13 @@ def relations(
     fitting = (text for text in read if min_words <= len(text) and (max_words is None or len(text) <= max_words))
     # Pairs of one's own are of texts as they are written: code, formulas, any notation.
     sentences = [text.spaced() if spaced and not text.pairs else text for text in islice(fitting, limit)]
+    usable = usable_texts(
+        loaded,
+        sentences,
+        errors=errors,
+        check=lambda text: check_readable(loaded, text.text, truncate=False),
+        noun="Sentence",
+    )
     made = {
         "dependencies": dependency_questions(sentences),
         "roles": role_questions(sentences),
@@ -182,13 +196,14 @@ def relations(
             merge=task in ("dependencies", "pairs"),
             seed=seed,
         )
-    return Relations(
+    result = Relations(
         tasks=scores,
         combination=None if probe is None else probe.result(),
         sentences=len(sentences) - len(answers.left_out),
         left_out=len(answers.left_out),
         model_name=loaded.name,
     )
+    return usable.noted(result)
 
 
 @explain

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from attention_analyzer.errors import SelectionError
 from attention_analyzer.linguistics.questions import Answers, Question
 from attention_analyzer.result import Result
-from attention_analyzer.site import Site
+from attention_analyzer.site import Site, from_end, is_layer
 from attention_analyzer.stats import benjamini_hochberg, holm, p_better, share_interval
 from attention_analyzer.text.annotation import AnnotatedText
 
@@ -270,8 +270,10 @@ class Scores(Result):
         return found if direction is None else {direction: found[direction]}
 
     def _column(self, layer: int, head: int, stack: str | None) -> int:
+        sites = [site for site, _ in self.heads]
         for column, (site, number) in enumerate(self.heads):
-            if (site.layer, number) == (layer, head) and stack in (None, site.stack):
+            is_it = is_layer(site, layer, sites) and number == from_end(head, site.heads)
+            if is_it and stack in (None, site.stack):
                 return column
         layers = max(site.layer for site, _ in self.heads)
         raise SelectionError(

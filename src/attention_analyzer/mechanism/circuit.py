@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, OnError
 from attention_analyzer.inputs import Text
 from attention_analyzer.interventions.selection import head_name
 from attention_analyzer.mechanism.circuit_result import Circuit
@@ -31,6 +31,7 @@ from attention_analyzer.mechanism.target import LogitTarget, Token, last_logits
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.site import Site
+from attention_analyzer.usable_texts import usable_texts
 
 #: A clean text and a corrupted one, with the tokens whose logits are compared where they are not the most probable.
 PairLike: TypeAlias = tuple[Text, Text] | tuple[Text, Text, Token, Token]
@@ -50,6 +51,7 @@ def circuit(
     controls: int = 20,
     seed: int = 0,
     truncate: bool = False,
+    errors: OnError = "raise",
     progress: OnProgress | None = None,
 ) -> Circuit:
     """The smallest set of heads found that is faithful to the model, with held-out figures and random controls.
@@ -63,6 +65,7 @@ def circuit(
         controls: how many random sets of heads of the same size are measured.
         seed: of the controls and of the intervals.
         truncate: cut what the model has no positions for.
+        errors: "raise", or "skip" to leave out pairs that cannot be used and list them in ``problems``.
         progress: called with how many sets of heads are measured and how many at most.
 
     Raises:
@@ -70,11 +73,15 @@ def circuit(
             and without heads.
         UnsupportedModelError: the attention is computed outside of the library's interface.
     """
+    kept = usable_texts(
+        loaded, pairs, errors=errors, check=lambda pair: _read_pair(loaded, pair, truncate), noun="Pair"
+    )
+    pairs = kept.texts
     if len(pairs) < FEWEST_PAIRS:
         raise InputError(f"A circuit needs at least {FEWEST_PAIRS} pairs, half of them held out, not {len(pairs)}.")
     if not 0 < faithfulness <= 1:
         raise InputError(f"faithfulness must be above 0 and at most 1, not {faithfulness}.")
-    made = [_pair(loaded, pair, number, truncate) for number, pair in enumerate(pairs)]
+    made = [_read_pair(loaded, pair, truncate) for pair in pairs]
     found_on = _Measured(loaded, made[::2], metric)
     held_out = _Measured(loaded, made[1::2], metric)
     ranked = found_on.ranked()
@@ -82,7 +89,8 @@ def circuit(
     chosen = _shortest(found_on, ranked, faithfulness, counter)
     chosen = _pruned(found_on, chosen, faithfulness, counter)
     chosen = sorted(chosen, key=lambda head: (found_on.sites.index(head[0]), head[1]))
-    return _reported(held_out, chosen, found_on.faithful(chosen), controls, seed, counter, name=loaded.name)
+    found = _reported(held_out, chosen, found_on.faithful(chosen), controls, seed, counter, name=loaded.name)
+    return kept.noted(found)
 
 
 @dataclass
@@ -188,13 +196,10 @@ class _Counter:
             self.progress(min(self.done, self.most), self.most)
 
 
-def _pair(loaded: LoadedModel, given: PairLike, number: int, truncate: bool) -> _Given:
+def _read_pair(loaded: LoadedModel, given: PairLike, truncate: bool) -> _Given:
     if len(given) not in (2, 4):
-        raise InputError(f"Pair {number} is not (clean, corrupted) or (clean, corrupted, target, versus).")
-    try:
-        return pair_of(loaded, given[0], given[1], truncate=truncate), tuple(given[2:])
-    except InputError as error:
-        raise InputError(f"Pair {number}: {error}") from None
+        raise InputError("Expected (clean, corrupted) or (clean, corrupted, target, versus).")
+    return pair_of(loaded, given[0], given[1], truncate=truncate), tuple(given[2:])
 
 
 def _shortest(found_on: _Measured, ranked: list[Head], wanted: float, count: _Counter) -> list[Head]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from attention_analyzer.result import Result
+from attention_analyzer.result import Basis, Result
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,6 +45,9 @@ class Circuit(Result):
     def share(self) -> float:
         """The circuit's fraction of all heads."""
         return len(self.heads) / self.all_heads
+
+    def basis(self) -> Basis:
+        return Basis(self.pairs, "pair")
 
     def facts(self) -> tuple[str, ...]:
         low, high = self.interval

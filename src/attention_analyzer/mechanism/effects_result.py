@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attention_analyzer.errors import SelectionError
 from attention_analyzer.result import Result
+from attention_analyzer.site import from_end
 from attention_analyzer.text.tokens import Tokens
 
 
@@ -71,15 +72,21 @@ class Effects(Result):
         return frame[frame["kind"] == "head"].reset_index(drop=True)
 
     def by_source(self, layer: int, head: int, *, stack: str | None = None, kind: str = "self") -> pd.DataFrame:
-        """What a head moved from every source token: ``position, token, effect``.
+        """What a head moved from every source token: ``position, token, effect``; negative numbers count from the end.
 
         Raises:
             SelectionError: there is no such head.
         """
-        for (site, number), values in self.sources.items():
+        heads = []
+        for site, number in self.sources:
             at_stack, at_kind, at_layer = site.rsplit(".", 2)
-            chosen = (int(at_layer), number, at_kind) == (layer, head, kind)
-            if chosen and (stack is None or stack == at_stack):
+            if at_kind == kind and stack in (None, at_stack):
+                heads.append((int(at_layer), number, site))
+        layers, numbers = [at for at, _, _ in heads], [number for _, number, _ in heads]
+        wanted = from_end(layer, 1 + max(layers, default=0)), from_end(head, 1 + max(numbers, default=0))
+        for at, number, site in heads:
+            if (at, number) == wanted:
+                values = self.sources[site, number]
                 pieces = self.keys[site].pieces
                 return pd.DataFrame({"position": range(len(pieces)), "token": pieces, "effect": values.numpy()})
         known = ", ".join(dict.fromkeys(site for site, _ in self.sources))

@@ -18,7 +18,7 @@ from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.session import Capture
 from attention_analyzer.mechanism.linear_path import Component, LinearPath, following
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.site import Kind, Site
+from attention_analyzer.site import Kind, Site, from_end, is_layer
 from attention_analyzer.weights.base import AttentionWeights
 
 
@@ -244,21 +244,23 @@ def trace(loaded: LoadedModel, inputs: Mapping[str, Any], *, check: bool = True,
 
 
 def call_of(run: Trace, layer: int, head: int, stack: str | None = None, kind: Kind = "self") -> TracedCall:
-    """The call of a head.
+    """The call of a head; a negative layer or head counts from the end.
 
     Raises:
         SelectionError: there is no such head.
     """
+    sites = [call.site for call in run.calls if call.site is not None]
     found = [
         call
         for call in run.calls
         if call.site is not None
-        and (call.site.layer, call.site.kind) == (layer, kind)
+        and call.site.kind == kind
+        and is_layer(call.site, layer, sites)
         and stack in (None, call.site.stack)
     ]
-    if not found or not 0 <= head < found[0].heads:
-        sites = ", ".join(f"{call.site} ({call.heads} heads)" for call in run.calls)
-        raise SelectionError(f"There is no head {head} in layer {layer}; there are {sites}.")
+    if not found or from_end(head, found[0].heads) < 0:
+        known = ", ".join(f"{call.site} ({call.heads} heads)" for call in run.calls)
+        raise SelectionError(f"There is no head {head} in layer {layer}; there are {known}.")
     return found[0]
 
 

@@ -27,7 +27,7 @@ from attention_analyzer.mechanism.naming import PartNames
 from attention_analyzer.mechanism.trace import Trace, TracedCall, call_of, gradients, trace
 from attention_analyzer.mechanism.why_result import Why
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.site import Kind
+from attention_analyzer.site import Kind, from_end
 from attention_analyzer.text.tokenization import Pair
 from attention_analyzer.weights.lazy import QueryKeyWeights
 
@@ -111,8 +111,8 @@ class _Cell:
 
 def _split(loaded: LoadedModel, prepared: Prepared, cell: _Cell) -> Why:
     run = trace(loaded, prepared.inputs)
-    head = cell.head
     call = call_of(run, cell.layer, cell.head, cell.stack, cell.kind)
+    head = from_end(cell.head, call.heads)
     assert call.site is not None and call.weights is not None
     queries, keys = (axis[0] for axis in prepared.axes(call.site.stack, call.site.kind))
     at, source = _place("query", cell.query, call.weights.queries), _place("key", cell.key, call.weights.keys)

@@ -24,7 +24,7 @@ from attention_analyzer.mechanism.target import choose_target, last_logits, logi
 from attention_analyzer.mechanism.trace import TracedCall, call_of, trace
 from attention_analyzer.mechanism.writes_result import HeadWrites
 from attention_analyzer.models.loaded import LoadedModel
-from attention_analyzer.site import Kind
+from attention_analyzer.site import Kind, from_end
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.tokenization import Pair
 
@@ -64,6 +64,7 @@ def writes(
     at = choose_target(loaded, prepared, logits, position=position).position
     check_finite(loaded, row_of(logits, at).sum())
     call = call_of(run, layer, head, stack, kind)
+    head = from_end(head, call.heads)
     assert call.site is not None and call.weights is not None
     name = PartNames(loaded, run.calls).head(call.site, head)
     by_channel = logits_by_channel(row_of(logits, at), call, at, head)

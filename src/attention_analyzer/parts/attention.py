@@ -10,7 +10,7 @@ import pandas as pd
 
 from attention_analyzer.errors import SelectionError
 from attention_analyzer.result import Result
-from attention_analyzer.site import Site
+from attention_analyzer.site import Site, from_end, is_layer
 from attention_analyzer.text.parts import Parts
 
 
@@ -111,10 +111,11 @@ class PartAttention(Result):
             array = getattr(self, values)
         else:
             raise SelectionError(f"There are no values {values!r}; there are {', '.join(arrays)} and above_chance.")
+        sites = [site for site, _ in self.heads]
         chosen = [
             number
             for number, (site, of) in enumerate(self.heads)
-            if (layer is None or site.layer == layer) and (head is None or of == head)
+            if (layer is None or is_layer(site, layer, sites)) and (head is None or of == from_end(head, site.heads))
         ]
         if not chosen:
             raise SelectionError(

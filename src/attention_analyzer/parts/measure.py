@@ -13,7 +13,7 @@ from attention_analyzer.captured import CapturedAttention, SiteRecord
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.parts.attention import PartAttention
 from attention_analyzer.parts.chance import Geometry
-from attention_analyzer.site import Kind, Site
+from attention_analyzer.site import Kind, Site, from_end
 from attention_analyzer.text.parts import Parts
 from attention_analyzer.text.splitters import Level, parts_of
 from attention_analyzer.text.tokens import Tokens
@@ -150,14 +150,12 @@ def _chosen(
         known = ", ".join(dict.fromkeys(f"{site.stack} {site.kind}" for site in record.sites))
         raise SelectionError(f"There is no {' '.join(wanted)}-attention; this record has {known}.")
     if layers is not None:
-        numbers = list(layers)
-        known_layers = [entry.site.layer for entry in found]
-        for number in numbers:
-            if number not in known_layers:
-                raise SelectionError(
-                    f"There is no layer {number}; the layers are {known_layers[0]} to {known_layers[-1]}."
-                )
-        found = [entry for entry in found if entry.site.layer in numbers]
+        there = [entry.site.layer for entry in found]
+        numbers = {number: from_end(number, max(there) + 1) for number in layers}
+        for given, number in numbers.items():
+            if number not in there:
+                raise SelectionError(f"There is no layer {given}; the layers are {there[0]} to {there[-1]}.")
+        found = [entry for entry in found if entry.site.layer in numbers.values()]
     return found
 
 

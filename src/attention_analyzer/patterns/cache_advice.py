@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from attention_analyzer.errors import InputError, UnsupportedModelError
+from attention_analyzer.errors import InputError, OnError, UnsupportedModelError
 from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.labels import FEWEST_TEXTS, LEVEL
@@ -25,7 +25,7 @@ from attention_analyzer.patterns.recent_weight import RecentWeight
 from attention_analyzer.patterns.retrieval import Retrieval
 from attention_analyzer.patterns.streaming import measure_prepared
 from attention_analyzer.progress import OnProgress, ProgressCounter
-from attention_analyzer.result import Result
+from attention_analyzer.result import Basis, Result
 from attention_analyzer.run.needs import Needs
 from attention_analyzer.run.runner import run_studies
 from attention_analyzer.run.state import Array, State
@@ -39,6 +39,7 @@ from attention_analyzer.stats import (
     p_above,
 )
 from attention_analyzer.text.tokenization import Pair
+from attention_analyzer.usable_texts import usable_texts
 from attention_analyzer.weights.base import AttentionWeights
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.reductions import GroupWeight, Statistics, TotalWeight
@@ -83,6 +84,9 @@ class CacheAdvice(Result):
         needed = caches.groupby(["stack", "layer", "cache_head"])["needed"].max()
         return 1 - float(needed.mean()) / tokens
 
+    def basis(self) -> Basis:
+        return Basis(int(self.table["texts"].max()))
+
     def facts(self) -> tuple[str, ...]:
         roles = self.heads["role"].value_counts()
         return (f"{len(self.heads)} heads: " + ", ".join(f"{count} {role}" for role, count in roles.items()),)
@@ -101,6 +105,7 @@ def cache_advice(
     share: float = SHARE,
     truncate: bool = False,
     seed: int = 0,
+    errors: OnError = "raise",
     store: str | os.PathLike[str] | None = None,
     progress: OnProgress | None = None,
 ) -> CacheAdvice:
@@ -111,30 +116,31 @@ def cache_advice(
         first, last: sizes to try, all combinations.
         share: the weight that a streaming head's cache must keep.
         seed: of the needles that retrieval is measured on (:mod:`.probes`).
+        errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
         store: a folder that keeps what was measured; the same call resumes there after an interruption.
         progress: called with how many steps are done and how many there are: texts, and the needles.
 
     Raises:
         InputError: fewer than three texts are longer than the smallest cache, a size is below one, or the
             store is of another run.
-        FileFormatError: a file of the store is not as it was written.
         UnsupportedModelError: the model is no decoder.
     """
     study = CacheSizes(tuple(first), tuple(last), share, seed)
     study.check(loaded)
     if isinstance(texts, str):
         raise InputError(f"A list of at least {FEWEST_TEXTS} texts was expected, not str.")
-    steps = ProgressCounter(len(texts) + 1, progress)
+    kept = usable_texts(loaded, texts, errors=errors, truncate=truncate)
+    steps = ProgressCounter(len(kept.texts) + 1, progress)
     learned = run_studies(
         loaded,
-        texts,
+        kept.texts,
         [study],
         store=store,
         truncate=truncate,
         batch_size=_BATCH,
-        progress=steps.within(len(texts)),
+        progress=steps.within(len(kept.texts)),
     )
-    advice = study.result(loaded, learned.states[0])
+    advice = kept.noted(study.result(loaded, learned.states[0]))
     steps.advance()
     return advice
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.deprecation import renamed_names
-from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
+from attention_analyzer.errors import InputError, OnError, SelectionError, UnsupportedModelError
 from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import from_config
@@ -31,12 +31,13 @@ from attention_analyzer.patterns.registry import PATTERNS
 from attention_analyzer.patterns.streaming import Measured, measure_prepared, measured, measuring
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import BATCH
-from attention_analyzer.result import Result
+from attention_analyzer.result import Basis, Result
 from attention_analyzer.run.runner import run_studies
 from attention_analyzer.run.state import State
 from attention_analyzer.run.study import Measure, MeasuredBatch, Study, told_apart
 from attention_analyzer.stats import benjamini_hochberg, bootstrap_interval, mean_over_texts, p_above
 from attention_analyzer.text.tokenization import Pair
+from attention_analyzer.usable_texts import usable_texts
 
 if TYPE_CHECKING:
     pass
@@ -99,6 +100,9 @@ class HeadLabels(Result):
         found = self.labels[self.labels["pattern"] == pattern]
         heads = zip(found["layer"], found["head"], strict=True)
         return list(dict.fromkeys((int(layer), int(head)) for layer, head in heads))
+
+    def basis(self) -> Basis:
+        return Basis(int(self.table["texts"].max()))
 
     def facts(self) -> tuple[str, ...]:
         heads, named = len(self.heads), self.labels[_HEAD].drop_duplicates()
@@ -182,6 +186,7 @@ def label_heads(
     truncate: bool = False,
     batch_size: int = BATCH,
     seed: int = 0,
+    errors: OnError = "raise",
     store: str | os.PathLike[str] | None = None,
     progress: OnProgress | None = None,
 ) -> HeadLabels:
@@ -199,12 +204,12 @@ def label_heads(
         untrained: compare with the same architecture with random weights as well.
         truncate: cut what the model has no positions for.
         seed: of the probes and of the untrained weights.
+        errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
         store: a folder that keeps what was measured; the same call resumes there after an interruption.
         progress: called with how many steps are done and how many there are: texts, and kinds of probes.
 
     Raises:
         InputError: fewer than three texts, records of different models, or the store is of another run.
-        FileFormatError: a file of the store is not as it was written.
     """
     study = Patterns(patterns, level, thresholds, probes, seed)
     if not isinstance(source, LoadedModel):
@@ -222,18 +227,19 @@ def label_heads(
         return study.table(evidence, {}, source[0].model_name if source else "")
     if isinstance(texts, str) or texts is None:
         raise InputError(f"A list of at least {FEWEST_TEXTS} texts was expected, not {type(texts).__name__}.")
-
-    steps = ProgressCounter((1 + untrained) * (len(texts) + study.steps(source)), progress)
+    kept = usable_texts(source, texts, errors=errors, truncate=truncate)
+    read = kept.texts
+    steps = ProgressCounter((1 + untrained) * (len(read) + study.steps(source)), progress)
 
     def look(model: LoadedModel, folder: Path | None) -> Evidence:
         learned = run_studies(
             model,
-            texts,
+            read,
             [study],
             store=folder,
             truncate=truncate,
             batch_size=batch_size,
-            progress=steps.within(len(texts)),
+            progress=steps.within(len(read)),
         )
         return study.evidence(model, learned.states[0], steps)
 
@@ -241,7 +247,7 @@ def label_heads(
     beaten = {}
     if untrained:
         beaten = nearly_largest(look(untrained_model(source, seed), None if folder is None else folder / "untrained"))
-    return study.table(look(source, folder), beaten, source.name)
+    return kept.noted(study.table(look(source, folder), beaten, source.name))
 
 
 def untrained_model(loaded: LoadedModel, seed: int = 0) -> LoadedModel:

@@ -26,7 +26,7 @@ def result_page(result: Result, path: Path) -> None:
     svg = picture.getvalue()
     page = _PAGE.format(
         title=escape(result.heading),
-        facts="".join(f"<li>{escape(fact)}</li>" for fact in result.facts()),
+        facts="".join(f"<li>{escape(fact)}</li>" for fact in result.statements()),
         figure=svg[svg.index("<svg") :],
         table=html_table(result.to_frame()),
     )

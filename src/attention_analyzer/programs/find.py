@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attention_analyzer.captured import CapturedAttention
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, OnError
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.patterns.labels import untrained_model
 from attention_analyzer.programs.result import HeadPrograms, scored
@@ -18,6 +18,7 @@ from attention_analyzer.recording import BATCH
 from attention_analyzer.run.runner import run_studies
 from attention_analyzer.run.state import State
 from attention_analyzer.text.tokenization import Pair
+from attention_analyzer.usable_texts import usable_texts
 
 #: Half of them must say how far scores vary between texts.
 FEWEST_TEXTS = 6
@@ -31,6 +32,7 @@ def programs(
     truncate: bool = False,
     batch_size: int = BATCH,
     seed: int = 0,
+    errors: OnError = "raise",
     store: str | os.PathLike[str] | None = None,
     progress: OnProgress | None = None,
 ) -> HeadPrograms:
@@ -43,21 +45,22 @@ def programs(
         truncate: cut what the model has no positions for.
         batch_size: how many texts run together.
         seed: of the controls.
+        errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
         store: a folder that keeps what was measured; the same call resumes there after an interruption.
         progress: called with how many texts are done and how many there are.
 
     Raises:
         InputError: too few texts, records of different models, or the store is of another run.
-        FileFormatError: a file of the store is not as it was written.
         UnsupportedModelError: heads of one layer see different keys.
     """
     if not isinstance(source, LoadedModel):
         return _of_records(source, texts, untrained, seed, store)
     if isinstance(texts, (str, bytes)) or texts is None:
         raise InputError(f"A list of at least {FEWEST_TEXTS} texts was expected, not {type(texts).__name__}.")
-    _check_count(len(texts))
-    fitting, scoring = list(texts)[::2], list(texts)[1::2]
-    steps = ProgressCounter((1 + untrained) * len(texts), progress)
+    kept = usable_texts(source, texts, errors=errors, truncate=truncate)
+    _check_count(len(kept.texts))
+    fitting, scoring = kept.texts[::2], kept.texts[1::2]
+    steps = ProgressCounter((1 + untrained) * len(kept.texts), progress)
 
     def run(model: LoadedModel, folder: Path | None) -> tuple[FittedPrograms, State]:
         def learned(study: Programs | ProgramScores, part: Sequence[str | Pair], name: str) -> State:
@@ -79,7 +82,7 @@ def programs(
     control = None
     if untrained:
         control = run(untrained_model(source, seed), None if folder is None else folder / "untrained")[1]
-    return scored(*run(source, folder), control)
+    return kept.noted(scored(*run(source, folder), control))
 
 
 def _of_records(

@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attention_analyzer.errors import InputError
+from attention_analyzer.errors import InputError, OnError
 from attention_analyzer.heads.ablation import ablation_plan, measures_while_changed, same_for_all
-from attention_analyzer.heads.eval_batches import Trial, measured_in_words, trials_of
+from attention_analyzer.heads.eval_batches import Trial, measured_in_words, trials_of, usable_trials
 from attention_analyzer.interventions.apply import Plan
 from attention_analyzer.interventions.edits import HeadChange, Pattern, Uniform
 from attention_analyzer.interventions.means import mean_outputs
@@ -28,7 +28,7 @@ from attention_analyzer.programs.scoring import exchanged
 from attention_analyzer.programs.text_facts import RuleText
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import BATCH
-from attention_analyzer.result import Result
+from attention_analyzer.result import Basis, Result
 from attention_analyzer.site import Kind, Site
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.tokenization import Pair
@@ -65,6 +65,9 @@ class ProgramReplacement(Result):
     def unit(self) -> str:
         """What ``change`` is of."""
         return "change of perplexity" if self.is_loss else self.measure
+
+    def basis(self) -> Basis:
+        return Basis(self.texts)
 
     def facts(self) -> tuple[str, ...]:
         programs = self.table[self.table["replacement"] == REPLACEMENTS[0]]
@@ -118,6 +121,7 @@ def replace_by_program(
     seed: int = 0,
     truncate: bool = False,
     batch_size: int = BATCH,
+    errors: OnError = "raise",
     progress: OnProgress | None = None,
 ) -> ProgramReplacement:
     """What becomes of the model's predictions while heads follow their programs instead of their own weights.
@@ -130,6 +134,7 @@ def replace_by_program(
         seed: of the exchanged programs and of the tokens that a masked language model has to guess.
         truncate: cut what the model has no positions for.
         batch_size: how many texts run together.
+        errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
         progress: called with how many forwards are done and how many there are.
 
     Raises:
@@ -137,8 +142,13 @@ def replace_by_program(
         SelectionError: a head is not there.
         UnsupportedModelError: the model's attention cannot be altered.
     """
-    if isinstance(texts, (str, bytes)) or len(texts) < FEWEST_TEXTS:
-        raise InputError(f"A list of at least {FEWEST_TEXTS} texts was expected, for the change to have an interval.")
+    too_few = f"A list of at least {FEWEST_TEXTS} texts was expected, for the change to have an interval."
+    if isinstance(texts, (str, bytes)):
+        raise InputError(too_few)
+    kept = usable_trials(loaded, texts, errors=errors, truncate=truncate)
+    texts = kept.texts
+    if len(texts) < FEWEST_TEXTS:
+        raise InputError(too_few)
     if not shares or not all(0 < share <= 1 for share in shares):
         raise InputError(f"Shares of heads lie above 0 and are at most 1, but {list(shares)} were given.")
     trials = trials_of(loaded, texts, seed=seed, truncate=truncate, batch_size=batch_size)
@@ -177,7 +187,8 @@ def replace_by_program(
             rows.append((name, share, count, float(found.mean()), change, low, high))
     table = pd.DataFrame(rows, columns=["replacement", "share", "heads", "value", "change", "low", "high"])
     words = measured_in_words(trials[0].task)
-    return ProgramReplacement(table, words, float(untouched.mean()), is_loss, values.shape[1], loaded.name)
+    result = ProgramReplacement(table, words, float(untouched.mean()), is_loss, values.shape[1], loaded.name)
+    return kept.noted(result)
 
 
 def _relative(difference: float, is_loss: bool) -> float:

@@ -11,9 +11,9 @@ import pandas as pd
 from attention_analyzer.errors import SelectionError
 from attention_analyzer.programs.program import Program, sentence
 from attention_analyzer.programs.study import FittedPrograms
-from attention_analyzer.result import Result
+from attention_analyzer.result import Basis, Result
 from attention_analyzer.run.state import State
-from attention_analyzer.site import Site
+from attention_analyzer.site import Site, from_end, head_rows, is_layer
 from attention_analyzer.stats import Floats, benjamini_hochberg, bootstrap_interval, mean_over_texts, p_above
 
 LEVEL = 0.05
@@ -47,6 +47,9 @@ class HeadPrograms(Result):
     by_text: Floats = field(repr=False, compare=False)
     model_name: str = ""
 
+    def basis(self) -> Basis:
+        return Basis(self.scored_on)
+
     def facts(self) -> tuple[str, ...]:
         explained = self.table["explained"]
         named = int((self.table["above"] & (explained >= EXPLAINED)).sum())
@@ -61,24 +64,24 @@ class HeadPrograms(Result):
         return self.table
 
     def of(self, layer: int, head: int, *, stack: str | None = None, kind: str | None = None) -> Program:
-        """One head's program.
+        """One head's program; negative numbers count from the end.
 
         Raises:
             SelectionError: there is no such head.
         """
         for site, programs in self.fitted.programs.items():
             if (
-                site.layer == layer
+                is_layer(site, layer, self.fitted.programs)
                 and stack in (None, site.stack)
                 and kind in (None, site.kind)
-                and 0 <= head < site.heads
+                and from_end(head, site.heads) >= 0
             ):
                 return programs[head]
         raise SelectionError(f"There is no head L{layer}H{head} here; the table lists all that have a program.")
 
     def sentence(self, layer: int, head: int) -> str:
-        """One head's sentence."""
-        found = self.table[(self.table["layer"] == layer) & (self.table["head"] == head)]
+        """One head's sentence; negative numbers count from the end."""
+        found = head_rows(self.table, layer, head)
         if found.empty:
             raise SelectionError(f"There is no head L{layer}H{head} here; the table lists all that have a program.")
         return str(found["sentence"].iloc[0])

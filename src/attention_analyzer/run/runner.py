@@ -7,19 +7,20 @@ chunk's states are stored there, so that an interrupted run resumes and ends wit
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import pandas as pd
 import xxhash
 
 from attention_analyzer.captured import CapturedAttention
-from attention_analyzer.errors import InputError, TooLongError
+from attention_analyzer.errors import FileFormatError, InputError, OnError, check_on_error
 from attention_analyzer.hooks.layer_names import CallSite
-from attention_analyzer.inputs import FIRST_CHARACTERS, Prepared, Text, numbered_errors, prepare
+from attention_analyzer.inputs import Prepared, Text, numbered_errors, prepare
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
 from attention_analyzer.recording import BATCH, batches, record_of, record_texts, run
@@ -29,14 +30,11 @@ from attention_analyzer.run.needs import United
 from attention_analyzer.run.state import State, load_states, save_states
 from attention_analyzer.run.study import Measure, MeasuredBatch, Study
 from attention_analyzer.site import Site
+from attention_analyzer.usable_texts import UsableTexts, usable_texts
 from attention_analyzer.weights.base import AttentionWeights
 
 #: Batches between two files of a store.
 CHUNK = 16
-Errors = Literal["raise", "skip"]
-#: Index, first characters and reason of a text that was left out.
-Problem = tuple[int, str, str]
-ChunkStates: TypeAlias = tuple[list[State], list[Problem]]
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,6 @@ class WorkSettings:
     studies: tuple[Study[Any], ...]
     truncate: bool
     batch_size: int
-    errors: Errors
 
 
 def run_studies(
@@ -99,7 +96,7 @@ def run_studies(
     store: str | os.PathLike[str] | None = None,
     truncate: bool = False,
     batch_size: int = BATCH,
-    errors: Errors = "raise",
+    errors: OnError = "raise",
     engine: Engine = "local",
     workers: int | None = None,
     address: str | None = None,
@@ -108,7 +105,8 @@ def run_studies(
     """The states of all studies.
 
     Args:
-        store: a folder for the states, from which a run with the same texts and settings resumes.
+        store: a folder for the states, from which a run with the same texts and settings resumes. A file in it that is
+            damaged is named in a warning, and its texts are measured again.
         truncate: cut what the model has no positions for.
         errors: "raise" ends at the first text that cannot be used; "skip" leaves it out and says so in ``problems``.
         engine: "local", or "ray" for a cluster; the states are the same.
@@ -118,20 +116,20 @@ def run_studies(
     Raises:
         InputError, TooLongError: a text cannot be used, or the store was begun with other texts or settings.
         CaptureError: the weights do not reproduce the model's own outputs.
-        FileFormatError: a file of the store is not as it was written.
     """
-    if errors not in get_args(Errors):
-        raise InputError(f'errors is "raise" or "skip", not {errors!r}.')
     if not studies or not all(isinstance(study, Study) for study in studies):
         raise InputError("A list of at least one study was expected, such as [Patterns()].")
     check_engine(engine, workers, address)
     folder = None if store is None else Path(store)
     if folder is not None:
         _open_store(folder, texts)
-    settings = WorkSettings(tuple(studies), truncate, batch_size, errors)
-    chunks = _chunks(loaded, texts, settings)
-    steps = ProgressCounter(len(texts), progress) if texts else None
-    done: dict[int, ChunkStates] = {}
+    settings = WorkSettings(tuple(studies), truncate, batch_size)
+    usable = UsableTexts.unchecked(texts)
+    if check_on_error(errors) == "skip":
+        usable = usable_texts(loaded, texts, errors=errors, truncate=truncate)
+    chunks = _chunks(loaded, usable, settings)
+    steps = ProgressCounter(len(usable.texts), progress) if usable.texts else None
+    done: dict[int, list[State]] = {}
     for chunk in chunks:
         found = None if folder is None else _stored(folder, chunk)
         if found is not None:
@@ -144,24 +142,21 @@ def run_studies(
     results = results_of(engine, loaded, iter(missing), work, workers=workers, address=address)
     for chunk, found in zip(missing, results, strict=True):
         if folder is not None:
-            save_states(_path(folder, chunk), found[0], chunk.key, found[1])
+            save_states(_path(folder, chunk), found, chunk.key)
         if engine != "local" and steps is not None:
             steps.advance(len(chunk.texts))
         done[chunk.first] = found
-    parts = [[State() for _ in studies], *(done[chunk.first][0] for chunk in chunks)]
+    parts = [[State() for _ in studies], *(done[chunk.first] for chunk in chunks)]
     merged = tuple(State.merge(states) for states in zip(*parts, strict=True))
-    problems = [problem for chunk in chunks for problem in done[chunk.first][1]]
-    return Learned(merged, pd.DataFrame(problems, columns=["index", "text", "reason"]))
+    return Learned(merged, usable.problems)
 
 
-def _chunks(loaded: LoadedModel, texts: Sequence[Text], settings: WorkSettings) -> list[TextChunk]:
+def _chunks(loaded: LoadedModel, usable: UsableTexts[Text], settings: WorkSettings) -> list[TextChunk]:
     own = [study.settings for study in settings.studies]
-    about = _digest(
-        (loaded.fingerprint, str(loaded.dtype), own, settings.truncate, settings.batch_size, settings.errors)
-    )
+    about = _digest((loaded.fingerprint, str(loaded.dtype), own, settings.truncate, settings.batch_size))
     return [
         TextChunk(tuple(chunk), _digest((about, chunk)))
-        for chunk in batches(enumerate(texts), settings.batch_size * CHUNK)
+        for chunk in batches(zip(usable.indices, usable.texts, strict=True), settings.batch_size * CHUNK)
     ]
 
 
@@ -173,11 +168,15 @@ def _path(folder: Path, chunk: TextChunk) -> Path:
     return folder / f"texts-{chunk.first:09}.safetensors"
 
 
-def _stored(folder: Path, chunk: TextChunk) -> ChunkStates | None:
+def _stored(folder: Path, chunk: TextChunk) -> list[State] | None:
     path = _path(folder, chunk)
     if not path.exists():
         return None
-    found = load_states(path, chunk.key)
+    try:
+        found = load_states(path, chunk.key)
+    except FileFormatError as error:
+        warnings.warn(f"{str(error).rstrip('.')}; its texts are measured again.", stacklevel=2)
+        return None
     if found is None:
         raise InputError(
             f"{folder} was created with other texts, studies or settings; use the same ones, or another folder."
@@ -196,26 +195,16 @@ def _open_store(folder: Path, texts: Sequence[Any]) -> None:
 
 def measure_chunk(
     loaded: LoadedModel, chunk: TextChunk, settings: WorkSettings, steps: ProgressCounter | None = None
-) -> ChunkStates:
-    """The states of one chunk, one per study, and its texts that cannot be used."""
+) -> list[State]:
+    """The states of one chunk, one per study."""
     studies, truncate = settings.studies, settings.truncate
     parts: list[list[State]] = [[State() for _ in studies]]
-    problems: list[Problem] = []
     for batch in batches(chunk.texts, loaded.at_once(settings.batch_size)):
-        try:
-            with numbered_errors(loaded, [text for _, text in batch], (number for number, _ in batch), truncate):
-                parts.append(_batch(loaded, batch, studies, truncate))
-        except (InputError, TooLongError):
-            if settings.errors == "raise":
-                raise
-            for index, text in batch:
-                try:
-                    parts.append(_batch(loaded, [(index, text)], studies, truncate))
-                except (InputError, TooLongError) as error:
-                    problems.append((index, str(text)[:FIRST_CHARACTERS], str(error)))
+        with numbered_errors(loaded, [text for _, text in batch], (number for number, _ in batch), truncate):
+            parts.append(_batch(loaded, batch, studies, truncate))
         if steps is not None:
             steps.advance(len(batch))
-    return [State.merge(states) for states in zip(*parts, strict=True)], problems
+    return [State.merge(states) for states in zip(*parts, strict=True)]
 
 
 def _batch(

@@ -67,12 +67,11 @@ def read_lines(array: Array) -> list[Any]:
     return [json.loads(line) for line in array.tobytes().splitlines()]
 
 
-def save_states(path: Path, states: Sequence[State], key: str, problems: Sequence[tuple[int, str, str]]) -> None:
+def save_states(path: Path, states: Sequence[State], key: str) -> None:
     """Write the states of one chunk of texts to a file with a checksum, which appears whole or not at all.
 
     Args:
         key: what the states were made from.
-        problems: texts that were left out.
     """
     from safetensors.numpy import save_file
 
@@ -80,7 +79,6 @@ def save_states(path: Path, states: Sequence[State], key: str, problems: Sequenc
     header = {
         "checksum": draft,
         "key": key,
-        "problems": list(problems),
         "states": [
             {
                 "texts": state.texts,
@@ -100,7 +98,7 @@ def save_states(path: Path, states: Sequence[State], key: str, problems: Sequenc
         seal(beside, draft)
 
 
-def load_states(path: Path, key: str) -> tuple[list[State], list[tuple[int, str, str]]] | None:
+def load_states(path: Path, key: str) -> list[State] | None:
     """What :func:`save_states` wrote; None where it was made from something else.
 
     Raises:
@@ -118,11 +116,14 @@ def load_states(path: Path, key: str) -> tuple[list[State], list[tuple[int, str,
     if header.text("key") != key:
         return None
     states = []
-    for number, described in enumerate(header.any("states")):
-        sites = tuple(Site(*site) for site in described["sites"])
-        rows, sums = (_below(arrays, f"{number}/{what}/") for what in ("arrays", "sums"))
-        states.append(State(described["texts"], sites, rows, sums))
-    return states, [tuple(problem) for problem in header.any("problems")]
+    try:
+        for number, described in enumerate(header.any("states")):
+            sites = tuple(Site(*site) for site in described["sites"])
+            rows, sums = (_below(arrays, f"{number}/{what}/") for what in ("arrays", "sums"))
+            states.append(State(described["texts"], sites, rows, sums))
+    except (KeyError, TypeError):
+        raise FileFormatError(f"{path} describes its states otherwise than a study does.") from None
+    return states
 
 
 def _below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:

@@ -9,21 +9,25 @@ afterwards, sources need one forward.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from attention_analyzer.errors import FileFormatError, InputError, MissingDependencyError
+from attention_analyzer.errors import FileFormatError, InputError, MissingDependencyError, OnError, check_on_error
 from attention_analyzer.fields import Fields
 from attention_analyzer.files import read_json, write_json
+from attention_analyzer.inputs import of_one
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress, ProgressCounter
+from attention_analyzer.result import problem_table
 from attention_analyzer.sources.evidence import HeadRows, PartWeights, attention_to_parts
-from attention_analyzer.sources.prompt import read_prompt
+from attention_analyzer.sources.prompt import Prompt, read_prompt
 from attention_analyzer.sources.scorer import Scorer
 from attention_analyzer.stats import rank_correlation
+from attention_analyzer.usable_texts import UsableTexts, usable_texts
 
 _FOLDER = "source-heads"
 #: Drops beyond this count as this: an answer that is gone is gone.
@@ -44,6 +48,7 @@ class HeadWeights:
         fingerprint: of the model.
         prompts: how many prompts they were fitted on.
         held_out: rank correlation with the measured drops, mean over prompts that were held out.
+        problems: prompts that were left out: ``index, text, reason``.
     """
 
     heads: tuple[HeadRows, ...]
@@ -51,6 +56,7 @@ class HeadWeights:
     fingerprint: str
     prompts: int
     held_out: float
+    problems: pd.DataFrame = field(default_factory=problem_table, compare=False, repr=False)
 
     def scores(self, attention: PartWeights) -> np.ndarray:
         """``[part]``: the weighted sum over heads.
@@ -101,11 +107,15 @@ def learn_head_weights(
     prompts: Iterable[Any],
     *,
     max_new_tokens: int = 64,
+    errors: OnError = "raise",
     progress: OnProgress | None = None,
 ) -> HeadWeights:
     """Fit the weights on prompts: texts, lists of messages, or mappings with ``messages`` and ``documents``.
 
     The model answers each; every part is removed once. One prompt in four is held out.
+
+    Args:
+        errors: "raise", or "skip" to leave out prompts that cannot be used and list them in ``problems``.
 
     Raises:
         InputError: there are fewer than eight prompts, or one cannot be used.
@@ -115,20 +125,22 @@ def learn_head_weights(
         from sklearn.linear_model import Ridge
     except ImportError:
         raise MissingDependencyError("scikit-learn", "cluster", "Learning head weights") from None
-    given = list(prompts)
+    kept = UsableTexts.unchecked(prompts)
+    if check_on_error(errors) == "skip":
+        kept = usable_texts(
+            loaded, kept.texts, errors=errors, check=lambda each: _read(loaded, each, max_new_tokens=max_new_tokens)
+        )
+    given = kept.texts
     if len(given) < _FEWEST:
         raise InputError(f"Head weights are learned from at least {_FEWEST} prompts, not {len(given)}; give more.")
     counter = ProgressCounter(len(given), progress)
     heads: list[HeadRows] = []
     measured: list[tuple[np.ndarray, np.ndarray]] = []
     for number, each in enumerate(given):
-        options = dict(each) if isinstance(each, Mapping) else {"prompt": each}
         try:
-            prompt = read_prompt(loaded, **options, max_new_tokens=max_new_tokens)
-        except TypeError:
-            raise InputError(
-                f"Prompt {number} has other entries than messages (or prompt), documents, answer and parts."
-            ) from None
+            prompt = _read(loaded, each, max_new_tokens=max_new_tokens)
+        except InputError as error:
+            raise of_one(error, number, each, "Prompt") from error
         scorer = Scorer(loaded, prompt)
         drops = np.array([scorer.whole - scorer.removed([part]) for part in range(len(prompt.candidates))])
         attention = attention_to_parts(loaded, prompt)
@@ -142,7 +154,15 @@ def learn_head_weights(
     fits = [rank_correlation(x @ weights, y) for x, y in measured[::_HELD_OUT] if len(y) > 1]
     finite = [fit for fit in fits if np.isfinite(fit)]
     held_out = float(np.mean(finite)) if finite else 0.0
-    return HeadWeights(tuple(heads), tuple(map(float, weights)), loaded.fingerprint, len(fitted), held_out)
+    learned = tuple(map(float, weights))
+    return HeadWeights(tuple(heads), learned, loaded.fingerprint, len(fitted), held_out, kept.problems)
+
+
+def _read(loaded: LoadedModel, given: Any, *, max_new_tokens: int) -> Prompt:
+    options = dict(given) if isinstance(given, Mapping) else {"prompt": given}
+    if foreign := options.keys() - {"prompt", "messages", "documents", "answer", "parts"}:
+        raise InputError(f"A prompt has messages (or prompt), documents, answer and parts, but no {min(foreign)}.")
+    return read_prompt(loaded, **options, max_new_tokens=max_new_tokens)
 
 
 def _centered(values: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from attention_analyzer.deprecation import warn_renamed
 from attention_analyzer.errors import FileFormatError, InputError, SelectionError
 from attention_analyzer.models.catalog import BUNDLED
 from attention_analyzer.result import Result
-from attention_analyzer.site import Kind, tower_of
+from attention_analyzer.site import Kind, head_rows, tower_of
 from attention_analyzer.training.columns import BESIDE, KEYS, OF_THE_STEP
 from attention_analyzer.training.history_files import read_info, read_tables, write_info, write_table
 
@@ -257,7 +257,7 @@ class History(Result):
     def _site(self, layer: int, head: int, stack: str | None, kind: Kind | None) -> tuple[str, str]:
         """Stack and kind of a head; the main text's own attention where several answer."""
         heads = self.heads
-        found = heads[(heads["layer"] == layer) & (heads["head"] == head)]
+        found = head_rows(heads, layer, head)
         for name, wanted in (("stack", stack), ("kind", kind)):
             found = found if wanted is None else found[found[name] == wanted]
         if found.empty:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable, Iterator
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,9 @@ import torch
 
 from attention_analyzer import AttentionAnalyzer, AttentionRecord
 from attention_analyzer.cache import RecordCache
+from attention_analyzer.heads.depth import DepthProfiles
+from attention_analyzer.metrics.chosen import chosen_metrics
+from attention_analyzer.run.runner import run_studies
 from attention_analyzer.training.history import History
 from attention_analyzer.training.snapshot_store import MomentStore
 from attention_analyzer.view.content import payload
@@ -18,6 +22,7 @@ from attention_analyzer.view.payload import read_payload
 from tests.damage import damaged_copies
 from tests.reliability.attack import Attack
 
+CHEAP = DepthProfiles(chosen_metrics(["previous_weight"]))
 TEXT = "The keys to the old cabinet were on the table."
 
 
@@ -83,6 +88,21 @@ def _payload(folder: Path) -> tuple[Path, Callable[[], Hashable]]:
     return path, content
 
 
+def _chunk_of_study(folder: Path) -> tuple[Path, Callable[[], Hashable]]:
+    analyzer = AttentionAnalyzer("demo-encoder", cache=False)
+
+    def content() -> Hashable:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # says which file is damaged
+            learned = run_studies(analyzer.loaded, [TEXT] * 3, [CHEAP], store=folder / "study")
+        (state,) = learned.states
+        arrays = {**state.arrays, **state.sums}
+        return state.texts, state.sites, tuple((name, arrays[name].tobytes()) for name in sorted(arrays))
+
+    content()
+    return next((folder / "study").iterdir()), content
+
+
 def damaged(name: str, make: Callable[[Path], tuple[Path, Callable[[], Hashable]]], share: float = 1.0) -> Attack:
     """An attack on one kind of file.
 
@@ -109,4 +129,5 @@ DAMAGED_FILES = (
     damaged("a history's description", _history("history.json")),
     damaged("moment of a training", _moment),
     damaged("page payload", _payload),
+    damaged("chunk of a study, measured again", _chunk_of_study, share=0.3),
 )

@@ -1,4 +1,4 @@
-"""Scans that are killed, or meet a full disk, and continue: they must end in the tables of an undisturbed one."""
+"""Scans and studies that are killed, or meet a full disk, and continue: they must end as an undisturbed one does."""
 
 from __future__ import annotations
 
@@ -42,7 +42,36 @@ def _killed(may_be_full: bool) -> Callable[[Random, Path], Iterator[Callable[[],
     return attempts
 
 
+def _killed_study(may_be_full: bool) -> Callable[[Random, Path], Iterator[Callable[[], bool]]]:
+    def attempts(chance: Random, folder: Path) -> Iterator[Callable[[], bool]]:
+        scanner = Scanner()
+        scanner.scan(folder / "first", what="study")
+        started = time.monotonic()
+        *_, expected, _ = scanner.scan(folder / "undisturbed", what="study")
+        seconds = time.monotonic() - started
+
+        def attempt() -> bool:
+            store = folder / "store"
+            for _ in range(chance.randint(1, 3)):
+                full_at = CHUNK * chance.randint(1, 12) if may_be_full else None
+                scanner.scan(store, kill_in=chance.uniform(0, seconds), what="study", full_at=full_at)
+            *_, found, told = scanner.scan(store, what="study")
+            right = (found, told) == (expected, "ended")
+            shutil.rmtree(store)
+            return right
+
+        try:
+            while True:
+                yield attempt
+        finally:
+            scanner.close()
+
+    return attempts
+
+
 KILLED_SCANS = (
     Attack("Scan killed at any moment, up to three times, and continued", _killed(False), share=0.05),
     Attack("Scan killed on a disk that becomes full, and continued", _killed(True), share=0.05),
+    Attack("Study killed at any moment, up to three times, and continued", _killed_study(False), share=0.05),
+    Attack("Study killed on a disk that becomes full, and continued", _killed_study(True), share=0.05),
 )

@@ -8,7 +8,14 @@ import streamlit as st
 
 from attention_analyzer.dashboard.columns import show_table
 from attention_analyzer.dashboard.error_boundary import plain
-from attention_analyzer.dashboard.export import offer_figure, offer_file, offer_script, offer_table, show_figure
+from attention_analyzer.dashboard.export import (
+    cautions_of,
+    offer_figure,
+    offer_file,
+    offer_script,
+    offer_table,
+    show_figure,
+)
 from attention_analyzer.dashboard.head_table import head_table
 from attention_analyzer.dashboard.inputs import model_box
 from attention_analyzer.dashboard.jobs import Job, wait_for
@@ -68,6 +75,7 @@ def show() -> None:
 
 def _two(found: Comparison, models: tuple[str, ...], texts: list[str], others: list[str], key: tuple[str, ...]) -> None:
     st.text(found.report())
+    cautions_of(found)
     show_figure(found.plot, key, "What changed most")
     first, second = found.records
     st.subheader("Side by side")

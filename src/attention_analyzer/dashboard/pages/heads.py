@@ -9,7 +9,7 @@ import streamlit as st
 
 from attention_analyzer.dashboard.columns import show_table
 from attention_analyzer.dashboard.error_boundary import plain
-from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
+from attention_analyzer.dashboard.export import cautions_of, offer_figure, offer_script, offer_table, show_figure
 from attention_analyzer.dashboard.head_table import head_table
 from attention_analyzer.dashboard.inputs import model_box
 from attention_analyzer.dashboard.jobs import Job, wait_for
@@ -127,6 +127,7 @@ def show() -> None:
     found = wait_for(key, question.title, work, button="Measure")
     if found is None:
         return
+    cautions_of(found)
     show_figure(found.plot, key, question.title)
     table = getattr(found, question.table)
     if "head" in table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from attention_analyzer.dashboard.error_boundary import plain
-from attention_analyzer.dashboard.export import offer_figure, offer_script, offer_table, show_figure
+from attention_analyzer.dashboard.export import cautions_of, offer_figure, offer_script, offer_table, show_figure
 from attention_analyzer.dashboard.head_table import head_table
 from attention_analyzer.dashboard.inputs import model_box, within
 from attention_analyzer.dashboard.jobs import Job, jobs, wait_for
@@ -115,6 +115,7 @@ def _results(answered: Answered, fewest: int) -> None:
             f"{found.sentences:,} sentences, {answered.model}; {found.left_out:,} skipped because they were too long."
         )
     )
+    cautions_of(found)
     best = found.combination
     if task == "dependencies" and best is not None:
         st.markdown(
