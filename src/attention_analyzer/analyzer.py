@@ -1332,6 +1332,7 @@ class AttentionAnalyzer:
         stack: str | None = None,
         seed: int = 0,
         truncate: bool = False,
+        errors: OnError = "raise",
         progress: OnProgress | None = None,
     ) -> ContrastDirections:
         """The directions by which a head tells chosen pairs of tokens from others, each checked by removing it.
@@ -1349,6 +1350,7 @@ class AttentionAnalyzer:
             stack: of the head where layers are not unique.
             seed: of the random directions.
             truncate: cut what the model has no positions for, instead of refusing it.
+            errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
             progress: called with how many texts are read and how many there are.
 
         Raises:
@@ -1369,6 +1371,7 @@ class AttentionAnalyzer:
             stack=stack,
             seed=seed,
             truncate=truncate,
+            errors=errors,
             progress=progress,
         )
 

@@ -22,15 +22,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attention_analyzer.errors import InputError, SelectionError, UnsupportedModelError
+from attention_analyzer.errors import InputError, OnError, SelectionError, UnsupportedModelError
 from attention_analyzer.inputs import Text, prepare
 from attention_analyzer.mechanism.contrast_result import ContrastDirections
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.progress import OnProgress
 from attention_analyzer.recording import run
+from attention_analyzer.site import from_end, is_layer
 from attention_analyzer.stats import bootstrap_interval
 from attention_analyzer.text.annotation import AnnotatedText, words_of_tokens
 from attention_analyzer.text.tokens import Tokens
+from attention_analyzer.usable_texts import usable_texts
 from attention_analyzer.weights.lazy import QueryKeyWeights
 from attention_analyzer.weights.scores import ScoreSource
 
@@ -52,6 +54,7 @@ def contrast(
     stack: str | None = None,
     seed: int = 0,
     truncate: bool = False,
+    errors: OnError = "raise",
     progress: OnProgress | None = None,
 ) -> ContrastDirections:
     """The directions by which a head's self-attention tells chosen pairs from others, each checked by removing it.
@@ -60,12 +63,13 @@ def contrast(
         texts: at least four; every second one is held out.
         pairs: for each text, ``(query, key)`` positions of tokens, or a function of a text's tokens that returns
             them; or one function for all texts. :func:`token_pairs` makes one of an annotated text.
-        layer, head: which head, counted from zero.
+        layer, head: which head, counted from zero; negative numbers, as in pairs, count from the end.
         directions: how many.
         controls: how many random directions are removed for comparison.
         stack: of the head where layers are not unique.
         seed: of the random directions.
         truncate: cut what the model has no positions for, instead of refusing it.
+        errors: "raise", or "skip" to leave out texts that cannot be used and list them in ``problems``.
         progress: called with how many texts are read and how many there are.
 
     Raises:
@@ -77,9 +81,12 @@ def contrast(
         raise InputError(f"At least one direction and two controls are needed, not {directions} and {controls}.")
     if not callable(pairs) and len(pairs) != len(texts):
         raise InputError(f"{len(texts)} texts and the pairs of {len(pairs)} were given; give one list of pairs a text.")
+    kept = usable_texts(loaded, texts, errors=errors, truncate=truncate)
+    texts, pairs = kept.texts, pairs if callable(pairs) else [pairs[index] for index in kept.indices]
     seen = []
     for number, text in enumerate(texts):
-        found = _read(loaded, text, pairs if callable(pairs) else pairs[number], (layer, head, stack), number, truncate)
+        chosen = pairs if callable(pairs) else pairs[number]
+        found = _read(loaded, text, chosen, (layer, head, stack), kept.indices[number], truncate)
         seen += [found] if found is not None else []
         if progress is not None:
             progress(number + 1, len(texts))
@@ -117,16 +124,17 @@ def contrast(
                 "high": float(high[0]),
             }
         )
-    return ContrastDirections(
+    result = ContrastDirections(
         table=pd.DataFrame(rows),
         directions=left[:, :count].T.numpy(),
         spectrum=strength.numpy().copy(),
         gap=float(np.mean([text.gap() for text in held_out])),
         random_drops=tuple(dropped.mean(0).tolist()),
-        head=f"L{layer}H{head}",
+        head=seen[0].name,
         texts=(len(found_on), len(held_out)),
         model_name=loaded.name,
     )
+    return kept.noted(result)
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,7 @@ class _Seen:
     head: int
     chosen: Tensor
     others: Tensor
+    name: str
 
     @property
     def query(self) -> Tensor:
@@ -211,14 +220,17 @@ def _read(
     """The head on a text; None where none of its queries has both a chosen and another key."""
     layer, head, stack = place
     prepared = prepare(loaded, [text], truncate=truncate)
+    every = run(loaded, prepared).sites
+    known = [site for site, _ in every]
     sites = [
         (site, weights)
-        for site, weights in run(loaded, prepared).sites
-        if (site.layer, site.kind) == (layer, "self") and stack in (None, site.stack)
+        for site, weights in every
+        if site.kind == "self" and is_layer(site, layer, known) and stack in (None, site.stack)
     ]
-    if not sites or not 0 <= head < sites[0][0].heads:
+    if not sites or from_end(head, sites[0][0].heads) < 0:
         raise SelectionError(f"There is no head {head} in layer {layer}; check the numbers with attn scan.")
     site, weights = sites[0]
+    head = from_end(head, site.heads)
     if not isinstance(weights, QueryKeyWeights):
         raise UnsupportedModelError(
             f"{site.module} computes its attention outside of transformers' attention interface, so its queries and "
@@ -228,8 +240,8 @@ def _read(
     source = weights.source.to("cpu")
     chosen = torch.zeros(len(tokens), len(tokens), dtype=torch.bool)
     for pair in pairs(tokens) if callable(pairs) else pairs:
-        at = tuple(int(each) for each in pair)
-        if len(at) != 2 or not all(0 <= each < len(tokens) for each in at):
+        at = tuple(from_end(int(each), len(tokens)) for each in pair)
+        if len(at) != 2 or min(at) < 0:
             raise InputError(
                 f"Text {number} has the pair {pair!r}, but its tokens are numbered 0 to {len(tokens) - 1}."
             )
@@ -240,4 +252,4 @@ def _read(
     chosen &= seen
     others = seen & ~chosen & chosen.any(1, keepdim=True)
     chosen &= others.any(1, keepdim=True)
-    return _Seen(source, head, chosen, others) if bool(chosen.any()) else None
+    return _Seen(source, head, chosen, others, f"L{site.layer}H{head}") if bool(chosen.any()) else None

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from attention_analyzer.result import Result
+from attention_analyzer.result import Basis, Result
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,6 +36,9 @@ class ContrastDirections(Result):
     head: str
     texts: tuple[int, int]
     model_name: str = ""
+
+    def basis(self) -> Basis:
+        return Basis(self.texts[1], "held-out text")
 
     def facts(self) -> tuple[str, ...]:
         first = self.table.iloc[0]
