@@ -17,7 +17,6 @@ from attention_analyzer.forwards import each_forward
 from attention_analyzer.metrics import Metric
 from attention_analyzer.metrics.chosen import chosen_metrics
 from attention_analyzer.metrics.head_table import head_table
-from attention_analyzer.models.fingerprint import cached_fingerprint, state_mark
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.loading import load
 from attention_analyzer.models.offload import check_weights
@@ -203,7 +202,6 @@ class CapturedForwards:
     def _records(self, whole: Collected, number: int) -> list[CapturedAttention]:
         if not whole.sites:
             return []
-        now = state_mark(self.loaded.model)
         made = records_of(
             self.loaded,
             whole.sites,
@@ -214,8 +212,7 @@ class CapturedForwards:
             | ({"steps": whole.steps} if whole.steps > 1 else {})
             | ({"taken_back": whole.taken_back} if whole.taken_back else {})
             | ({"not_captured": list(whole.not_captured)} if whole.not_captured else {}),
-            # Weights that a training has changed since cannot be hashed any more.
-            fingerprint=cached_fingerprint(self.loaded.model, now) if whole.mark == now else "",
+            fingerprint=whole.state.fingerprint(self.loaded.model),
         )
         made = placed(self.loaded, made, whole.inputs)
         return [replace(record, origin=Origin(self.loaded)) for record in made]

@@ -15,7 +15,7 @@ from attention_analyzer.errors import AttentionAnalyzerError, TooLongError, Unsu
 from attention_analyzer.forwards import Forward
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.session import recorded_sites
-from attention_analyzer.models.fingerprint import state_mark
+from attention_analyzer.models.fingerprint import State
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
@@ -33,7 +33,7 @@ class Collected:
 
     Attributes:
         sites, axes, inputs: as of one forward over everything.
-        mark: of the model's weights at the (first) forward; see :func:`.fingerprint.state_mark`.
+        state: of the model at the (first) forward.
         steps: how many forwards it took; ``taken_back``: tokens that a later step went back before.
         not_captured: paths of modules that attended in a way that cannot be shown.
     """
@@ -43,7 +43,7 @@ class Collected:
     inputs: dict[str, Any]
     deviation: float
     exact: bool
-    mark: int
+    state: State
     steps: int = 1
     not_captured: tuple[str, ...] = ()
     taken_back: int = 0
@@ -58,7 +58,7 @@ class _Growing:
     """Sequences to which steps may be added."""
 
     sequences: Sequences
-    mark: int
+    state: State
     source: Collected | None
     not_captured: tuple[str, ...]
 
@@ -123,9 +123,9 @@ class Collector:
         self._begin(forward, sites)
 
     def _begin(self, forward: Forward, sites: Sites) -> None:
-        capture, mark = forward.capture, state_mark(self.loaded.model)
+        capture, state = forward.capture, State.of(self.loaded.model)
         if forward.entry is not self.loaded.model and all(site.tower == "encoder" for site, _ in sites):
-            whole = self._whole(sites, Axes.of(forward.inputs), forward, mark)
+            whole = self._whole(sites, Axes.of(forward.inputs), forward, state)
             self._encoders = [*self._encoders[-_WAITING:], (forward, whole, len(self.slots))]
             self._add(whole)
             return
@@ -135,10 +135,10 @@ class Collector:
         if begun is None:
             axes = Axes.of(forward.inputs)
             axes = replace(axes, source=axes.source or _source_axis(source, sites))
-            self._add(self._whole(_behind(source, sites), axes, forward, mark))
+            self._add(self._whole(_behind(source, sites), axes, forward, state))
             return
         self.slots.append(None)  # first: after an interrupt a slot may be empty, but none is missing
-        self._growing[len(self.slots) - 1] = _Growing(begun, mark, source, forward.not_captured)
+        self._growing[len(self.slots) - 1] = _Growing(begun, state, source, forward.not_captured)
         if len(self._growing) > _WAITING:
             self._end(next(iter(self._growing)))
 
@@ -158,7 +158,7 @@ class Collector:
         slots = [grown.get(number, each) for number, each in enumerate(self.slots)]
         return [each for each in slots if each is not None]
 
-    def _whole(self, sites: Sites, axes: Axes, forward: Forward, mark: int) -> Collected:
+    def _whole(self, sites: Sites, axes: Axes, forward: Forward, state: State) -> Collected:
         capture = forward.capture
         return Collected(
             self.wanted(sites),
@@ -166,7 +166,7 @@ class Collector:
             forward.inputs,
             capture.deviation,
             capture.exact,
-            mark,
+            state,
             not_captured=forward.not_captured,
         )
 
@@ -197,7 +197,7 @@ class Collector:
             sequences.inputs,
             sequences.deviation,
             sequences.exact,
-            growing.mark,
+            growing.state,
             sequences.steps,
             growing.not_captured,
             sequences.taken_back,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -92,12 +93,21 @@ def _sinks(call: AttentionCall) -> Tensor | None:
     )
 
 
+Sample = list[tuple[int, list[int]]]
+
+
 def verify(
-    call: AttentionCall, source: ScoreSource, output: Tensor, valid: Tensor | None, low: Tensor | None = None
+    call: AttentionCall,
+    source: ScoreSource,
+    output: Tensor,
+    valid: Tensor | None,
+    low: Tensor | None = None,
+    samples: dict[Hashable, tuple[Visibility, Sample]] | None = None,
 ) -> float:
     """Rebuild some rows of the module's output from weights and values, and compare.
 
     Args:
+        samples: which rows were compared of other calls in the same forward, by their visibility.
         output: ``[batch, query, head, channel]``, what the model's own function returned.
         valid: bool ``[batch, query]``; padding queries are not compared.
         low: rows in which every key has a low number (see :func:`read_call`); some of them are always compared.
@@ -109,7 +119,7 @@ def verify(
         CaptureError: it exceeds the dtype's :data:`TOLERANCE`; the weights would not be the model's.
     """
     deviations, scales = [], []
-    for text, rows in _sample(source, valid, low):
+    for text, rows in _sample(source, valid, low) if low is not None else _known_sample(source, valid, samples):
         weights = _rows_of(source, text, rows)
         values = call.value[min(text, call.value.shape[0] - 1)].detach().to(weights.dtype)
         group = source.heads // values.shape[0]
@@ -142,7 +152,20 @@ def _rows_of(source: ScoreSource, text: int, rows: list[int]) -> Tensor:
     return torch.stack([source.tile(text, every_head, slice(row, row + 1))[:, 0] for row in rows], 1)
 
 
-def _sample(source: ScoreSource, valid: Tensor | None, low: Tensor | None) -> list[tuple[int, list[int]]]:
+def _known_sample(
+    source: ScoreSource, valid: Tensor | None, samples: dict[Hashable, tuple[Visibility, Sample]] | None
+) -> Sample:
+    """What layers share is looked at once: their visibility, which is held so that its identity stays its own."""
+    key = source.visibility.identity, source.batch, source.device
+    if samples is None or key not in samples:
+        chosen = source.visibility, _sample(source, valid, None)
+        if samples is None:
+            return chosen[1]
+        samples[key] = chosen
+    return samples[key][1]
+
+
+def _sample(source: ScoreSource, valid: Tensor | None, low: Tensor | None) -> Sample:
     """A few rows of the first and the last text, spread over the text and never padding.
 
     Rows that see no key are compared by themselves, because a model may fill them with anything; and so are low ones.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from torch import nn
 
@@ -52,7 +53,7 @@ class CallSite:
         if self.holder == "TransformerDecoderLayer" and self.path.endswith("multihead_attn"):
             return "cross"  # torch's own
         names = (self.path, type(self.module).__name__, self.holder)
-        return "cross" if any(map(_CROSS.search, names)) else "self"
+        return "cross" if any(map(_says_cross, names)) else "self"
 
     @property
     def stack(self) -> str:
@@ -63,17 +64,30 @@ class CallSite:
     @property
     def named_stack(self) -> str | None:
         """The stack that the path names, if it names one."""
-        for name, pattern in _STACKS:
-            # "encoder_attn" sits in a decoder and says nothing about the stack.
-            if pattern.search(re.sub(r"encoder_attn\w*", "", self.path)):
-                return name
-        return None
+        return _stack_in(self.path)
 
     @property
     def number(self) -> int | None:
         """The first number in the path, which is the layer's wherever paths have one number a layer."""
         numbers = [part for part in self.path.split(".") if part.isdigit()]
         return int(numbers[0]) if numbers else None
+
+
+@lru_cache(maxsize=1 << 14)
+def _says_cross(name: str) -> bool:
+    return bool(_CROSS.search(name))
+
+
+@lru_cache(maxsize=1 << 14)
+def _stack_in(path: str) -> str | None:
+    # "encoder_attn" sits in a decoder and says nothing about the stack.
+    rest = re.sub(r"encoder_attn\w*", "", path)
+    return next((name for name, pattern in _STACKS if pattern.search(rest)), None)
+
+
+@lru_cache(maxsize=1 << 14)
+def _says_depth(name: str) -> bool:
+    return bool(re.search(r"layers?$|depth", name))
 
 
 def number_layers(places: Sequence[CallSite], depths: frozenset[int]) -> list[tuple[str, Kind, int]]:
@@ -132,7 +146,7 @@ def declared_depths(config: object) -> frozenset[int]:
     else:
         named = getattr(config, "__dict__", {})
     for name, value in named.items():
-        if isinstance(value, int) and not isinstance(value, bool) and re.search(r"layers?$|depth", name):
+        if isinstance(value, int) and not isinstance(value, bool) and _says_depth(name):
             found.add(value)
         elif hasattr(value, "to_dict"):
             found |= declared_depths(value)

@@ -7,7 +7,7 @@ Two modes share one code path. *Recording* keeps queries and keys, so that anyth
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from attention_analyzer.errors import AttentionAnalyzerError
 from attention_analyzer.grad_mode import without_grad
 from attention_analyzer.hooks import doors
-from attention_analyzer.hooks.calls import chunk_of, merge_chunks, read_call, verify
+from attention_analyzer.hooks.calls import Sample, chunk_of, merge_chunks, read_call, verify
 from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, intercept
 from attention_analyzer.hooks.dispatch_modes import NoModes
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
@@ -64,6 +64,7 @@ class Capture(Generic[Result]):
     doors: dict[str, int] = field(default_factory=dict)
     watch: AttentionDispatchMode | None = None
     _reader: MaskReader = field(init=False)
+    _samples: dict[Hashable, tuple[Visibility, Sample]] = field(default_factory=dict)
     _places: list[tuple[CallSite, int]] = field(default_factory=list)
     _results: list[Result] = field(default_factory=list)
     _parts: list[Part] = field(default_factory=list)
@@ -101,7 +102,7 @@ class Capture(Generic[Result]):
     def _captured(self, call: AttentionCall, output: Tensor, origin: Origin | None = None) -> None:
         source, low = read_call(call, self._reader)
         if self.check and not (call.module.training and call.options.get("dropout")):
-            self.deviation = max(self.deviation, verify(call, source, output, self.valid, low))
+            self.deviation = max(self.deviation, verify(call, source, output, self.valid, low, self._samples))
         again = self._again(call.module, (call.query, call.key, call.mask), operator.is_)
         self._arrived(call.module, call.name, origin, again, source=source)
 

@@ -46,19 +46,32 @@ def head_table(record: CapturedAttention, metrics: Sequence[Metric | str] | None
 
 def _head_table(record: CapturedAttention, metrics: Sequence[Metric]) -> pd.DataFrame:
     statistics = reduce_together([entry.task for entry in record.entries], needs_of(metrics))
-    sites = [entry.site for entry in record.entries]
-    return table_of([(site, evaluate(each, metrics)) for site, each in zip(sites, statistics, strict=True)], text=0)
+    numbers = torch.cat([_numbers(each, metrics)[:, 0].double().cpu() for each in statistics], 1)
+    return _table([entry.site for entry in record.entries], [metric.name for metric in metrics], numbers)
+
+
+def _numbers(statistics: Statistics, metrics: Sequence[Metric]) -> Tensor:
+    """All metrics' values, ``[metric, batch, head]``; sites that were reduced together are evaluated together."""
+    if statistics.whole is None:
+        return torch.stack([metric.value(statistics) for metric in metrics])
+    whole, rows = statistics.whole
+    name = " ".join(metric.name for metric in metrics)
+    return whole.once(name, lambda: torch.stack([metric.value(whole) for metric in metrics]))[:, rows]
 
 
 def table_of(values: Sequence[tuple[Site, Mapping[str, Tensor]]], text: int) -> pd.DataFrame:
     """Rows for one text of a batch from the sites' metric values ``[batch, head]``."""
-    sites = [site for site, _ in values]
+    names = list(values[0][1])
+    by_site = [torch.stack([by_name[name][text].double() for name in names]).cpu() for _, by_name in values]
+    return _table([site for site, _ in values], names, torch.cat(by_site, 1))
+
+
+def _table(sites: Sequence[Site], names: Sequence[str], numbers: Tensor) -> pd.DataFrame:
+    """The table of ``numbers [metric, head]``, which are of the heads of all sites in order."""
     counts = [site.heads for site in sites]
     columns: dict[str, Any] = {
         key: np.repeat(np.array([getattr(site, key) for site in sites], dtype=kind), counts)
         for key, kind in (("stack", object), ("kind", object), ("layer", np.int64))
     }
     columns["head"] = np.concatenate([np.arange(count) for count in counts])
-    for name in values[0][1]:
-        columns[name] = torch.cat([by_name[name][text].double().cpu() for _, by_name in values]).numpy()
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns | dict(zip(names, numbers.numpy(), strict=True)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -60,6 +61,33 @@ def cached_fingerprint(model: nn.Module, mark: int | None = None) -> str:
     return known[1]
 
 
+@dataclass(frozen=True)
+class State:
+    """What a model was at one moment.
+
+    Attributes:
+        mark: :func:`state_mark` then.
+        known: its fingerprint, where it was hashed before.
+    """
+
+    mark: int
+    known: str | None
+
+    @classmethod
+    def of(cls, model: nn.Module) -> State:
+        """Of a model as it is now."""
+        mark = state_mark(model)
+        last = _hashed.get(model)
+        return cls(mark, last[1] if last is not None and last[0] == mark else None)
+
+    def fingerprint(self, model: nn.Module) -> str:
+        """The fingerprint that the model had then; "" if it was never hashed and has changed since."""
+        if self.known is not None:
+            return self.known
+        now = state_mark(model)
+        return cached_fingerprint(model, now) if now == self.mark else ""
+
+
 def state_mark(model: nn.Module) -> int:
     """A cheap mark that changes when weights are replaced, stepped by an optimizer or loaded anew, or a switch is set.
 
@@ -85,8 +113,10 @@ def state_mark(model: nn.Module) -> int:
 
 
 def _sample(tensor: torch.Tensor) -> torch.Tensor:
-    flat = tensor.reshape(-1)
-    return flat[:: max(1, flat.numel() // _SAMPLE)]
+    step = max(1, tensor.numel() // _SAMPLE)
+    if tensor.is_contiguous():
+        return tensor.as_strided((-(-tensor.numel() // step),), (step,))
+    return tensor.reshape(-1)[::step]
 
 
 def _settings(model: nn.Module) -> dict[str, Any]:
@@ -105,10 +135,12 @@ def _switches(path: str, module: nn.Module) -> list[tuple[str, str, Any]]:
     """
     if hasattr(type(module), "get_input_embeddings") and hasattr(module, "config"):
         return []
+    settings = vars(module)
+    own = settings.keys() - _BOOKKEEPING
     return [
         (path, name, plain)
-        for name, value in vars(module).items()
-        if type(value) in _PLAIN and name not in _BOOKKEEPING and (plain := _plain(value)) is not None
+        for name, value in settings.items()
+        if name in own and type(value) in _PLAIN and (plain := _plain(value)) is not None
     ]
 
 

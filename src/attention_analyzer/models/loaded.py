@@ -133,12 +133,11 @@ class LoadedModel:
         positions = next((number for number in named if isinstance(number, int) and number > 0), None)
         if positions is None:
             return self._limit_of_table(config, _LIMITS)
-        for name, module in named_modules(self.model):
-            # RoBERTa and its kin number positions from just after the padding index.
-            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-                offset = 0 if module.padding_idx is None else module.padding_idx + 1
-                return min(positions, module.num_embeddings) - offset
-        return positions
+        found = next(filter(None, map(_position_embeddings, modules(self.model))), None)
+        if found is None:
+            return positions
+        # RoBERTa and its kin number positions from just after the padding index.
+        return min(positions, found.num_embeddings) - (0 if found.padding_idx is None else found.padding_idx + 1)
 
     @property
     def max_target_length(self) -> int | None:
@@ -319,6 +318,12 @@ def is_processor(candidate: Any) -> bool:
     return any(
         hasattr(candidate, name) for name in ("image_processor", "feature_extractor", "sampling_rate", "do_normalize")
     )
+
+
+def _position_embeddings(module: nn.Module) -> nn.Embedding | None:
+    """The table of learned positions that a module holds."""
+    tables = (part for name, part in module.named_children() if name.endswith("position_embeddings"))
+    return next((table for table in tables if isinstance(table, nn.Embedding)), None)
 
 
 def _embedding(part: Any) -> Any:

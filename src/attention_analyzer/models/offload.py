@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_analyzer.errors import ModelError
-from attention_analyzer.models.structure import modules, named_modules, own_parameters, saved_buffers
+from attention_analyzer.models.structure import modules, own_parameters, saved_buffers
 
 
 def input_device(model: nn.Module) -> torch.device:
@@ -59,12 +59,12 @@ def saved_values(model: nn.Module) -> Mapping[str, Any]:
 
 def own_values(module: nn.Module) -> Iterable[tuple[str, Any]]:
     """What one module itself adds to :func:`saved_values`, by its name there."""
+    if _saves_plainly(type(module)):  # type: ignore[arg-type]
+        return [*own_parameters(module), *saved_buffers(module)]
     if _is_packed(module):
         weight: Any = module.weight
         state = _tensors_of(weight.quant_state)
-        return [*module.named_parameters(recurse=False), *((f"weight.{part}", value) for part, value in state)]
-    if _saves_plainly(type(module)):  # type: ignore[arg-type]
-        return [*own_parameters(module), *saved_buffers(module)]
+        return [*own_parameters(module), *((f"weight.{part}", value) for part, value in state)]
     found: dict[str, Any] = {}
     module._save_to_state_dict(found, "", keep_vars=True)  # noqa: SLF001 (one module's own part of it)
     return found.items()
@@ -78,9 +78,7 @@ def _saves_plainly(kind: type[nn.Module]) -> bool:
 
 
 def _is_packed(module: nn.Module) -> bool:
-    state = next(
-        (getattr(value, "quant_state", None) for name, value in own_parameters(module) if name == "weight"), None
-    )
+    state = getattr(dict(own_parameters(module)).get("weight"), "quant_state", None)
     return bool(getattr(state, "packing_format_for_cpu", False))
 
 
@@ -95,12 +93,9 @@ def _tensors_of(state: Any) -> Iterator[tuple[str, Tensor]]:
 
 def check_weights(model: nn.Module) -> None:
     """Raises ModelError if a weight has no numbers: it lies on torch's meta device, and nothing fetches it."""
-    empty = [
-        f"{path}.{name}" if path else name
-        for path, module in named_modules(model)
-        for name, parameter in own_parameters(module)
-        if parameter.is_meta
-    ]
+    if not any(parameter.is_meta for module in modules(model) for _, parameter in own_parameters(module)):
+        return
+    empty = [name for name, parameter in model.named_parameters() if parameter.is_meta]
     elsewhere = _elsewhere(model) if empty else {}
     for name in empty:
         if _holder(name, elsewhere) is None:

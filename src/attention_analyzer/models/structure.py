@@ -86,10 +86,10 @@ def own_modules_kept(model: nn.Module) -> Iterator[None]:
     BigBird changes to full attention for good as soon as it reads a short text. With it go the settings of the modules
     around the exchanged ones, so that the same call has the same answer again.
     """
-    before = [(module, _children(module), dict(vars(module))) for module in modules(model)]
+    before = [(module, _children(module), dict(vars(module))) for module in modules(model) if module._modules]
 
     def undo() -> None:
-        changed = {id(module) for module, children, _ in before if _children(module) != children}
+        changed = {id(module) for module, children, _ in before if module._modules != children}
         if not changed:
             return
         around = _with_ancestors(before, changed)
