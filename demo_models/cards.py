@@ -264,12 +264,20 @@ sizes and turns, on a noisy light ground. One combination of shapes in ten is he
 
 Of {m["images"]} images with held-out combinations, **{m["exact"]:.1%}** are captioned exactly right.
 
-Share of colors and shapes ({m["words"]:,} words) for which the middle of the cell with the largest value lies inside
-the named shape; against the shapes of another image, the best method scores {m["of_other_image"]:.1%}:
+Share of colors and shapes ({m["words"]:,} words) for which the middle of the cell with the largest value, and of the
+window of 3 × 3 cells with the largest mean, lies inside the named shape. Attention often reads a shape from the cells
+around it. Against the shapes of another image, windows of `rollout` score {m["of_other_image"]:.1%}.
 
-| method | inside the shape |
-|---|---|
+| method | cell | window |
+|---|---|---|
 {_methods(m["inside"])}
+
+Comprehensiveness (higher is better), sufficiency and area of the deletion curve (lower is better) on {m["tested"]} of
+the images, one word each, with cells covered by the image's mean color, a blurred copy or its pixels in random order:
+
+| method | mean | blur | noise |
+|---|---|---|---|
+{_by_covering(m["faithfulness"])}
 
 ## What it can and cannot do
 
@@ -311,9 +319,17 @@ beyond it.
 """
 
 
-def _methods(inside: dict[str, float]) -> str:
-    ordered = sorted(inside.items(), key=lambda item: -item[1])
-    return "\n".join(f"| {name} | {share:.1%} |" for name, share in ordered)
+def _methods(inside: dict[str, dict[str, float]]) -> str:
+    ordered = sorted(inside.items(), key=lambda item: -item[1]["window"])
+    return "\n".join(f"| {name} | {share['cell']:.1%} | {share['window']:.1%} |" for name, share in ordered)
+
+
+def _by_covering(faithfulness: dict[str, dict[str, list[float]]]) -> str:
+    def cell(kind: str, method: str) -> str:
+        return " / ".join(f"{each:.2f}" for each in faithfulness[kind][method])
+
+    methods = sorted(faithfulness["mean"], key=lambda name: -faithfulness["mean"][name][0])
+    return "\n".join(f"| {name} | {' | '.join(cell(kind, name) for kind in faithfulness)} |" for name in methods)
 
 
 def _reader(m: dict[str, Any]) -> str:

@@ -48,6 +48,21 @@ def test_a_color_comes_from_its_shape(captioner: AttentionAnalyzer, example: sha
         assert example.regions[number][np.unravel_index(heat.argmax(), heat.shape)]
 
 
+def test_windows_of_heat_find_the_named_shape(captioner: AttentionAnalyzer) -> None:
+    generator = random.Random(11)
+    hits = []
+    for _ in range(12):
+        example = shapes.example(generator, held_out=True)
+        record = captioner.record(example.caption, image=example.image)
+        for position, (word, shape) in enumerate(zip(example.caption.split(), example.shape_of, strict=True)):
+            if shape is not None and word not in ("a", "an"):
+                heat = record.heat(position + 1, smooth=3)
+                top, left = np.unravel_index(heat.argmax(), heat.shape)
+                hits.append(example.regions[shape][top + 8, left + 8])  # the middle of the cell
+    assert len(hits) > 40
+    assert np.mean(hits) >= 0.9
+
+
 def test_rollout_of_cells_is_the_product_of_matrices(captioner: AttentionAnalyzer, example: shapes.Example) -> None:
     found = captioner.token_importance(example.caption, "rollout_unadjusted", image=example.image, target="position:3")
     record = captioner.record(example.caption, image=example.image)
