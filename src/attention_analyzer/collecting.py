@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.assembly import Axes, Axis
-from attention_analyzer.decoding import Sequences, without_unused_keys
+from attention_analyzer.decoding import Room, Sequences, without_unused_keys
 from attention_analyzer.errors import AttentionAnalyzerError, TooLongError, UnsupportedModelError
 from attention_analyzer.forwards import Forward
 from attention_analyzer.hooks.layer_names import CallSite
@@ -140,7 +140,10 @@ class Collector:
         self.slots.append(None)  # first: after an interrupt a slot may be empty, but none is missing
         self._growing[len(self.slots) - 1] = _Growing(begun, state, source, forward.not_captured)
         if len(self._growing) > _WAITING:
-            self._end(next(iter(self._growing)))
+            try:
+                self._end(next(iter(self._growing)))
+            except AttentionAnalyzerError as error:  # which a forward of the user's must not meet
+                self._stop(error)
 
     def close(self) -> None:
         """No forward will follow."""
@@ -185,7 +188,8 @@ class Collector:
 
     def _joined(self, growing: _Growing) -> Collected:
         sequences, source = growing.sequences, growing.source
-        sites = sequences.sites()
+        others = sum(each.sequences.nbytes for each in self._growing.values() if each is not growing)
+        sites = sequences.sites(Room(self.max_bytes - self._kept - others - sequences.nbytes))
         if sites is None:
             raise UnsupportedModelError(
                 f"Sequences that {self.loaded.name or type(self.loaded.model).__name__} decoded have masks that take "

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from attention_analyzer.assembly import Axes, Axis
+from attention_analyzer.errors import TooLongError
 from attention_analyzer.given_inputs import EARLIER, LEARNED, SOURCE, TARGET, main_ids, valid_tokens
 from attention_analyzer.site import Site
 from attention_analyzer.weights.base import AttentionWeights
@@ -30,6 +31,22 @@ _CELLS = 1 << 28
 _ONE = torch.zeros(1)
 _TOO_LARGE = DenseBias(torch.zeros(0))
 Sites = Sequence[tuple[Site, AttentionWeights]]
+
+
+@dataclass
+class Room:
+    """Bytes that masks and biases may take where sequences are put together; asked before they are made."""
+
+    left: int
+
+    def take(self, count: int) -> None:
+        """Raises TooLongError if there is less room than this."""
+        if count > self.left:
+            raise TooLongError(
+                f"Masks and biases of sequences that were decoded take {count:,} bytes put together, but max_bytes "
+                f"leaves {max(self.left, 0):,} for them; pass metrics=[…] or fewer layers=[…], or a larger bound."
+            )
+        self.left -= count
 
 
 @dataclass
@@ -220,16 +237,25 @@ class Sequences:
             layer.biases[:] = [None if bias is None else bias.of_rows(order) for bias in layer.biases]
             layer.first = replace(layer.first, query=layer.queries[0], key=layer.keys[0])
 
-    def sites(self) -> list[tuple[Site, AttentionWeights]] | None:
-        """The whole attention of each layer; None if its visibility is too large to be put together."""
+    def sites(self, room: Room) -> list[tuple[Site, AttentionWeights]] | None:
+        """The whole attention of each layer; None if its visibility is too large to be put together.
+
+        Raises:
+            TooLongError: there is not room enough for masks and biases.
+        """
         result: list[tuple[Site, AttentionWeights]] = []
         known: dict[tuple[Any, ...], Visibility | None] = {}
+        known_biases: dict[tuple[Any, ...], Bias | None] = {}
         for site, layer in self.layers.items():
             query, key = torch.cat(layer.queries, 2), torch.cat(layer.keys, 2)
             name = (site.kind, *layer.offsets, *map(id, layer.seen))
             if name not in known:
-                known[name] = _joined(layer.seen, layer.offsets, key.shape[2], self_attention=site.kind == "self")
-            seen, bias = known[name], _joined_bias(layer, query.shape[2], key.shape[2])
+                is_self = site.kind == "self"
+                known[name] = _joined(layer.seen, layer.offsets, key.shape[2], room, self_attention=is_self)
+            of_bias = (*layer.offsets, *map(id, layer.biases), query.shape[2], key.shape[2])
+            if of_bias not in known_biases:  # layers may share one (T5)
+                known_biases[of_bias] = _joined_bias(layer, query.shape[2], key.shape[2], room)
+            seen, bias = known[name], known_biases[of_bias]
             if seen is None or bias is _TOO_LARGE:
                 return None
             sinks = torch.cat(layer.sinks, 2) if layer.sinks else layer.first.sinks
@@ -333,7 +359,7 @@ def _order(known: Sequence[Tensor], key: Tensor, offset: int) -> Tensor | None:
 
 
 def _joined(
-    parts: Sequence[Visibility], offsets: Sequence[int], keys: int, *, self_attention: bool
+    parts: Sequence[Visibility], offsets: Sequence[int], keys: int, room: Room, *, self_attention: bool
 ) -> Visibility | None:
     """One visibility for the rows of all parts, whose keys are those of the whole from their offset on."""
     queries = sum(part.queries for part in parts)
@@ -345,6 +371,7 @@ def _joined(
     heads = max(part.mask.shape[1] if part.mask is not None else 1 for part in parts)
     if rows * heads * queries * keys > _CELLS:
         return None if any(offsets) else _band(parts, queries, keys)
+    room.take(rows * heads * queries * keys)
     cells = torch.zeros(rows, heads, queries, keys, dtype=torch.bool)
     start = 0
     for part, offset in zip(parts, offsets, strict=True):
@@ -356,7 +383,7 @@ def _joined(
     return visibility_of(cells, queries, keys)
 
 
-def _joined_bias(layer: _Growing, queries: int, keys: int) -> Bias | None:
+def _joined_bias(layer: _Growing, queries: int, keys: int, room: Room) -> Bias | None:
     """One bias for the rows of all parts; :data:`_TOO_LARGE` if it would take too much memory."""
     if len(layer.biases) == 1 or all(bias is None for bias in layer.biases):
         return layer.biases[0]
@@ -364,6 +391,8 @@ def _joined_bias(layer: _Growing, queries: int, keys: int) -> Bias | None:
     rows, heads = max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
     if rows * heads * queries * keys > _CELLS:
         return _TOO_LARGE
+    whole_bytes = rows * heads * queries * keys * _ONE.element_size()
+    room.take(whole_bytes)
     whole = torch.zeros(rows, heads, queries, keys)
     start = 0
     for part, bias, offset in zip(layer.queries, layer.biases, layer.offsets, strict=True):
@@ -372,7 +401,10 @@ def _joined_bias(layer: _Growing, queries: int, keys: int) -> Bias | None:
             values = bias.dense()[..., : keys - offset]
             whole[:, :, start:stop, offset : offset + values.shape[-1]] = values.float().cpu()
         start = stop
-    return as_bias(whole.to(layer.queries[0].device))
+    joined = as_bias(whole.to(layer.queries[0].device))
+    if not isinstance(joined, DenseBias):
+        room.left += whole_bytes  # what is kept is much smaller
+    return joined
 
 
 def _band(parts: Sequence[Visibility], queries: int, keys: int) -> Visibility | None:

@@ -347,6 +347,26 @@ def test_masks_and_biases_count_as_memory() -> None:
                 _ = captured.records
 
 
+def test_memory_of_masks_and_biases_is_refused_before_steps_are_put_together() -> None:
+    """Steps of T5 have a row of its position bias each; whole they are a plane for every head."""
+    model, inputs = model_of("translator"), batch(7)
+    settings = {"max_new_tokens": 60, "min_new_tokens": 60, "do_sample": False}
+    plain = model.generate(**inputs, **settings)
+    with attention_analyzer.capture(model) as captured:
+        model.generate(**inputs, **settings)
+    kept = sum(entry.weights.nbytes for entry in captured.records[0].entries)
+    plane = 3 * 60 * 60 * 4
+    for bound, fits in ((kept + plane, False), (4 * kept + 2 * plane, True)):
+        with attention_analyzer.capture(model, max_bytes=bound) as captured:
+            inside = model.generate(**inputs, **settings)
+        assert torch.equal(inside, plain)
+        if fits:
+            assert captured.records[0].notes["steps"] == 60
+        else:
+            with pytest.raises(TooLongError, match="put together, but max_bytes leaves"):
+                _ = captured.records
+
+
 def test_what_fails_leaves_nothing_and_the_model_as_it_was() -> None:
     model, inputs = model_of("decoder"), batch(5)
     hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
