@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
 from time import sleep
 
+import numpy as np
 import pytest
 import torch
 
@@ -143,6 +144,57 @@ def test_copying_is_measured_on_the_texts_of_its_own_thread() -> None:
         for found in pool.map(one, range(8)):
             for strength, other in zip(found, expected, strict=True):
                 torch.testing.assert_close(strength, other, rtol=0, atol=1e-5, equal_nan=True)
+
+
+def sources_of(analyzer: AttentionAnalyzer) -> object:
+    return analyzer.sources("A cat sat. A dog ran. Who sat", answer=" A cat", removals=8).to_frame().to_csv()
+
+
+PAIR = ("Tom saw a red dog. Tom saw a red", "Tom saw a big dog. Tom saw a red")
+ANALYSES: dict[str, Callable[[AttentionAnalyzer], object]] = {
+    "record": lambda a: a.record(TEXT).weights(1).tolist(),
+    "stream": lambda a: a.heads(TEXT, ["entropy", "distance"]).to_csv(),
+    "what_if": lambda a: a.what_if(TEXT, ablate="L1").to_frame().to_csv(),
+    "effects": lambda a: a.effects(TEXT).to_frame().to_csv(),
+    "why": lambda a: a.why(TEXT, 2, 1, -1, -3).to_frame().to_csv(),
+    "patch": lambda a: a.patch(*PAIR).to_frame().to_csv(),
+    "importance": lambda a: a.head_importance([TEXT, PAIR[0]]).to_frame().to_csv(),
+    "integrated gradients": lambda a: a.token_importance(TEXT, "integrated_gradients").scores,
+    "sources": sources_of,
+    "generate": lambda a: a.generate(TEXT, max_new_tokens=3).notes["written"],
+}
+
+
+def test_different_analyses_of_one_model_at_once_are_those_made_alone() -> None:
+    analyzer = AttentionAnalyzer("demo-decoder", cache=False)
+    expected = {name: run(analyzer) for name, run in ANALYSES.items()}
+    before = {name: value.clone() for name, value in analyzer.model.state_dict().items()}
+    order = [name for shift in range(3) for name in (*[*ANALYSES][shift * 3 :], *[*ANALYSES][: shift * 3])]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda name: ANALYSES[name](analyzer), order))
+    wrong = [name for name, result in zip(order, found, strict=True) if result != expected[name]]
+    assert wrong == []
+    assert all(torch.equal(value, before[name]) for name, value in analyzer.model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in analyzer.model.modules())
+    assert torch.is_grad_enabled()
+
+
+def test_places_are_found_while_other_threads_record_the_same_model() -> None:
+    analyzer = AttentionAnalyzer("demo-captioner", cache=False)
+    draws = np.random.default_rng(0)
+    size = 64
+    images = [draws.integers(0, 255, (size, size, 3), dtype=np.uint8) for _ in range(4)]
+
+    def shown(image: np.ndarray) -> tuple[object, list[float]]:
+        record = analyzer.record("a", image=image)
+        return [entry.keys.places for entry in record.entries], record.weights(0).flatten().tolist()
+
+    expected = [shown(image) for image in images]
+    again = AttentionAnalyzer("demo-captioner", cache=False)
+    analyzer = again  # whose places nothing has measured yet
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(shown, images))
+    assert found == expected
 
 
 def test_a_process_that_is_spawned_records_the_same() -> None:

@@ -90,9 +90,12 @@ def _loaded(name: str) -> tuple[AttentionAnalyzer, RLock]:
 
 @st.cache_resource(max_entries=40, show_spinner="Running the model …")
 def record_of(name: str, given: Given, truncate: bool = False) -> AttentionRecord:
-    """The record of a text, made once; frozen, so sessions may share it."""
+    """The record of a text, made once; frozen, so sessions may share it.
+
+    It does not hold its model, which would otherwise stay in memory as long as one of its records.
+    """
     with asking(name) as analyzer:
-        record = analyzer.record(given, truncate=truncate)
+        record = replace(analyzer.record(given, truncate=truncate), origin=None)
     _ANSWERED.set()
     return record
 
