@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The set-up and the tests need no model hub; a model that is asked for by name is still looked for there by `attn`.
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test check format docs dist bench viewer train-demo-models conformance conformance-modules reliability soak properties pin clean
+.PHONY: help setup demo test check format docs dist bench viewer train-demo-models conformance conformance-modules reliability soak properties mutation pin clean
 
 help: ## Show these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -88,6 +88,10 @@ soak: setup ## Thousands of analyses in one process, half of them interrupted; a
 PROPERTIES := tests/weights tests/kernels tests/hooks/test_strides.py tests/external/test_given_queries.py
 properties: setup ## Try every property of passes and reductions with 25 times as many cases as make test
 	PROPERTY_TIMES=25 $(BIN)/python -m pytest -q -m "hypothesis" $(PROPERTIES)
+
+mutation: setup ## Change the code in many places, one at a time, and count what the tests notice; writes docs/mutation.md
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mutation]'
+	@$(BIN)/python tools/mutation.py $(MUTATION_ARGS)
 
 pin: setup ## Resolve constraints.txt again within its pins (PIN_ARGS=--upgrade: take newer versions)
 	@$(BIN)/python tools/pin.py $(PIN_ARGS)

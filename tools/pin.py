@@ -26,7 +26,7 @@ VENDOR = re.compile(r"^(nvidia-|cuda-|triton$|pytorch-triton)")
 HEADER = """\
 # Exact versions of everything the project and its extras install, for reproducible set-ups:
 #
-#     pip install -c constraints.txt -e '.[all,test,docs,release]'
+#     pip install -c constraints.txt -e '.[all,test,docs,release,mutation]'
 #
 # Written by tools/pin.py (make pin). The ranges that the library itself accepts stand in pyproject.toml.
 """
@@ -38,7 +38,7 @@ def resolve(constraints: list[str]) -> dict[str, str]:
         pins, report = Path(folder, "pins.txt"), Path(folder, "report.json")
         pins.write_text("\n".join(constraints) + "\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
-        command += ["--report", str(report), "-c", str(pins), f"{ROOT}[all,test,docs,release]"]
+        command += ["--report", str(report), "-c", str(pins), f"{ROOT}[all,test,docs,release,mutation]"]
         subprocess.run(command, check=True)
         installed = json.loads(report.read_text(encoding="utf-8"))["install"]
     found = {re.sub(r"[-_.]+", "-", i["metadata"]["name"]).lower(): i["metadata"]["version"] for i in installed}

@@ -126,6 +126,7 @@ def test_a_smaller_model_leaves_heads_over(encoder: LoadedModel) -> None:
     kept = table[table["layer"] < 2]
     assert (kept["other_layer"] == kept["layer"]).all() and (kept["other_head"] == kept["head"]).all()
     assert len(found.heads) == 12
+    assert table["matched"].dtype == table["closest"].dtype == bool
 
 
 def test_two_texts_in_one_model_meet_word_by_word(encoder: LoadedModel) -> None:
@@ -172,3 +173,31 @@ def test_tokens_without_a_counterpart_are_counted_over_all_texts(encoder: Loaded
     single = [compare(encoder, texts=text, other_texts=other) for text, other in zip(texts, others, strict=True)]
     assert all(one.unaligned > 0 for one in single)
     assert compare(encoder, texts=texts, other_texts=others).unaligned == sum(one.unaligned for one in single)
+
+
+def test_columns_and_counts_of_two_short_texts(encoder: LoadedModel) -> None:
+    found = compare(encoder, texts="The cat sat.", other_texts="The dog sat.")
+    assert list(found.tokens) == [
+        "text", "stack", "kind", "position", "token", "other_token", "divergence", "layer", "head",
+    ]  # fmt: skip
+    assert {"entropy", "entropy_change", "entropy_low", "entropy_high"} <= set(found.heads)
+    assert found.unaligned == 2  # "cat" and "dog"
+    assert set(found.tokens["stack"]) == {"encoder"}
+
+
+def test_words_of_several_tokens_are_shown_whole(encoder: LoadedModel) -> None:
+    found = compare(encoder, texts="An unbelievable antidisestablishment.", other_texts="An unbelievable thing.")
+    row = found.tokens[found.tokens["token"] == "unbelievable"].iloc[0]
+    assert row["other_token"] == "unbelievable"
+
+
+def test_other_weights_under_one_name_are_told_apart(encoder: LoadedModel) -> None:
+    other = changed(encoder)
+    with torch.no_grad():
+        attention(other, 0).self.query.weight.mul_(1.5)
+    first, second = compare(encoder, LoadedModel(other.model, other.tokenizer, encoder.name), texts=TEXTS[0]).names
+    assert first != second
+    assert first.startswith("demo-encoder (")
+    assert second.startswith("demo-encoder (")
+    again, same = compare(encoder, changed(encoder), texts=TEXTS[0]).names
+    assert (again, same) == ("demo-encoder", "changed")

@@ -65,7 +65,7 @@ def study(analyzer: AttentionAnalyzer, folder: str, full_at: int | None) -> None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             (found,) = analyzer.study(sentences(90), [Patterns()], batch_size=CHUNK, store=folder, progress=tell)
-        say(xxhash.xxh3_64_hexdigest(found.table.to_csv()))
+        say(xxhash.xxh3_64_hexdigest(found.table.to_csv().encode()))
     except AttentionAnalyzerError as error:
         say(error)
     say("ended")

@@ -123,3 +123,18 @@ def test_one_token_alone() -> None:
     assert row["self_weight"] == 1
     assert row["entropy"] == 0
     assert np.isfinite(row["mean_weight"])
+
+
+def test_columns_of_a_head_table() -> None:
+    record = AttentionRecord.from_weights([torch.softmax(torch.randn(3, 4, 4), -1)] * 2, list("abcd"))
+    table = record.heads(["entropy", "max_weight"])
+    assert list(table) == ["stack", "kind", "layer", "head", "entropy", "max_weight"]
+    assert table[["layer", "head"]].to_numpy().tolist() == [[layer, head] for layer in range(2) for head in range(3)]
+
+
+def test_concentration_of_received_weight_in_double_precision() -> None:
+    weights = torch.softmax(torch.randn(2, 5, 5, dtype=torch.float64), -1)
+    received = weights.sum(1) / weights.sum((1, 2))[:, None]
+    expected = 1 + (received * received.log()).sum(-1) / math.log(5)
+    found = AttentionRecord.from_weights([weights], list("abcde")).heads(["received_concentration"])
+    assert found["received_concentration"].tolist() == pytest.approx(expected.tolist(), rel=1e-12)

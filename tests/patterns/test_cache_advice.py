@@ -149,3 +149,10 @@ def test_the_command(tmp_path: Path, capsys, monkeypatch) -> None:
         assert not ended.value.code, err
         assert expected in out
     assert set(pd.read_csv(tmp_path / "kept.csv")["last"]) == {16, 32}
+
+
+def test_advice_says_by_which_share_and_of_which_model() -> None:
+    analyzer = AttentionAnalyzer("demo-decoder", cache=False)
+    texts = [f"Tom saw a red bird and Sue saw it {number} times." for number in range(3)]
+    found = analyzer.cache_advice(texts, first=[1], last=[2], share=0.8)
+    assert (found.share, found.model_name) == (0.8, "demo-decoder")

@@ -13,7 +13,7 @@ import torch
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.patterns import PATTERNS, pattern_named
-from attention_analyzer.patterns.labels import HeadLabels, label_heads
+from attention_analyzer.patterns.labels import HeadLabels, label_heads, untrained_model
 from demo_models import probes
 from tests.patterns import planted as plan
 
@@ -215,3 +215,10 @@ def test_texts_too_short_for_a_pattern_leave_its_second_threshold_out() -> None:
     texts = ["The cat sat.", "A dog ran home.", "Birds sing."]
     labels = AttentionAnalyzer("demo-decoder", cache=False).label_heads(texts, untrained=True, batch_size=2)
     assert len(labels.table) > 0
+
+
+def test_an_untrained_model_has_the_precision_of_the_trained_one() -> None:
+    loaded = AttentionAnalyzer("demo-decoder", dtype="float64", cache=False).loaded
+    untrained = untrained_model(loaded)
+    assert untrained.dtype == torch.float64
+    assert untrained.name == "demo-decoder (untrained)"
