@@ -43,6 +43,12 @@ def test_suppression_equals_masks_written_by_hand(decoder: AttentionAnalyzer) ->
     assert set(found.to_frame()["part"]) <= set(parts.names)
 
 
+def test_a_last_part_of_one_token_is_predicted_by_the_part_before_it(decoder: AttentionAnalyzer) -> None:
+    found = decoder.suppression("Tom had a dog.", [Part("most", 0, 13), Part("stop", 13, 14)])
+    assert found.parts.names[-2:] == ("most", "stop")
+    assert np.isnan(found.divergence[-2, -1]) and not np.isnan(found.divergence).all()
+
+
 def test_what_cannot_be_suppressed_is_refused(decoder: AttentionAnalyzer) -> None:
     with pytest.raises(InputError, match="is one part"):
         decoder.suppression("dog", [Part("all", 0, 3)])

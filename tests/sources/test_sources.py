@@ -232,7 +232,8 @@ def test_judgment_tells_good_scores_from_bad_ones() -> None:
     [
         ({}, "either a prompt or messages"),
         ({"prompt": PROMPT, "messages": CHAT["messages"]}, "not both"),
-        ({"prompt": 3}, "not int"),
+        ({"prompt": 3}, "at least one message, not 3"),
+            ({"messages": []}, r"at least one message, not \[\]"),
         ({"prompt": PROMPT, "answer": "  "}, "at least one visible character"),
         ({"prompt": PROMPT, "methods": ["magic"]}, "no method 'magic'; the methods are attention"),
         ({"prompt": PROMPT, "methods": []}, "at least one method"),
@@ -299,3 +300,28 @@ def test_a_log_resumes_and_names_lines_that_cannot_be_used(reader: AttentionAnal
     assert len(table[table["line"] == 1]) == 3
     again = sources_of_log(reader.loaded, log, store, removals=8, max_new_tokens=2)
     assert again.equals(table)
+
+
+def test_a_generated_record_has_the_parts_of_its_chat(reader: AttentionAnalyzer) -> None:
+    chat = reader.chat(**CHAT, add_generation_prompt=True)
+    record = reader.generate(chat, max_new_tokens=3)
+    assert not isinstance(record, list)
+    given, made = reader.record(chat).parts(), record.parts()
+    assert made.names == given.names and made.borders[:-1] == given.borders[:-1]
+    assert made.borders[-1] == len(record.tokens) == given.borders[-1] + 3
+    assert made.texts[:-1] == given.texts[:-1] and made.texts[-1].startswith(given.texts[-1])
+
+
+def test_parts_that_a_cut_takes_away_are_named(reader: AttentionAnalyzer) -> None:
+    chat = reader.chat(CHAT["messages"], documents=CHAT["documents"] * 6, add_generation_prompt=True)
+    with pytest.warns(UserWarning, match="the model does not see 'user 1', 'assistant 2', 'document"):
+        record = reader.record(chat, truncate=True)
+    assert len(record.tokens) == 128
+    names = record.parts().names
+    assert "document 1" in names and "user 1" not in names and "document 18" not in names
+
+
+def test_of_methods_that_predict_alike_the_most_direct_one_is_recommended(decoder: AttentionAnalyzer) -> None:
+    parts = [Part("clue", 18, 50), Part("rest", 50, 75)]
+    found = decoder.sources(PROMPT, answer=" Tom", parts=parts, removals=16, methods=["attention", "removal"])
+    assert found.methods["lds"].nunique() == 1 and found.recommended == "removal"

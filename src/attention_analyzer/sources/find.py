@@ -33,6 +33,8 @@ SOURCE_DROP = float(np.log(2))
 AGAINST = 0.3
 #: Methods that need no forward but the one whose attention they read.
 _BY_ATTENTION = {"attention", "learned_heads"}
+#: Methods, those first that measure the answer itself.
+_BY_DIRECTNESS = ("removal", "knock_out", "surrogate", "learned_heads", "attention")
 #: Other parts that are removed for comparison with a method's best one.
 _RANDOM_PARTS = 4
 #: Log-probability below which a given answer is not one that this model writes, per token.
@@ -255,7 +257,8 @@ def _result(scorer: Scorer, read: Prompt, found: dict[str, Evidence], judged: di
     everything = list(range(len(read.candidates)))
     without_any = scorer.removed(everything)
     holding = {name: judgment for name, judgment in judged.items() if judgment.holds}
-    recommended = max(holding, key=lambda name: holding[name].lds, default="")
+    direct = [name for name in _BY_DIRECTNESS if name in holding]  # max() takes the first of methods that predict alike
+    recommended = max(direct, key=lambda name: holding[name].lds, default="")
     lead = recommended or ("removal" if "removal" in found else next(iter(found)))
     effects = [float(found[name].scores.max()) for name in ("removal", "surrogate") if name in found]
     none = scorer.whole - without_any < SOURCE_DROP and max(effects, default=0.0) < SOURCE_DROP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +92,7 @@ def read_prompt(
         tokens = _open_ended(tokens, tokenizer)
         divided, candidates = _of_text(tokens, chat, documents, parts)
     else:
-        raise InputError(f"A prompt is a text or a list of messages, not {type(chat).__name__}.")
+        raise InputError(f"A prompt is a text or a list of at least one message, not {reprlib.repr(chat)}.")
     _check_length(loaded, divided, candidates, len(tokens) + (1 if answer is not None else max_new_tokens))
     if answer is None:
         ids = _written(loaded, tokens, max_new_tokens)

@@ -40,9 +40,12 @@ class Suppression(Result):
 
     def facts(self) -> tuple[str, ...]:
         sizes = f"{len(self.parts)} parts ({self.parts.level}), each suppressed once"
-        if np.isnan(self.divergence).all():
+        special = self.parts.tokens.is_special
+        sinks = [all(special[token] for token in self.parts.positions(name)) for name in self.parts.names]
+        shown = np.where(np.array(sinks)[:, None], np.nan, self.divergence)  # a sink is missed by all that follows
+        if np.isnan(shown).all():
             return (sizes,)
-        part, after = np.unravel_index(int(np.nanargmax(self.divergence)), self.divergence.shape)
+        part, after = np.unravel_index(int(np.nanargmax(shown)), shown.shape)
         names = self.parts.names
         return (
             sizes,
@@ -94,6 +97,9 @@ def suppression(
     divergence = np.full((len(parts), len(parts)), np.nan)
     for part in range(last):
         start = parts.borders[part + 1]
+        counter.advance()
+        if start == len(tokens) - 1:  # one token follows, which the part itself predicts
+            continue
         changed = scorer.predictions(without=part)
         own = whole[start:]
         by_token = (own.exp() * (own - changed)).sum(-1).clamp(min=0).numpy()
@@ -102,5 +108,4 @@ def suppression(
         for after in range(part + 1, len(parts)):
             if (owners == after).any():
                 divergence[part, after] = by_token[owners == after].mean()
-        counter.advance()
     return Suppression(parts, divergence, loaded.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from attention_analyzer.errors import InputError, Option, TooLongError
 from attention_analyzer.text.chat import ChatText, Messages, as_text
+from attention_analyzer.text.parts import places_of
 from attention_analyzer.text.spans import spans_by_decoding
 from attention_analyzer.text.tokens import Tokens
 from attention_analyzer.text.words import Span
@@ -98,13 +99,16 @@ def tokenize(
                 f"The text has {len(row['input_ids'])} tokens, but the model has positions for {max_length}",
                 ["shorten it", Option("truncate", "True")],
             )
+    cut: set[int] = set()
     if max_length is not None and truncate:
         for index, pair in enumerate(pairs):
             if len(rows[index]["input_ids"]) > max_length:
                 (rows[index],) = _encode(tokenizer, [pair], add_special_tokens, max_length)
+                cut.add(index)
     _warn_of_second_start(tokenizer, rows)
     special_ids = special_token_ids(tokenizer)
     tokens = tuple(_tokens(tokenizer, special_ids, row, pair) for row, pair in zip(rows, pairs, strict=True))
+    tokens = tuple(_without_cut_parts(each) if number in cut else each for number, each in enumerate(tokens))
     inputs, runs = _pad(tokenizer, rows, pad_id)
     return Tokenized(inputs, tokens, runs)
 
@@ -201,6 +205,21 @@ def _tokens(tokenizer: Any, special_ids: set[int], row: dict[str, Any], pair: tu
         texts=texts,
         parts=texts[0].parts if isinstance(texts[0], ChatText) else (),
     )
+
+
+def _without_cut_parts(tokens: Tokens) -> Tokens:
+    """Tokens of a chat that was cut, with the parts that are still there; a warning names the others."""
+    ends = {(segment, place[1] - 1) for place, segment in zip(places_of(tokens), tokens.segments, strict=True) if place}
+    kept = tuple(
+        part
+        for part in tokens.parts
+        if any(segment == part.segment and part.start <= end < part.end for segment, end in ends)
+    )
+    gone = list(dict.fromkeys(part.name for part in tokens.parts if part not in kept))
+    if gone:
+        named = ", ".join(map(repr, gone[:6])) + (f" and {len(gone) - 6} more" if len(gone) > 6 else "")
+        warnings.warn(f"The chat was cut to {len(tokens):,} tokens; the model does not see {named}.", stacklevel=4)
+    return replace(tokens, parts=kept)
 
 
 def _given_spans(

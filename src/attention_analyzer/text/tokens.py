@@ -181,6 +181,25 @@ class Tokens:
         per_token = ("pieces", "ids", "spans", "is_special", "is_separator", "segments", "places")
         return replace(self, **{name: getattr(self, name)[:count] for name in per_token})
 
+    def followed_by(self, written: Tokens) -> Tokens:
+        """These tokens of one text and what was written after them; the assistant's last turn reaches to its end."""
+        size = len(self.texts[0])
+        text = self.texts[0] + (written.texts[0] if written.texts else "")
+        moved = (None if span is None else (span[0] + size, span[1] + size) for span in written.spans)
+        return Tokens(
+            pieces=(*self.pieces, *written.pieces),
+            ids=(*self.ids, *written.ids),
+            spans=(*self.spans, *moved),
+            is_special=(*self.is_special, *written.is_special),
+            is_separator=(*self.is_separator, *written.is_separator),
+            segments=(*self.segments, *written.segments),
+            texts=(text,),
+            parts=tuple(
+                replace(part, end=len(text)) if part.end == size and part.name.startswith("assistant ") else part
+                for part in self.parts
+            ),
+        )
+
     def after_virtual(self, count: int, *, learned: bool = True) -> Tokens:
         """These tokens after others whose text is not known; their ids are -1.
 
