@@ -223,7 +223,9 @@ def generate(
         for ids in generated_ids(loaded, ended, start=start, **options):
             tokens = tokens_of_ids(tokenizer, ids[0].tolist())
             if prompt_tokens.parts and ids.shape[1] > start:  # so that turns and documents keep their places
-                tokens = prompt_tokens.head(start).followed_by(tokens_of_ids(tokenizer, ids[0, start:].tolist()))
+                answer = ids[0, start:].tolist()
+                written = tokens_of_ids(tokenizer, answer, tokenizer.decode(answer))
+                tokens = prompt_tokens.head(start).followed_by(written)
             whole = accepted(loaded.model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
             notes = {"prompt_tokens": start, "written": tokenizer.decode(ids[0, start:], skip_special_tokens=True)}
             records.append(_noted(loaded, Prepared(loaded.to_device(whole), (tokens,)), notes, check))

@@ -95,7 +95,8 @@ export function createGrid(context, spec) {
     };
     const left = Math.max(48, widest(axes.rows, r0, r1) + 34);
     const slanted = widest(axes.cols, c0, c1);
-    const top = Math.max(66, slanted * 0.87 + 44);
+    // Long names would reach into the legend.
+    const top = Math.max(66, slanted * 0.87 + (slanted > 48 ? 56 : 44));
     const right = Math.max(20, slanted * 0.5 + 12);
     const bottom = 16;
     const free = [Math.max(width - left - right, 40), Math.max(height - top - bottom, 40)];
