@@ -86,6 +86,9 @@ TITLES: dict[str, tuple[str, str]] = {
     "found": ("Matches", "Queries whose strongest key matches."),
     "asked": ("Queries", "Query tokens that were tested."),
     "step": ("Step", "Training step."),
+    "component": ("Component", "A head, an MLP, an embedding or a bias."),
+    "effect": ("Effect", "What it adds to the logit."),
+    "side": ("Side", "The side of the query or of the key."),
     "model": ("Model", ""),
 }
 

@@ -98,6 +98,25 @@ PAGES = (
         ),
     ),
     Entry(
+        "mechanism",
+        "Mechanism",
+        "account_tree",
+        ONE_TEXT,
+        "Why this prediction?",
+        "The heads that raised or lowered a predicted token, what they read, and why they looked there.",
+        (
+            (
+                "A name is repeated",
+                {"model": "demo-decoder", "text": "Mr and Mrs Smith went to town. Mr and Mrs", "reader": "L4H2"},
+            ),
+            (
+                "“was” rather than “sat”",
+                {"model": "demo-decoder", "text": "The cat sat on the mat. The cat", "versus": "sat"},
+            ),
+            ("A hidden word", {"model": "demo-encoder", "text": "The cat sat on the [MASK] and slept.", "at": "6"}),
+        ),
+    ),
+    Entry(
         "conversation",
         "Conversation",
         "forum",
@@ -140,7 +159,7 @@ PAGES = (
         ),
     ),
     Entry("files", "Files", "folder_open", MANY_TEXTS),
-    Entry("language", "Language", "account_tree", MANY_TEXTS),
+    Entry("language", "Language", "translate", MANY_TEXTS),
     Entry(
         "compare",
         "Compare",

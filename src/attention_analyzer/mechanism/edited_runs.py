@@ -12,7 +12,6 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -29,9 +28,6 @@ from attention_analyzer.site import Site
 
 #: What of a call is replaced: its output, or one of its inputs.
 Slot = Literal["output", "query", "key", "value"]
-
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass

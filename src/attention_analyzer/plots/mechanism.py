@@ -83,6 +83,27 @@ def effects_figure(effects: Effects, *, shown: int = 14) -> Figure:
     return figure
 
 
+def sources_figure(sources: pd.DataFrame, head: str, *, shown: int = 60) -> Figure:
+    """What a head moved from every source token, in the order of the text.
+
+    Args:
+        sources: ``position, token, effect``, as :meth:`.Effects.by_source` gives them.
+        shown: how many tokens are drawn, those with the largest effects.
+    """
+    if len(sources) > shown:
+        sources = sources.loc[sorted(sources["effect"].abs().nlargest(shown).index)]
+    figure = new_figure((min(14.0, max(4.0, 1.4 + 0.34 * len(sources))), 2.5))
+    axes = figure.subplots()
+    places = range(len(sources))
+    axes.bar(places, sources["effect"], 0.7, color=[BLUE if size >= 0 else ORANGE for size in sources["effect"]])
+    labels = [short(token, 12) for token in sources["token"]]
+    axes.set_xticks(places, labels, rotation=60, ha="right", parse_math=False)
+    axes.axhline(0, color=FAINT, linewidth=0.6)
+    axes.set_ylabel("added to the logit", fontsize=8, color=FAINT)
+    finish(axes, f"{head}, by the token that it read")
+    return figure
+
+
 def effect_map(effects: Effects) -> Figure:
     """Heads by layer and head: what each adds to the logit."""
     table = effects.heads().rename(columns={"kind": "row"}).assign(kind=lambda rows: rows["attention"])
