@@ -146,6 +146,19 @@ PAGES = (
         ),
     ),
     Entry(
+        "media",
+        "Images & sounds",
+        "image",
+        ONE_TEXT,
+        "Where does a model look in an image?",
+        "Drop an image, a sound or a film: every head over it, and what each written word rests on.",
+        (
+            ("Two colored shapes", {"model": "demo-captioner", "example": "two-shapes.png"}),
+            ("Three colored shapes", {"model": "demo-captioner", "example": "three-shapes.png"}),
+            ("Digits dialed on a telephone", {"model": "demo-listener", "example": "digits.wav"}),
+        ),
+    ),
+    Entry(
         "heads",
         "Heads",
         "grid_view",
