@@ -27,3 +27,11 @@ def test_what_is_no_chat_is_said(page: Callable[..., AppTest]) -> None:
     assert "is no JSON" in page("conversation", model="demo-decoder", chat="{broken").error[0].value
     assert "holds no chat" in page("conversation", model="demo-decoder", chat="[1]").error[0].value
     assert "cannot generate text" in page("conversation", model="demo-encoder", chat="x").error[0].value
+
+
+def test_prompt_and_answer_are_read_by_parts_on_demand(page: Callable[..., AppTest]) -> None:
+    app = page("conversation", model="demo-decoder", chat=json.dumps({"prompt": PROMPT, "answer": " Tom"}))
+    (switch,) = [each for each in app.toggle if each.label.startswith("Read prompt and answer")]
+    app = switch.set_value(True).run(timeout=120)
+    assert not app.exception and not app.error
+    assert app.get("bidi_component")

@@ -184,6 +184,7 @@ def test_learned_heads_are_kept_in_the_cache(reader: AttentionAnalyzer) -> None:
     assert saved_weights(reader.cache.folder, reader.fingerprint) == weights
     found = reader.sources(**CHAT, methods="learned_heads", removals=0, max_new_tokens=2)
     assert list(found.methods["method"]) == ["learned_heads"]
+    assert (found.table["low"] <= found.table["score"]).all() and (found.table["score"] <= found.table["high"]).all()
     path = next((reader.cache.folder / "source-heads").iterdir())
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])

@@ -114,9 +114,14 @@ def by_surrogate(case: Case) -> Evidence:
 
 
 def by_learned_heads(case: Case) -> Evidence:
-    """Sum over heads of the weight above chance times what was learned about the head."""
+    """Sum over heads of the weight above chance times what was learned about the head, with the interval over heads."""
     assert case.weights is not None
-    return Evidence(case.weights.scores(case.attention), forwards=1)
+    scores = case.weights.scores(case.attention)
+    each = np.asarray(case.weights.weights)[:, None] * case.attention.above_chance
+    generator = np.random.default_rng(case.seed)
+    draws = [each[generator.integers(0, len(each), len(each))].sum(0) for _ in range(200)]
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    return Evidence(scores, low, high, forwards=1)
 
 
 #: Name → method.

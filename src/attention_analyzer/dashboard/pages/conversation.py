@@ -14,6 +14,7 @@ from attention_analyzer.dashboard.model_cache import analyzer_of, asking
 from attention_analyzer.dashboard.persistence import text_box
 from attention_analyzer.dashboard.settings import Settings
 from attention_analyzer.dashboard.uploads import upload_box
+from attention_analyzer.dashboard.viewer_component import attention_view
 from attention_analyzer.errors import InputError
 from attention_analyzer.sources import Sources
 from attention_analyzer.sources.log import read_chat
@@ -21,6 +22,7 @@ from attention_analyzer.text.decoding import decode
 
 if TYPE_CHECKING:
     from attention_analyzer.parts import PartAttention
+    from attention_analyzer.record import AttentionRecord
 
 CHAT = "chat"
 EXAMPLE = json.dumps(
@@ -64,6 +66,9 @@ def show() -> None:
         between = between_of(name, json.dumps(chat, sort_keys=True))
         st.caption("Mean over all heads, above what the distance alone gives, without special tokens.")
         show_figure(between.figure, ("between", name, key), "Attention between parts")
+    if st.toggle("Read prompt and answer by parts, with the attention of every head", key="by-parts"):
+        record = record_of(name, key, found.answer)
+        attention_view(record, key=f"parts-{hash((name, key))}", height=600, state={"view": "parts"})
     with st.expander("Export"):
         offer_table(found.table, "sources", "Sources")
         offer_figure(found.figure, "sources", "Figure")
@@ -90,6 +95,19 @@ def between_of(name: str, chat: str) -> PartAttention:
     with asking(name) as analyzer:
         text = given.get("prompt") or analyzer.chat(given["messages"], documents=given.get("documents"))
         return analyzer.between(text)
+
+
+@st.cache_resource(max_entries=20, show_spinner="Reading prompt and answer …")
+def record_of(name: str, chat: str, answer: str) -> AttentionRecord:
+    """A chat with its answer, or a prompt that goes on with it."""
+    given: dict[str, Any] = json.loads(chat)
+    with asking(name) as analyzer:
+        if "prompt" in given:
+            return analyzer.record(given["prompt"] + answer)
+        messages = list(given["messages"])
+        if messages[-1].get("role") != "assistant":
+            messages.append({"role": "assistant", "content": answer})
+        return analyzer.record(analyzer.chat(messages, documents=given.get("documents")))
 
 
 def _chat() -> dict[str, Any] | None:
