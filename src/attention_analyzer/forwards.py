@@ -111,7 +111,8 @@ class _Router:
     """Passes attention calls to the forward that runs now.
 
     Attributes:
-        embedded: the ids that were embedded last outside of a forward, and their vectors.
+        embedded: the ids that were embedded last, until a forward has ended, and their vectors.
+        outside: where attention was met outside of any forward first.
     """
 
     model: nn.Module
@@ -121,6 +122,7 @@ class _Router:
     depth: list[nn.Module] = field(default_factory=list)
     running: Forward | None = None
     embedded: tuple[Tensor, Tensor] | None = None
+    outside: str | None = None
     thread: int = field(default_factory=get_ident)
 
     # A hook of the interface, and of operations outside of it.
@@ -132,7 +134,19 @@ class _Router:
         return self.running.capture.around() if self._listens and self.running else nullcontext()
 
     def after(self, call: AttentionCall, output: Tensor) -> Tensor:
+        if self._listens and self.running is None and self.outside is None:
+            self.outside = call.name
+            self.finished(self._not_begun(call.module))
         return self.running.capture.after(call, output) if self._listens and self.running else output
+
+    def _not_begun(self, module: nn.Module) -> Forward:
+        """In place of a forward that no hook has seen begin."""
+        name = type(self.model).__name__
+        reason = (
+            f"{name} attended in {self.outside} outside of any call that a hook sees; call the model itself, "
+            "model(…), instead of model.forward(…) or its layers one by one."
+        )
+        return Forward(module, {}, _QuietCapture(self.model, self.keep), nothing=reason)
 
     # Where forwards begin and end.
 
@@ -144,7 +158,7 @@ class _Router:
         self.depth.append(module)
         if self.running is not None:
             return
-        inputs = self._with_ids(_named(module, args, kwargs))
+        inputs = self._with_ids(module, _named(module, args, kwargs))
         capture = _QuietCapture(
             self.model,
             self.keep,
@@ -161,20 +175,26 @@ class _Router:
 
     def embed(self, module: nn.Module, args: tuple[Any, ...], vectors: Any) -> None:
         """Ids became vectors, of which a forward may be given (prompt tuning, a soft prompt of one's own)."""
-        if self._listens and self.running is None and args and isinstance(vectors, Tensor) and vectors.dim() == 3:
+        if self._listens and args and isinstance(vectors, Tensor) and vectors.dim() == 3:
             self.embedded = args[0], vectors.detach()
 
-    def _with_ids(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """A forward's inputs; with the ids of its vectors where these were embedded just before, after learned ones."""
-        known, self.embedded = self.embedded, None
+    def _with_ids(self, module: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A forward's inputs with the ids of its vectors, where these were embedded just before.
+
+        A part of the model begins by itself where ``model.forward`` is called, which no hook of the model sees; what it
+        is given has gone through other layers, so that its shape alone tells.
+        """
+        if self.embedded is None or inputs.get("input_ids") is not None:
+            return inputs
+        ids, vectors = self.embedded
         given = inputs.get("inputs_embeds")
-        if known is None or inputs.get("input_ids") is not None or not isinstance(given, Tensor):
-            return inputs
-        ids, vectors = known
-        before = given.shape[1] - vectors.shape[1] if given.dim() == 3 else -1
-        if before < 0 or not torch.equal(given[:, before:], vectors):
-            return inputs
-        return inputs | {"input_ids": pad(ids, (before, 0), value=LEARNED)}
+        if isinstance(given, Tensor):
+            before = given.shape[1] - vectors.shape[1] if given.dim() == 3 else -1
+            same = before >= 0 and torch.equal(given[:, before:], vectors)
+            return inputs | {"input_ids": pad(ids, (before, 0), value=LEARNED)} if same else inputs
+        hidden = next((each for each in inputs.values() if isinstance(each, Tensor) and each.dim() == 3), None)
+        same = module is not self.model and hidden is not None and hidden.shape == vectors.shape
+        return inputs | {"input_ids": ids} if same else inputs
 
     def leave(self, module: nn.Module, args: Any, *rest: Any) -> None:
         if not self._listens or module not in self.depth:
@@ -200,7 +220,9 @@ class _Router:
                     capture.problem = UnsupportedModelError(forward.nothing)
             _watched.setdefault(self.model, set()).add(id(module))
         if capture.calls or capture.problem or forward.nothing:
-            self.finished(forward)
+            self.embedded = None if capture.calls else self.embedded
+            if self.outside is None or not forward.nothing:
+                self.finished(forward)
 
     def abort(self) -> None:
         """Drop a forward that was interrupted."""

@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 import attention_analyzer
 from attention_analyzer import AttentionAnalyzer
+from attention_analyzer.errors import UnsupportedModelError
 from tests.capture.small import ids, matrices, model_of, padded
 
 # peft asks the model for a name that transformers has renamed, and says of every generation that it counts positions.
@@ -108,3 +109,32 @@ def test_a_cache_that_was_filled_before_the_block_has_earlier_tokens() -> None:
         assert keys.pieces[: 4 - padding] == tuple(f"[earlier {number}]" for number in range(4 - padding))
         assert list(keys.ids[4 - padding :]) == inputs["input_ids"][row][4:].tolist()
         assert not any(keys.is_special[: 4 - padding])
+
+
+def test_a_forward_that_is_called_past_the_hooks_has_its_tokens() -> None:
+    model, texts = model_of("encoder"), ids(7, 4)
+    inputs = padded(texts, "right")
+    with attention_analyzer.capture(model) as captured, torch.no_grad():
+        model.forward(**inputs)
+    expected = matrices(model, **inputs)
+    for row, (text, record) in enumerate(zip(texts, captured, strict=True)):
+        size = len(text)
+        assert record.tokens.ids == tuple(text.tolist())
+        torch.testing.assert_close(record.weights(1), expected[1][row][:, :size, :size], atol=2e-6, rtol=0)
+
+
+def test_layers_that_run_outside_of_any_call_are_no_empty_block() -> None:
+    model, (text,) = model_of("decoder").model, ids(7)
+    with attention_analyzer.capture(model) as captured, torch.no_grad():
+        model.forward(input_ids=text[None])
+    with pytest.raises(UnsupportedModelError, match=r"call the model itself, model\(…\), instead of model.forward"):
+        _ = captured.records
+
+
+def test_a_prompt_of_one_token_is_where_its_steps_are() -> None:
+    model = model_of("decoder")
+    with attention_analyzer.capture(model) as captured:
+        found = model.generate(torch.tensor([[5]]), **SETTINGS)
+    assert [record.notes["steps"] for record in captured] == [4]
+    assert captured[0].sites[0].name == "decoder.self.0"
+    assert list(captured[0].tokens.ids) == found[0][:-1].tolist()

@@ -207,7 +207,7 @@ class Capture(Generic[Result]):
         if not isinstance(declared, bool):
             config = getattr(self.model, "config", None)
             declared = getattr(config, "is_decoder", False) or type(self.model).__name__.endswith("ForCausalLM")
-        return seen.keys > 1 and declared
+        return declared
 
     @property
     def places(self) -> list[CallSite]:
