@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The set-up and the tests need no model hub; a model that is asked for by name is still looked for there by `attn`.
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test check format docs dist bench viewer train-demo-models conformance conformance-mechanism conformance-modules reliability soak properties mutation pin clean
+.PHONY: help setup demo test check format docs dist bench viewer train-demo-models conformance conformance-mechanism conformance-modules conformance-places reliability soak properties mutation pin clean
 
 help: ## Show these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F '\t' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ conformance: setup ## Prove the capture on every architecture of transformers; w
 
 conformance-mechanism: setup ## Examine effects, why and patching on every text type; writes docs/coverage_mechanism.md
 	@$(BIN)/python -m tests.conformance.mechanism $(CONFORMANCE_ARGS)
+
+conformance-places: setup ## Try the places of image and sound tokens on every architecture; writes docs/coverage_places.md
+	@$(BIN)/python -m tests.conformance.places $(CONFORMANCE_ARGS)
 
 conformance-modules: setup ## Prove the capture on modules outside of transformers that are installed; writes docs/coverage_modules.md
 	@$(BIN)/python -m tests.conformance.modules $(CONFORMANCE_ARGS)

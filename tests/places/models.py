@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import nn
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -12,6 +13,10 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     SwinConfig,
     SwinModel,
     TimesformerConfig,
@@ -108,3 +113,32 @@ def timesformer() -> AttentionAnalyzer:
 
 def _film_processor() -> VideoMAEImageProcessorPil:
     return VideoMAEImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+
+
+def qwen_vl(kind: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """A tiny Qwen2-VL ("2") or Qwen2.5-VL ("2.5", with windows), and inputs with 8 × 12 patches in a text.
+
+    Four patches become one token of the text. The pixels are to be made by the processor.
+    """
+    torch.manual_seed(0)
+    rotary = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
+    text = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text |= {"num_key_value_heads": 2, "vocab_size": 60, "rope_parameters": rotary}
+    text |= {"bos_token_id": None, "eos_token_id": None}
+    marks = {"image_token_id": 50, "video_token_id": 51, "vision_start_token_id": 52, "vision_end_token_id": 53}
+    vision = {"depth": 2, "num_heads": 2, "patch_size": 4}
+    if kind == "2":
+        vision |= {"embed_dim": 32, "hidden_size": 24, "mlp_ratio": 2}
+        model = Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision, **marks))
+    else:
+        vision |= {"hidden_size": 32, "out_hidden_size": 24, "intermediate_size": 32, "window_size": 16}
+        vision |= {"fullatt_block_indexes": [1]}
+        model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **marks))
+    ids = torch.tensor([[5, 52, *[50] * 24, 53, 6, 7]])
+    return model.eval(), {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "pixel_values": torch.zeros(96, 96),
+        "image_grid_thw": torch.tensor([[1, 8, 12]]),
+        "mm_token_type_ids": (ids == 50).int(),
+    }

@@ -11,6 +11,9 @@ from attention_analyzer.captured import CapturedAttention
 from attention_analyzer.media_recording import Media, examine_media, prepare_media, read_media, record_media
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.places.check import PlaceCheck, check_places
+from attention_analyzer.places.find import placed
+from attention_analyzer.recording import record_inputs
+from tests.conformance.places import list_of_patches
 from tests.places import models
 
 
@@ -58,3 +61,15 @@ def test_wrong_places_are_found_out(shift: str, image: np.ndarray) -> None:
 
 def checked(loaded: LoadedModel, media: Media, record: CapturedAttention, inputs) -> PlaceCheck:
     return check_places(loaded, record, inputs, prepare_media(loaded, media)[1], tried=16)[0]
+
+
+@pytest.mark.parametrize("kind", ["2", "2.5"])
+def test_merged_patches_and_windows_of_lists_of_patches_stand(kind: str) -> None:
+    model, inputs = models.qwen_vl(kind)
+    processed, inputs["pixel_values"] = list_of_patches(model, inputs, "pixel_values")
+    loaded = LoadedModel(model, None, kind)
+    (record,) = placed(loaded, record_inputs(loaded, inputs, places=False), inputs, processed)
+    patches, merged = check_places(loaded, record, inputs, processed, tried=6)
+    assert (patches.placed, patches.tried, patches.wrong) == (96, 6, 0)
+    assert (merged.placed, merged.text, merged.by_number, merged.wrong) == (24, 5, 0, 0)
+    assert "cells of 4 × 6, each 8 × 8" in merged.sentence.replace("7.98", "8")
