@@ -63,6 +63,14 @@ def test_before_the_first_there_is_none(decoder: AttentionAnalyzer, record: Atte
         DOORS[door](decoder, record, -len(record.sites) - 1, 0, 3, 1)
 
 
+@pytest.mark.parametrize("huge", ["9" * 5000, "L" + "9" * 5000, "L0:document " * 900 + ">1"])
+def test_what_is_huge_is_refused_in_a_line(decoder: AttentionAnalyzer, huge: str) -> None:
+    for given in ({"knock_out": huge}, {"ablate": huge}):
+        with pytest.raises(errors.InputError) as refused:
+            decoder.what_if(TEXT, **given)
+        assert len(str(refused.value)) < 600
+
+
 def test_programs(decoder: AttentionAnalyzer) -> None:
     found = decoder.programs([TEXT, OTHER, *(f"{TEXT} {word}" for word in ("and", "who", "but", "had"))])
     assert found.sentence(-1, -1) == found.sentence(4, 5)

@@ -173,6 +173,8 @@ Of {tried:,} mutants that were tried, {killed:,} were killed and {equivalent:,} 
     for name, each in outcomes.items():
         counts = (each.mutants, each.tried, each.killed, each.equivalent, len(each.survivors))
         yield f"| {name} | {' | '.join(f'{count:,}' for count in counts)} | {each.rate:.0%} | {each.unreached:,} |\n"
+    if missing := [name for name in PACKAGES if name not in outcomes]:
+        yield f"\nNot run so far: {', '.join(missing)}.\n"
     left = {name: each.survivors for name, each in outcomes.items() if each.survivors}
     if left:
         yield "\n## Survivors\n\n"

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -221,3 +222,13 @@ def test_groups_are_tight() -> None:
 def test_the_figure_names_its_stability() -> None:
     figure = similarity(load("demo-encoder"), TEXTS).plot()
     assert "bootstrap stability" in figure.get_suptitle()
+
+
+def test_the_same_call_gives_the_same_intervals() -> None:
+    analyzer = AttentionAnalyzer("demo-decoder", cache=False)
+    texts = ["Tom saw a red bird.", "The dog ran to the man.", "A man sat on the bed and read."]
+    one, other = analyzer.similarity(texts), analyzer.similarity(texts)
+    pd.testing.assert_frame_equal(one.table, other.table)
+    pd.testing.assert_frame_equal(one.pairs, other.pairs)
+    inside = one.pairs["excess"].between(one.pairs["excess_low"] - 1e-9, one.pairs["excess_high"] + 1e-9)
+    assert inside.all()

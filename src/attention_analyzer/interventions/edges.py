@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from attention_analyzer.errors import InputError, SelectionError
-from attention_analyzer.interventions.selection import Selector, numbers
+from attention_analyzer.interventions.selection import Selector, numbers, shortened
 
 #: One position, several, ``"*"`` for all, ``"last"``; the form of a command's text is understood, too.
 Positions = int | str | Sequence[int]
@@ -58,7 +58,8 @@ class KnockOut:
         parts = [part.strip() for part in edge.replace(">", ":").split(":")]
         if len(parts) != 3 or not all(parts):
             raise InputError(
-                f"{edge!r} names no edge; write HEADS:QUERIES>KEYS, such as 'L2H5:7>3' or 'L2:*>0' (quoted in a shell)."
+                f"{shortened(edge)} names no edge; write HEADS:QUERIES>KEYS, such as 'L2H5:7>3' or 'L2:*>0' (quoted in "
+                "a shell)."
             )
         return cls(*parts)
 
@@ -107,9 +108,11 @@ def _flags(positions: Positions, size: int, axis: str, whole: str) -> Tensor:
         wanted = positions if isinstance(positions, Sequence) else [positions]
     for position in wanted:
         if not isinstance(position, int) or isinstance(position, bool):
-            raise InputError(f"A {axis} position is a whole number, not {position!r} ({whole}).")
+            raise InputError(f"A {axis} position is a whole number, not {position!r} ({shortened(whole)}).")
         if not -size <= position < size:
-            raise SelectionError(f"There is no {axis} {position} ({whole}); there are {size}, from 0 to {size - 1}.")
+            raise SelectionError(
+                f"There is no {axis} {position} ({shortened(whole)}); there are {size}, from 0 to {size - 1}."
+            )
         flags[position] = True
     return flags
 

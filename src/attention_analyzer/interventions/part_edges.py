@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from attention_analyzer.errors import InputError, SelectionError
 from attention_analyzer.interventions.edges import KnockOut
+from attention_analyzer.interventions.selection import shortened
 from attention_analyzer.text.splitters import parts_of
 from attention_analyzer.text.tokens import Tokens
 
@@ -69,4 +70,4 @@ def _positions(name: str, tokens: Tokens, prompt_tokens: int | None, edge: str) 
         if name in parts.names:
             return list(parts.positions(name))
     known = ", ".join(dict.fromkeys(part.name for part in tokens.parts)) or "sentences, as in 'sentence 2>sentence 1'"
-    raise SelectionError(f"The text has no part {name!r} ({edge!r}); it has {known}.")
+    raise SelectionError(f"The text has no part {shortened(name)} ({shortened(edge)}); it has {known}.")

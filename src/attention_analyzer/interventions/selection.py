@@ -65,21 +65,23 @@ def numbers(text: str, whole: str, size: int) -> list[int]:
     for part in text.split(",") if len(text) <= _LONGEST else [""]:
         match = re.fullmatch(r"(-?\d{1,12})(?:-(-?\d{1,12}))?", part.strip(), re.ASCII)
         if match is None:
-            raise InputError(f"{text[:60]!r} in {_short(whole)} is no list of numbers; write 5, -1, 5,7 or 0-3.")
+            raise InputError(f"{text[:60]!r} in {shortened(whole)} is no list of numbers; write 5, -1, 5,7 or 0-3.")
         given = int(match[1]), int(match[2] or match[1])
         if 0 <= given[1] < given[0]:
-            raise InputError(f"The run {part} in {_short(whole)} ends before it begins; write {given[1]}-{given[0]}.")
+            raise InputError(
+                f"The run {part} in {shortened(whole)} ends before it begins; write {given[1]}-{given[0]}."
+            )
         outside = [number for number in given if not -size <= number < size]
         if outside:
             return [outside[0]]
         first, last = (number % size for number in given)
         if last < first:
-            raise InputError(f"The run {part} in {_short(whole)} ends before it begins; write {last}-{first}.")
+            raise InputError(f"The run {part} in {shortened(whole)} ends before it begins; write {last}-{first}.")
         result += range(first, last + 1)
     return result
 
 
-def _short(given: Any) -> str:
+def shortened(given: Any) -> str:
     """What an error shows of what was given."""
     shown = repr(given)
     return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}…"
@@ -102,7 +104,9 @@ def _selected(selector: Selector, sites: Sequence[Site]) -> list[Head]:
         selector = f"L{selector[0]}H{selector[1]}"
     match = _FORM.fullmatch(selector.strip()) if isinstance(selector, str) else None
     if match is None:
-        raise InputError(f"{_short(selector)} names no head; write L2H5, L2, decoder.cross.L0-2H1, * or (layer, head).")
+        raise InputError(
+            f"{shortened(selector)} names no head; write L2H5, L2, decoder.cross.L0-2H1, * or (layer, head)."
+        )
     assert isinstance(selector, str)
     placed = _at_place(match["place"], sites, selector)
     if match["layers"] is None:
@@ -115,7 +119,8 @@ def _selected(selector: Selector, sites: Sequence[Site]) -> list[Head]:
         for head in heads:
             if not 0 <= head < site.heads:
                 raise SelectionError(
-                    f"There is no head {head} in {site.name} ({_short(selector)}); its heads are 0 to {site.heads - 1}."
+                    f"There is no head {head} in {site.name} ({shortened(selector)}); its heads are 0 to "
+                    f"{site.heads - 1}."
                 )
             result.append((site, head))
     return result
@@ -127,7 +132,7 @@ def _at_place(place: str | None, sites: Sequence[Site], selector: str) -> list[S
     found = [site for site in sites if place in (site.stack, site.kind, f"{site.stack}.{site.kind}")]
     if not found:
         places = ", ".join(dict.fromkeys(f"{site.stack}.{site.kind}" for site in sites))
-        raise SelectionError(f"There is no attention at {place!r} ({_short(selector)}); this model has {places}.")
+        raise SelectionError(f"There is no attention at {place!r} ({shortened(selector)}); this model has {places}.")
     return found
 
 
@@ -139,9 +144,9 @@ def _one_site(layer: int, placed: Sequence[Site], sites: Sequence[Site], place: 
     if not found:
         layers = sorted({site.layer for site in placed})
         raise SelectionError(
-            f"There is no layer {layer} ({_short(selector)}); the layers are {layers[0]} to {layers[-1]}."
+            f"There is no layer {layer} ({shortened(selector)}); the layers are {layers[0]} to {layers[-1]}."
         )
     if len(found) > 1:
         names = " or ".join(f"{site.stack}.{site.kind}.L{layer}" for site in found)
-        raise SelectionError(f"{_short(selector)} leaves open which attention is meant; write {names}.")
+        raise SelectionError(f"{shortened(selector)} leaves open which attention is meant; write {names}.")
     return found[0]

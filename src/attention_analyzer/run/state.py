@@ -73,6 +73,7 @@ def save_states(path: Path, states: Sequence[State], key: str) -> None:
     Args:
         key: what the states were made from.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     draft = draft_checksum()
@@ -94,8 +95,11 @@ def save_states(path: Path, states: Sequence[State], key: str) -> None:
         for name, array in getattr(state, what).items()
     }
     with exported(path) as beside:
-        save_file(arrays, beside, metadata={_ENTRY: json.dumps(header)})
-        seal(beside, draft)
+        try:
+            save_file(arrays, beside, metadata={_ENTRY: json.dumps(header)})
+            seal(beside, draft)
+        except SafetensorError as error:  # the library's form of an OSError
+            raise OSError(str(error)) from None
 
 
 def load_states(path: Path, key: str) -> list[State] | None:

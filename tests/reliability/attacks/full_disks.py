@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
+import numpy as np
+
 from attention_analyzer.errors import InputError
+from attention_analyzer.run.state import State, save_states
 from attention_analyzer.training.history import History
 from tests.damage import disk_of
 from tests.reliability.attack import Attack
@@ -58,7 +61,12 @@ def _table(folder: Path) -> None:
     write_table(record().heads(), folder / "table.csv")
 
 
+def _states(folder: Path) -> None:
+    save_states(folder / "texts.safetensors", [State(1, (), {"x": np.arange(1000.0)})], "key")
+
+
 FULL_DISKS = (
+    full_disk("chunk of a study", "texts.safetensors", _states, share=0.2),
     full_disk("record", "one.attn", lambda folder: record().save(folder / "one.attn")),
     full_disk(
         "history",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from types import FrameType
@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from attention_analyzer import AttentionAnalyzer
 from attention_analyzer.hooks import interface_hook
+from attention_analyzer.result import Result
 from tests.reliability.attack import Attack
 
 #: However many attempts are asked for, no more are begun after this time.
@@ -27,6 +28,9 @@ GROWTH = 20 * 1024**2
 TEXTS = ("The cat sat on the mat.", "Mary gave John a book, and he read it.", "One two three. " * 6)
 
 
+Analysis = Callable[[AttentionAnalyzer, str], Tensor]
+
+
 class Interrupted(BaseException):
     """What Ctrl-C raises, but of a class that nothing else raises."""
 
@@ -34,8 +38,8 @@ class Interrupted(BaseException):
 class _Long:
     """A model in training that is analyzed again and again."""
 
-    def __init__(self, draws: Random) -> None:
-        self.draws = draws
+    def __init__(self, draws: Random, analyses: Mapping[str, Analysis], texts: Sequence[str]) -> None:
+        self.draws, self.analyses, self.texts = draws, analyses, texts
         self.analyzer = AttentionAnalyzer("demo-decoder", cache=False)
         self.analyzer.model.train()
         for module in list(self.analyzer.model.modules())[::3]:
@@ -49,7 +53,7 @@ class _Long:
     def attempt(self) -> bool:
         """One analysis, half of the time interrupted; whether its result is right and nothing else has changed."""
         self.done += 1
-        name, text = self.draws.choice(sorted(ANALYSES)), self.draws.choice(TEXTS)
+        name, text = self.draws.choice(sorted(self.analyses)), self.draws.choice(self.texts)
         known = (name, text) in self.expected
         found = self._run(name, text, interrupted=known and self.draws.random() < 0.5)
         right = True
@@ -64,7 +68,7 @@ class _Long:
             before = signal.signal(signal.SIGALRM, _interrupt)
             try:
                 signal.setitimer(signal.ITIMER_REAL, max(1e-4, self.draws.random() * self.longest[name]))
-                ANALYSES[name](self.analyzer, text)
+                self.analyses[name](self.analyzer, text)
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except Interrupted:
                 pass
@@ -72,7 +76,7 @@ class _Long:
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 signal.signal(signal.SIGALRM, before)
             return None
-        found = ANALYSES[name](self.analyzer, text)
+        found = self.analyses[name](self.analyzer, text)
         self.longest[name] = max(self.longest.get(name, 0), time.monotonic() - begun)
         return found
 
@@ -112,7 +116,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 #: Name and analysis, each with numbers that are the same every time.
-ANALYSES: dict[str, Callable[[AttentionAnalyzer, str], Tensor]] = {
+ANALYSES: dict[str, Analysis] = {
     "record": lambda analyzer, text: analyzer.record(text).weights(1),
     "what_if": lambda analyzer, text: torch.tensor(analyzer.what_if(text, ablate="L0H0").kl),
     "importance": lambda analyzer, text: torch.tensor(
@@ -123,11 +127,37 @@ ANALYSES: dict[str, Callable[[AttentionAnalyzer, str], Tensor]] = {
 }
 
 
-def attempts(draws: Random, _: Path) -> Iterator[Callable[[], bool]]:
-    long = _Long(draws)
-    begun = time.monotonic()
-    while time.monotonic() - begun < SECONDS:
-        yield long.attempt
+#: Analyses of many forwards each.
+LONG_ANALYSES: dict[str, Analysis] = {
+    "effects": lambda analyzer, text: _numbers(analyzer.effects(text)),
+    "why": lambda analyzer, text: _numbers(analyzer.why(text, 1, 1, -1, -2)),
+    "patch": lambda analyzer, text: _numbers(analyzer.patch(f"{text} a", f"{text} b")),
+    "sources": lambda analyzer, text: _numbers(analyzer.sources(f"Tom sat. {text} Who", answer=" sat", removals=8)),
+    "programs": lambda analyzer, text: _numbers(analyzer.programs([text] * 6)),
+    "similarity": lambda analyzer, text: _numbers(analyzer.similarity([text] * 3)),
+    "head importance": lambda analyzer, text: _numbers(
+        analyzer.head_importance([text], "ablation", heads=["L0", "L1"])
+    ),
+}
 
 
-INTERRUPTED_ANALYSES = (Attack("Analyses in any order in one process, half of them interrupted", attempts, share=5.0),)
+def _numbers(found: Result) -> Tensor:
+    return torch.tensor(found.to_frame().select_dtypes("number").to_numpy(dtype=float))
+
+
+def interrupted(name: str, analyses: Mapping[str, Analysis], texts: Sequence[str], share: float) -> Attack:
+    """An attack that makes these analyses in any order and interrupts half of them."""
+
+    def attempts(draws: Random, _: Path) -> Iterator[Callable[[], bool]]:
+        long = _Long(draws, analyses, texts)
+        begun = time.monotonic()
+        while time.monotonic() - begun < SECONDS:
+            yield long.attempt
+
+    return Attack(name, attempts, share)
+
+
+INTERRUPTED_ANALYSES = (
+    interrupted("Analyses in any order in one process, half of them interrupted", ANALYSES, TEXTS, 5.0),
+    interrupted("Analyses of many forwards each, half of them interrupted", LONG_ANALYSES, TEXTS[:1], 0.1),
+)
