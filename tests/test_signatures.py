@@ -31,6 +31,8 @@ ANALYZER: dict[str, tuple[str, str]] = {
     "compare": ("comparison", "compare"),
     "relations": ("linguistics", "relations"),
     "scan": ("corpus", "scan"),
+    "retrieval_heads": ("sources", "retrieval_heads"),
+    "suppression": ("sources", "suppression"),
 }
 RECORD: dict[str, tuple[str, str]] = {
     "between": ("parts", "between"),
@@ -52,8 +54,9 @@ THROUGH = {
 OWN = {"analyzer"}
 #: Methods whose texts may be given as ids.
 BY_IDS = {"label_heads", "cache_advice", "depth_profile", "similarity", "head_importance", "pruning_curve"}
-#: Images and sounds go to a function of their own.
-BESIDE_TEXT = {"generate": {"image", "images", "audio", "sampling_rate"}}
+#: Images, sounds and films go to a function of their own.
+MEDIA = {"image", "images", "audio", "video", "sampling_rate"}
+BESIDE_TEXT = dict.fromkeys(("generate", "token_importance", "compare_attributions"), MEDIA)
 LEFT_OUT = {"what_if_of_record": {"inputs", "truncate"}, "payload_parts": {"deflate"}, "token_importance": {"method"}}
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -111,7 +114,7 @@ def test_a_method_passes_on_all_it_is_given(
     instance.__dict__["loaded"] = None
     places = inspect.signature(getattr(owner, method)).parameters.values()
     positional = [each for each in places if each.kind is each.POSITIONAL_OR_KEYWORD and each.name != "self"]
-    needed = [each for each in positional if each.default is each.empty or each.name == "texts"]
+    needed = [each for each in positional if each.default is each.empty or each.name in ("text", "texts")]
     getattr(instance, method)(*(object() for _ in needed), **given)
     assert {name: received[name] for name in given} == given
 
