@@ -83,7 +83,8 @@ def main() -> None:
         ratios = f"{found['capture'] / found['record']:.2f}× | {found['nothing'] / found['plain']:.2f}×"
         rows.append(f"| {tokens} | {times} | {ratios} |")
         print(rows[-1])
-    about = f"{MODEL}, {torch.get_num_threads()} threads, median of {options.repeats} turns:"
+    threads = torch.get_num_threads()
+    about = f"{MODEL}, {threads} thread{'s' * (threads > 1)}, median of {options.repeats} turns:"
     write_section("docs/own_model.md", "capture-bench", f"{about}\n\n" + "\n".join(rows))
 
 
