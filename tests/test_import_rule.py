@@ -40,6 +40,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             "assembly",
             "cache",
+            "cache_folder",
             "captured",
             "collecting",
             "decoding",
@@ -54,6 +55,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "record_reader",
             "recording",
             "storage",
+            "table_cache",
             "usable_texts",
         }
     ),

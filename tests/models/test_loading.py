@@ -22,10 +22,10 @@ from transformers import (
 )
 
 from attention_analyzer.errors import InputError, ModelError, ModelNotFoundError
-from attention_analyzer.models import loading
 from attention_analyzer.models.catalog import PACKAGED, available, offline_encoder
 from attention_analyzer.models.fingerprint import fingerprint
 from attention_analyzer.models.loading import from_config, load
+from attention_analyzer.models.locating import hub_answers
 
 TINY = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 16, "vocab_size": 40}
 
@@ -111,12 +111,12 @@ def test_an_unreachable_hub_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # the discard port: nobody listens
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    loading._hub_answers.cache_clear()
+    hub_answers.cache_clear()
     try:
         with pytest.raises(ModelNotFoundError, match="cannot be reached"):
             load("someone/some-model")
     finally:
-        loading._hub_answers.cache_clear()
+        hub_answers.cache_clear()
 
 
 def test_the_packaged_encoder_is_listed() -> None:

@@ -9,15 +9,17 @@ import typer
 from attention_analyzer.cli.console import say
 
 
-def cache(clear: Annotated[bool, typer.Option("--clear", help="Delete all cached records.")] = False) -> None:
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all cached records and tables.")] = False,
+) -> None:
     """Show or clear the record cache.
 
     Where records are stored and how much space they take.
     """
-    from attention_analyzer.cache import RecordCache, default_folder
+    from attention_analyzer.cache_folder import CacheFolder, default_folder
 
-    kept = RecordCache(default_folder())
+    kept = CacheFolder(default_folder())
     if clear:
-        say(f"{kept.clear()} records deleted from {kept.folder}")
+        say(f"{kept.clear()} files deleted from {kept.folder}")
     else:
         say(f"{kept.folder}: {kept.size() / 1e6:.1f} MB of at most {kept.limit / 1e6:.0f} MB")

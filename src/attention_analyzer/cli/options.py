@@ -86,7 +86,6 @@ def read_text(argument: str, encoding: str | None = None) -> str:
     """
     from attention_analyzer.errors import FileFormatError, InputError
     from attention_analyzer.text.decoding import decode
-    from attention_analyzer.text.readers.opened import bytes_of
 
     if argument == "-":
         raw = getattr(sys.stdin, "buffer", None)  # a notebook or an embedding program may give text alone
@@ -96,6 +95,8 @@ def read_text(argument: str, encoding: str | None = None) -> str:
         if len(argument) < 1024 and path.is_file():
             if path.suffix.lower() in _RECORDS:
                 raise InputError(f"{argument} is a record, not a text; attn show, scan and figure take records.")
+            from attention_analyzer.text.readers.opened import bytes_of
+
             return decode(bytes_of(path), argument, encoding)
     except FileFormatError as error:
         raise InputError(f"{argument} cannot be read: {error}.") from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attention_analyzer.cli.bars import working
-from attention_analyzer.cli.console import complain_of, say
+from attention_analyzer.cli.console import complain, complain_of, say
 from attention_analyzer.cli.options import (
     Audio,
     Device,
@@ -94,7 +94,10 @@ def _measured(
     text: str, model: str | None, device: str, lines: bool, truncate: bool, errors: OnError, encoding: str | None
 ) -> tuple[pd.DataFrame, str]:
     """The table of all heads, and the model's name."""
+    from attention_analyzer.cache_folder import default_folder
     from attention_analyzer.errors import InputError
+    from attention_analyzer.models.locating import offline_model
+    from attention_analyzer.table_cache import TableCache
 
     record = record_file(text, model, truncate, encoding)
     if record is not None:
@@ -105,11 +108,22 @@ def _measured(
     texts = [line for line in content.splitlines() if line.strip()] if lines else [content]
     if not texts:
         raise InputError("The input has no text; at least one line with a visible character is needed.")
+    # A table that was computed before needs neither torch nor the model; what comes with a remark is computed again.
+    known = None if truncate else offline_model(model)
+    cache = TableCache(default_folder())
+    key = "" if known is None else cache.key(known.folder, texts, {"device": device})
+    if known is not None and (kept := cache.get(key)) is not None:
+        if known.remark:
+            complain(known.remark)
+        return kept, known.name
     analyzer = analyzer_for(model, device)
     with working("Computing metrics"):
         table = analyzer.heads(texts, truncate=truncate, errors=errors)
-    complain_of(problem_table(row.values() for row in table.attrs.pop("problems", ())))
+    problems = table.attrs.pop("problems", ())
+    complain_of(problem_table(row.values() for row in problems))
     table = table.drop(columns="text")
     keys = ["stack", "kind", "layer", "head"]
     table = table.groupby(keys, sort=False, as_index=False).mean() if len(texts) > 1 else table
+    if known is not None and not problems:
+        cache.put(key, table)
     return table, analyzer.name

@@ -7,16 +7,13 @@ the caller asks for either.
 from __future__ import annotations
 
 import os
-import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
 from torch import nn
@@ -31,13 +28,11 @@ from attention_analyzer.errors import (
 )
 from attention_analyzer.locks import ForkSafeLock
 from attention_analyzer.models.adapters import base_of, with_adapter
-from attention_analyzer.models.catalog import available, offline_encoder, offline_folder
+from attention_analyzer.models.catalog import offline_encoder
 from attention_analyzer.models.loaded import LoadedModel, is_processor
+from attention_analyzer.models.locating import DEFAULT, fallback_remark, locate
 from attention_analyzer.models.unwrapping import unwrap
 from attention_analyzer.random_state import restored_draws
-
-#: What is meant where nothing is named.
-DEFAULT = "bert-base-uncased"
 
 #: Longer than any file system's path and any name on the hub.
 _LONGEST_NAME = 4096
@@ -145,7 +140,7 @@ def _load_named(
     processor: Any,
     options: dict[str, Any],
 ) -> LoadedModel:
-    where, settings["local_files_only"] = _locate(name, settings)
+    where, settings["local_files_only"] = locate(name, settings)
     settings = {key: value for key, value in settings.items() if value is not None}
     place = _device(device)
     if "device_map" in options and find_spec("accelerate") is None:
@@ -232,8 +227,7 @@ def _load_default(**options: Any) -> LoadedModel:
         name = offline_encoder()
         if name is None:
             raise
-        reason = str(error).split(";", maxsplit=1)[0].rstrip(".")
-        warnings.warn(f"No model was named and {reason}; the offline encoder {name} is used instead.", stacklevel=3)
+        warnings.warn(fallback_remark(error, name), stacklevel=3)
         return load(name, **options)
 
 
@@ -243,63 +237,6 @@ def _can_be_looked_for(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return len(name) <= _LONGEST_NAME and "\0" not in name and max(map(len, parts)) <= _LONGEST_PART
-
-
-def _locate(name: str, settings: dict[str, Any]) -> tuple[str, bool]:
-    """Where transformers shall read from, and whether the network stays out of it."""
-    offline = offline_folder(name)
-    if offline is not None:
-        return str(offline), True
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").exists():
-            raise ModelNotFoundError(f"The folder {name} has no config.json, so it holds no transformers model.")
-        return str(folder), True
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise ModelNotFoundError(f"There is no folder {name}; {_what_can_be_had()}")
-    if _in_hub_cache(name, settings.get("revision")):
-        return name, not _hub_answers()
-    if not _hub_answers():
-        raise ModelNotFoundError(
-            f"{name} is neither bundled, nor a folder, nor in the hub's local cache, and the hub cannot be reached; "
-            f"{_what_can_be_had()}"
-        )
-    return name, False
-
-
-def _in_hub_cache(name: str, revision: str | None) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
-    except HFValidationError:
-        raise ModelNotFoundError(
-            f"{name!r} is not a bundled model, not a folder, and not a valid Hugging Face id; {_what_can_be_had()}"
-        ) from None
-
-
-@lru_cache(maxsize=1)
-def _hub_answers() -> bool:
-    """Whether the hub can be reached at all; asked once, because its own retries take half a minute."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True
-    address = urlsplit(constants.ENDPOINT)
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        with socket.create_connection((address.hostname or "", port), timeout=3):
-            return True
-    except OSError:
-        return False
-
-
-def _what_can_be_had() -> str:
-    names = [model.name for model in available()]
-    return f"available here: {', '.join(names)}." if names else "no model is available offline."
 
 
 def _class_for(config: Any, wanted: str | type | None) -> Any:
