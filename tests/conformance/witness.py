@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from attention_analyzer.hooks.dispatch_hook import intercept
 from attention_analyzer.hooks.forward import batch_of
 from attention_analyzer.hooks.layer_names import CallSite
+from attention_analyzer.hooks.parts import Origin
 from attention_analyzer.hooks.session import Capture, capturing
 from attention_analyzer.hooks.verification import rows_of, run_alone, some_rows, tensors
 from attention_analyzer.weights.base import AttentionWeights
@@ -50,16 +51,29 @@ def hear_once(model: nn.Module, inputs: Mapping[str, Any]) -> Calls:
     return _results(capture)
 
 
-def overheard(model: nn.Module, inputs: Mapping[str, Any], valid: Tensor | None) -> Calls:
-    """The witness: under eager attention, whatever softmax result multiplied values, in the interface or outside."""
-    capture = _pairs(model, inputs, valid)
+class _CallByCall(Capture[Any]):
+    """A capture that puts no parts of one attention together."""
+
+    def on_weights(self, module: nn.Module, name: str, weights: Tensor, origin: Origin | None) -> None:
+        super().on_weights(module, name, weights, None)
+
+
+def overheard(model: nn.Module, inputs: Mapping[str, Any], valid: Tensor | None, *, joined: bool = True) -> Calls:
+    """The witness: under eager attention, whatever softmax result multiplied values, in the interface or outside.
+
+    ``joined`` puts parts of one attention together, as is done outside of the interface; inside of it calls that a
+    module makes for segments of a text stay apart.
+    """
+    capture = _pairs(model, inputs, valid, Capture if joined else _CallByCall)
     with intercept(model, capture):
         run_alone(model, inputs)
     return _results(capture)
 
 
-def _pairs(model: nn.Module, inputs: Mapping[str, Any], valid: Tensor | None) -> Capture[Any]:
-    return Capture(model, keep=lambda place, weights: (place, weights), valid=valid, batch=batch_of(inputs))
+def _pairs(
+    model: nn.Module, inputs: Mapping[str, Any], valid: Tensor | None, kind: type[Capture[Any]] = Capture
+) -> Capture[Any]:
+    return kind(model, keep=lambda place, weights: (place, weights), valid=valid, batch=batch_of(inputs))
 
 
 def _results(capture: Capture[Any]) -> Calls:
