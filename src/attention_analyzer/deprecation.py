@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from attention_analyzer.arguments import explain
 from attention_analyzer.errors import InputError
+from attention_analyzer.grad_mode import keep_grad_mode
 
 #: Of the arguments of attributions.
 ATTRIBUTION_VALUES: Mapping[str, Mapping[str, str]] = {
@@ -32,13 +33,13 @@ def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
 
 
 def _wrappers_within(levels: int) -> int:
-    """Frames of :mod:`.arguments`, which wraps public functions, among the callers up to that level."""
+    """Frames of what wraps public functions (:mod:`.arguments`, :mod:`.grad_mode`), among callers up to that level."""
     own = currentframe()
     frame: FrameType | None = None if own is None else own.f_back
     wrappers = 0
     while levels > 1 and frame is not None and (frame := frame.f_back) is not None:
         module = frame.f_globals.get("__name__", "")
-        if module == explain.__module__:
+        if module in {explain.__module__, keep_grad_mode.__module__}:
             wrappers += 1
         elif not module.startswith("importlib."):  # which warnings does not count either
             levels -= 1

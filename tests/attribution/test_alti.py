@@ -31,7 +31,7 @@ def encoder() -> AttentionAnalyzer:
 
 
 def shares(parts: Tensor) -> Tensor:
-    """``[query, key]`` of vectors ``[key, query, channel]``, normalised."""
+    """``[query, key]`` of vectors ``[key, query, channel]``, normalized."""
     whole = parts.sum(0)
     size = whole.abs().sum(-1)
     close = torch.stack([(size - (whole - part).abs().sum(-1)).clamp(min=0) for part in parts]).T

@@ -56,8 +56,8 @@ def test_rollout_is_the_product_of_all_layers(form: str, target: SequenceTarget 
         both = mean + torch.eye(len(mean)).double()
         return both / both.sum(-1, keepdim=True)
 
-    normalised = product(asked, rows_to_one, asked.start)
-    torch.testing.assert_close(found("rollout_normalized", asked), normalised, rtol=1e-4, atol=1e-7)
+    normalized = product(asked, rows_to_one, asked.start)
+    torch.testing.assert_close(found("rollout_normalized", asked), normalized, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("form", ["encoder", "grouped queries", "sliding window"])
@@ -73,8 +73,8 @@ def test_without_sinks_all_rollouts_of_one_stack_give_the_same_shares(form: str)
 
 def test_a_sink_makes_rollouts_differ() -> None:
     asked = question("sinks")
-    plain, normalised = (shares(found(name, asked)) for name in ("rollout_unadjusted", "rollout_normalized"))
-    assert float((plain - normalised).abs().max()) > 0.005
+    plain, normalized = (shares(found(name, asked)) for name in ("rollout_unadjusted", "rollout_normalized"))
+    assert float((plain - normalized).abs().max()) > 0.005
 
 
 @pytest.mark.parametrize("form", ["grouped queries", "sliding window"])

@@ -83,8 +83,8 @@ class Opened:
         box: dict[str, float] = self.page.locator(name).bounding_box()
         return box
 
-    def colours(self, selector: str = ".view .scroller canvas") -> int:
-        """How many different colours a canvas shows: a blank one has few."""
+    def colors(self, selector: str = ".view .scroller canvas") -> int:
+        """How many different colors a canvas shows: a blank one has few."""
         return int(
             self.page.evaluate(
                 """(selector) => {

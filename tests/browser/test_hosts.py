@@ -175,7 +175,7 @@ def test_dark_mode_follows_the_system_and_the_reader(browser: Any, pages: Pages)
         "getComputedStyle(document.querySelector('.attention-viewer').shadowRoot.querySelector('.app')).backgroundColor"
     )
     assert page.evaluate(background) == "rgb(20, 24, 31)"
-    page.get_by_role("button", name="Colours").click()
+    page.get_by_role("button", name="Colors").click()
     page.get_by_label("page").select_option("light")
     assert page.evaluate(background) == "rgb(255, 255, 255)"
     context.close()
@@ -187,7 +187,7 @@ def test_small_windows_keep_their_content(opened: Opened, pages: Pages, width: i
     opened.page.set_viewport_size({"width": width, "height": 600})
     opened.until("root.querySelector('.view canvas').getBoundingClientRect().width <= given", width)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
-    assert opened.colours() > 10
+    assert opened.colors() > 10
 
 
 def test_right_to_left_text_and_emoji(opened: Opened, pages: Pages) -> None:
@@ -237,7 +237,7 @@ def test_long_record_opens_and_answers(opened: Opened, pages: Pages) -> None:
     opened.set(view="matrix", head=1)
     opened.drawn("matrix", "coarse")
     opened.drawn("matrix")
-    assert opened.colours() > 20
+    assert opened.colors() > 20
     exact = query_key_record(queries=4001, layers=1, heads=2, channels=16).weights(0, 1)[4000]
     shown = opened.page.evaluate(
         "document.getElementById('attention-view').viewer.weights({head: 1, rows: [4000, 4001]})"

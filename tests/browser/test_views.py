@@ -42,7 +42,7 @@ def words_record() -> AttentionRecord:
 
 def test_heads_open_first_and_choosing_one_reaches_every_view(opened: Opened, pages: Pages) -> None:
     opened.go(pages("scores", lambda: query_key_record(queries=17, layers=3, heads=5))).drawn("heads", "heads")
-    assert opened.colours() > 20
+    assert opened.colors() > 20
     box = opened.canvas()
     opened.page.mouse.click(box["x"] + 90, box["y"] + 110)
     assert opened.foot().startswith("L0H0")
@@ -147,8 +147,8 @@ def test_space_opens_turns_and_only_then_loads_its_library(opened: Opened, pages
     assert not [url for url in opened.requests if url.startswith("blob:") and "worker" not in url][1:]
     opened.set(view="space", query=3)
     opened.drawn("space")
-    assert opened.colours(".scene") > 10
-    assert opened.colours(".scene-labels") > 10
+    assert opened.colors(".scene") > 10
+    assert opened.colors(".scene-labels") > 10
     canvas = opened.page.locator(".scene")
     before = canvas.screenshot()
     canvas.focus()
@@ -302,7 +302,7 @@ def test_keyboard_alone_reaches_everything(opened: Opened, pages: Pages) -> None
 
 
 def _hues(opened: Opened) -> int:
-    """How many of the colours of compared heads stand in the legend."""
+    """How many of the colors of compared heads stand in the legend."""
     return int(
         opened.page.evaluate(
             """() => {

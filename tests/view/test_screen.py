@@ -27,7 +27,7 @@ def screen(record: AttentionRecord, **state: object) -> Screen:
     return Screen(record, checked_state(state, record, None))
 
 
-def test_words_and_hidden_keys_and_renormalising_against_the_weights() -> None:
+def test_words_and_hidden_keys_and_renormalizing_against_the_weights() -> None:
     record = words_record()
     exact = record.weights(1, 2).numpy()
     kept = exact[1:, 1:] / exact[1:, 1:].sum(-1, keepdims=True)
@@ -154,7 +154,7 @@ def test_text_is_shaded_by_tracks_and_both_ways() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     record = words_record()
     refused = {
-        "no setting 'colour'": {"colour": 1},
+        "no setting 'color'": {"color": 1},
         "not one of": {"scale": "cubic"},
         "3 heads": {"head": 3},
         "7 positions": {"query": 7},

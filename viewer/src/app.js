@@ -62,7 +62,7 @@ export function createApp({ host, shadow, model, emit, first }) {
     model,
     store,
     theme: () => theme,
-    headColour: (index) => categorical(theme.dark)[index % categorical(theme.dark).length],
+    headColor: (index) => categorical(theme.dark)[index % categorical(theme.dark).length],
     headName: (state) => headName(model, state),
     selectionText: () => selectionText(model, store.get()),
     select: (changes) => store.set(changes),
@@ -139,8 +139,8 @@ export function createApp({ host, shadow, model, emit, first }) {
 
   function paintTheme() {
     theme = themeOf(store.get().theme, host);
-    for (const [name, colour] of Object.entries(theme)) {
-      if (typeof colour === "string") app.style.setProperty(`--${name}`, colour);
+    for (const [name, color] of Object.entries(theme)) {
+      if (typeof color === "string") app.style.setProperty(`--${name}`, color);
     }
     app.style.colorScheme = theme.dark ? "dark" : "light";
   }

@@ -164,7 +164,7 @@ def passed_back(at: LayerShares, vector: Tensor) -> tuple[Tensor, Tensor]:
 class Alti(Attribution):
     """ALTI (Ferrando, Gállego & Costa-jussà 2022): shares of each layer's vectors, multiplied over layers.
 
-    A token's share of ``y = Σ_j T_j`` is ``max(0, ‖y‖₁ - ‖y - T_j‖₁)``, normalised over tokens (eq. 9 and 10). ``T_j``
+    A token's share of ``y = Σ_j T_j`` is ``max(0, ‖y‖₁ - ‖y - T_j‖₁)``, normalized over tokens (eq. 9 and 10). ``T_j``
     is what all heads write for the token, through the output projection and the norms at their scales; the position's
     own has the residual connection, too. Where norms follow (BERT), ``y`` is what the layer returns without its MLP.
     """

@@ -11,7 +11,7 @@ from attention_analyzer.attribution.method import Attribution
 from attention_analyzer.attribution.norm import NormWeighted
 from attention_analyzer.attribution.occlusion import Occlusion
 from attention_analyzer.attribution.received import Received
-from attention_analyzer.attribution.rollout import ChefersRollout, NormalisedRollout, Rollout, UnadjustedRollout
+from attention_analyzer.attribution.rollout import ChefersRollout, NormalizedRollout, Rollout, UnadjustedRollout
 from attention_analyzer.attribution.value_zeroing import ValueZeroing
 from attention_analyzer.deprecation import ATTRIBUTION_VALUES, renamed_arguments
 from attention_analyzer.errors import SelectionError
@@ -22,7 +22,7 @@ ATTRIBUTIONS: tuple[Attribution, ...] = (
     LastLayer(),
     Rollout(),
     UnadjustedRollout(),
-    NormalisedRollout(),
+    NormalizedRollout(),
     ChefersRollout(),
     Flow(),
     NormWeighted(),

@@ -1,7 +1,7 @@
 """Attention rollout (Abnar & Zuidema 2020, §2) and the variants that go by its name.
 
 Where the rows of all weights sum to one and there is one stack, they all give the same shares: ``A + I`` is
-``2 (½ A + ½ I)``, with its rows normalised or not. They differ where a sink takes part of a row, across two stacks, and
+``2 (½ A + ½ I)``, with its rows normalized or not. They differ where a sink takes part of a row, across two stacks, and
 in what is done about a decoder's first tokens.
 """
 
@@ -18,14 +18,14 @@ from attention_analyzer.attribution.method import Attribution, RawAttribution
 from attention_analyzer.attribution.propagation import column_sum, is_causal, uniform, walk_back
 from attention_analyzer.weights.reductions import TotalWeight
 
-Residual = Literal["half", "normalised", "sum"]
+Residual = Literal["half", "normalized", "sum"]
 
 
 def rolled_out(sites: tuple[SiteWeights, ...], question: Question, residual: Residual) -> tuple[Tensor, float]:
     """``[token]`` of the source, and the part that stays on an encoder–decoder's target."""
 
     def step(at: SiteWeights, vector: Tensor) -> tuple[Tensor, Tensor]:
-        if residual == "normalised":
+        if residual == "normalized":
             totals = at.weights.reduce([TotalWeight()])[TotalWeight()][0].double().mean(0).nan_to_num(0).cpu()
             vector = vector / (1 + totals)
         elif residual == "half":
@@ -43,7 +43,7 @@ class Rollout(Attribution):
     """Heads averaged, ``½ A + ½ I`` for attention and residual, layers multiplied: what reaches the prediction.
 
     In a causal model early tokens are seen by more queries, and rollout is biased towards them; the authors ask that it
-    be normalised by the receptive field first (§5), without a formula. Here each token's share is divided by the share
+    be normalized by the receptive field first (§5), without a formula. Here each token's share is divided by the share
     it would have if every query looked at all it sees alike: a model that does so gives every token the same score.
     """
 
@@ -77,12 +77,12 @@ class UnadjustedRollout(Rollout):
 
 
 @dataclass(frozen=True)
-class NormalisedRollout(Rollout):
-    """``A + I`` with rows normalised to one, as in many implementations: a sink's share goes to the other keys."""
+class NormalizedRollout(Rollout):
+    """``A + I`` with rows normalized to one, as in many implementations: a sink's share goes to the other keys."""
 
     name: ClassVar[str] = "rollout_normalized"
-    title: ClassVar[str] = "attention rollout, rows of A + I normalised"
-    residual: ClassVar[Residual] = "normalised"
+    title: ClassVar[str] = "attention rollout, rows of A + I normalized"
+    residual: ClassVar[Residual] = "normalized"
     by_receptive_field: ClassVar[bool] = False
 
 
@@ -91,6 +91,6 @@ class ChefersRollout(Rollout):
     """``A + I`` without normalization, as in the code released with Chefer et al. 2021."""
 
     name: ClassVar[str] = "rollout_chefer"
-    title: ClassVar[str] = "attention rollout, A + I not normalised"
+    title: ClassVar[str] = "attention rollout, A + I not normalized"
     residual: ClassVar[Residual] = "sum"
     by_receptive_field: ClassVar[bool] = False

@@ -63,7 +63,7 @@ class _Zeroing:
 
 
 class ValueZeroing(Attribution):
-    """Value zeroing (Mohebbi et al. 2023): rows of cosine distances, normalised, multiplied over layers.
+    """Value zeroing (Mohebbi et al. 2023): rows of cosine distances, normalized, multiplied over layers.
 
     In each layer the value vectors of one token at a time are set to zero, in all heads. How far the layer's output at
     another position moves (one minus the cosine) is what that position took from the token; no residual is added,

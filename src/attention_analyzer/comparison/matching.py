@@ -1,6 +1,6 @@
 """Which head of one model stands for which head of another.
 
-Heads of a model and of its fine-tuned, quantised or later self correspond by their place. Otherwise heads are paired so
+Heads of a model and of its fine-tuned, quantized or later self correspond by their place. Otherwise heads are paired so
 that the sum of their Jensen–Shannon divergences is the smallest there is (optimal assignment), on sentences that are
 always the same. Some pairing always comes out, and heads that look at the same positions with the same sharpness are
 always close; so each pair is held against itself while the second model reads the same tokens in another order. How

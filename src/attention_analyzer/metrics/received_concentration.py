@@ -8,7 +8,7 @@ from attention_analyzer.weights.reductions import ReceivedWeight, Statistics
 
 
 class ReceivedConcentration(Metric):
-    """How few keys receive all the weight: one minus the normalised entropy of the received weight.
+    """How few keys receive all the weight: one minus the normalized entropy of the received weight.
 
     0 if all keys receive the same, 1 if one key receives everything (a vertical stripe; Kovaleva et al. 2019, §4.1).
     """

@@ -39,7 +39,7 @@ __all__ = [
 FINEST = 1024
 #: More tokens than this on an axis are not all named.
 _NAMED = 80
-#: Logarithmic colours end here; smaller weights look like none.
+#: Logarithmic colors end here; smaller weights look like none.
 _SMALLEST = 1e-4
 _INK, _FAINT = "#1f2430", "#8a8f98"
 
@@ -57,7 +57,7 @@ def head_figure(
     """One head's weights with tokens on both axes: queries down, keys across.
 
     Args:
-        log: logarithmic colours, from 1e-4 to 1; by default for texts so long that single weights are faint.
+        log: logarithmic colors, from 1e-4 to 1; by default for texts so long that single weights are faint.
         size: width in inches; by default as large as the tokens need.
 
     Raises:
@@ -70,8 +70,8 @@ def head_figure(
     ratio = min(max(len(entry.queries) / len(entry.keys), 0.3), 3)
     figure = new_figure((width, 0.9 + (width - 1.1) * ratio))
     axes = figure.add_subplot()
-    norm, colours = _scale(_is_long(entry) if log is None else log)
-    image = axes.imshow(values, cmap=colours, norm=norm, aspect="auto", interpolation="nearest", rasterized=True)
+    norm, colors = _scale(_is_long(entry) if log is None else log)
+    image = axes.imshow(values, cmap=colors, norm=norm, aspect="auto", interpolation="nearest", rasterized=True)
     _name_tokens(axes, entry, values.shape)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     bar.ax.tick_params(labelsize=7, colors=_INK)
@@ -100,7 +100,7 @@ def layer_figure(
     across = columns or min(heads, 4 if heads <= 16 else 8)
     down = -(-heads // across)
     figure = new_figure((1.0 + 2.1 * across, 0.7 + 2.2 * down))
-    norm, colours = _scale(_is_long(entry) if log is None else log)
+    norm, colors = _scale(_is_long(entry) if log is None else log)
     grid = figure.subplots(down, across, squeeze=False)
     image: Any = None
     for number, axes in enumerate(grid.flat):
@@ -108,7 +108,7 @@ def layer_figure(
             axes.set_axis_off()
             continue
         values = pooled(entry, number, finest=256)
-        image = axes.imshow(values, cmap=colours, norm=norm, aspect="auto", interpolation="nearest", rasterized=True)
+        image = axes.imshow(values, cmap=colors, norm=norm, aspect="auto", interpolation="nearest", rasterized=True)
         axes.set_title(f"L{layer}H{number}", fontsize=8, color=_INK, pad=3)
         short = max(len(entry.queries), len(entry.keys)) <= 16
         if short:
@@ -132,7 +132,7 @@ def map_figure(
     kind: Kind | None = None,
     numbers: bool | None = None,
 ) -> Figure:
-    """Layers × heads, coloured by a metric of the head table.
+    """Layers × heads, colored by a metric of the head table.
 
     Args:
         metric: a name in :data:`attention_analyzer.metrics.METRICS`.
@@ -165,10 +165,10 @@ def map_figure(
 def grid_figure(
     values: Any, *, title: str, numbers: bool | None = None, diverging: bool = False, layers: Sequence[int] = ()
 ) -> Figure:
-    """Any number per layer and head, ``[layer, head]``, as a coloured grid; layer 0 is at the bottom.
+    """Any number per layer and head, ``[layer, head]``, as a colored grid; layer 0 is at the bottom.
 
     Args:
-        diverging: for signed numbers: the colours meet at zero.
+        diverging: for signed numbers: the colors meet at zero.
         layers: the layers' numbers, if they are not counted from zero.
     """
     import numpy as np
@@ -199,8 +199,8 @@ def grid_figure(
                 shown = "–" if np.isnan(value) else f"{value:.2f}"
                 red, green, blue, _ = image.cmap(image.norm(value))
                 dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-                colour = "white" if dark and not np.isnan(value) else _INK
-                axes.text(head, layer, shown, ha="center", va="center", fontsize=6, color=colour)
+                color = "white" if dark and not np.isnan(value) else _INK
+                axes.text(head, layer, shown, ha="center", va="center", fontsize=6, color=color)
     _frame(axes)
     _title(axes, title, "", size=9)
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
@@ -243,8 +243,8 @@ def _scale(log: bool) -> tuple[Normalize, Colormap]:
     from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 
     stops = ["#ffffff", "#dbe9f6", "#9ecae1", "#4292c6", "#08519c", "#04224f"]
-    colours = LinearSegmentedColormap.from_list("attention", stops)
-    return (LogNorm(_SMALLEST, 1, clip=True) if log else Normalize(0, 1)), colours
+    colors = LinearSegmentedColormap.from_list("attention", stops)
+    return (LogNorm(_SMALLEST, 1, clip=True) if log else Normalize(0, 1)), colors
 
 
 def _name_tokens(

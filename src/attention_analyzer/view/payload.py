@@ -46,7 +46,7 @@ class PayloadWriter:
     def add(self, array: np.ndarray) -> int:
         """Store an array; returns the number of its block.
 
-        Wider numbers are split into byte planes first: the high bytes of neighbouring floats are alike and deflate
+        Wider numbers are split into byte planes first: the high bytes of neighboring floats are alike and deflate
         well, while their low bytes are noise.
         """
         dtype = array.dtype.name

@@ -1,7 +1,7 @@
-"""Attention weights in one byte each: fine where a reader compares numbers, coarse where only the colour matters.
+"""Attention weights in one byte each: fine where a reader compares numbers, coarse where only the color matters.
 
 Weights of 0.1 and more are kept to 1 % of themselves, weights down to ``FLAT`` to 1e-3 of the whole, and below that to
-9 %, so that a logarithmic colour scale still works at 1e-5. Code 0 is zero (hidden, or smaller than anything kept).
+9 %, so that a logarithmic color scale still works at 1e-5. Code 0 is zero (hidden, or smaller than anything kept).
 """
 
 from __future__ import annotations

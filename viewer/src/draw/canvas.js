@@ -68,7 +68,7 @@ export class CanvasSurface {
     context.restore();
   }
 
-  /** A heat map, one colour a cell. @param {Uint8ClampedArray} pixels RGBA */
+  /** A heat map, one color a cell. @param {Uint8ClampedArray} pixels RGBA */
   image(pixels, rows, cols, x, y, width, height) {
     const picture = document.createElement("canvas");
     picture.width = cols;

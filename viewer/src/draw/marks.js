@@ -45,7 +45,7 @@ export function readable(value) {
 }
 
 /**
- * The colour scale with its ends named.
+ * The color scale with its ends named.
  * @param {any} surface @param {ReturnType<import("./palettes.js").sequential>} scale
  * @param {{x: number, y: number, width: number, theme: any, title: string, signed?: boolean, log?: boolean}} options
  */
@@ -55,7 +55,7 @@ export function legend(surface, scale, { x, y, width, theme, title, signed = fal
   const values = new Float32Array(steps);
   for (let i = 0; i < steps; i++) {
     const share = i / (steps - 1);
-    // On a logarithmic scale equal steps of colour are equal factors; the bar shows the colours evenly.
+    // On a logarithmic scale equal steps of color are equal factors; the bar shows the colors evenly.
     values[i] = log && !signed ? inverse(scale, share) : low + share * (scale.top - low);
   }
   const pixels = new Uint8ClampedArray(steps * 4);

@@ -1,5 +1,5 @@
 /**
- * Colour scales that people with any colour vision can read. Zero is the page's own background, so that an empty cell
+ * Color scales that people with any color vision can read. Zero is the page's own background, so that an empty cell
  * looks empty in light and in dark.
  */
 
@@ -39,7 +39,7 @@ export const DIVERGING = {
   },
 };
 
-/** Okabe and Ito's colours, for heads shown together. */
+/** Okabe and Ito's colors, for heads shown together. */
 export const CATEGORICAL = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a5195", "#8c6d31", "#666666"];
 const CATEGORICAL_DARK = ["#4ea8e0", "#ff8a3d", "#3ccf9e", "#e79fc8", "#f0c419", "#8fd3ff", "#b593d6", "#d1b26f", "#b0b0b0"];
 
@@ -48,15 +48,15 @@ export const categorical = (dark) => (dark ? CATEGORICAL_DARK : CATEGORICAL);
 
 const parse = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
-/** 256 colours between stops, `[256 * 3]`. @param {string[]} stops */
+/** 256 colors between stops, `[256 * 3]`. @param {string[]} stops */
 function ramp(stops) {
-  const colours = stops.map(parse);
+  const colors = stops.map(parse);
   const table = new Uint8ClampedArray(256 * 3);
   for (let i = 0; i < 256; i++) {
-    const at = (i / 255) * (colours.length - 1);
-    const low = Math.min(Math.floor(at), colours.length - 2);
+    const at = (i / 255) * (colors.length - 1);
+    const low = Math.min(Math.floor(at), colors.length - 2);
     for (let channel = 0; channel < 3; channel++) {
-      table[i * 3 + channel] = colours[low][channel] + (at - low) * (colours[low + 1][channel] - colours[low][channel]);
+      table[i * 3 + channel] = colors[low][channel] + (at - low) * (colors[low + 1][channel] - colors[low][channel]);
     }
   }
   return table;
@@ -76,7 +76,7 @@ export const LOG_FLOOR = 1e-4;
 
 /**
  * From a weight to a place on the ramp, 0 to 1.
- * @param {"linear" | "log"} scale @param {number} top weight that takes the strongest colour
+ * @param {"linear" | "log"} scale @param {number} top weight that takes the strongest color
  */
 export function positionOf(scale, top) {
   const best = Math.max(top, 1e-9);
@@ -111,7 +111,7 @@ function scaleOf(table, position, dark, top) {
       const i = at(value);
       return `rgb(${table[i]}, ${table[i + 1]}, ${table[i + 2]})`;
     },
-    /** Black or white, whichever reads better on the colour of a value. */
+    /** Black or white, whichever reads better on the color of a value. */
     ink(value) {
       const i = at(value);
       const light = 0.299 * table[i] + 0.587 * table[i + 1] + 0.114 * table[i + 2];

@@ -1,4 +1,4 @@
-/** Colours of everything that is not data, for a light and a dark page. */
+/** Colors of everything that is not data, for a light and a dark page. */
 
 const LIGHT = {
   dark: false,
@@ -21,9 +21,9 @@ const DARK = {
   accentSoft: "#4a2a16",
 };
 
-/** Whether a CSS colour is dark. @param {string} colour */
-function isDarkColour(colour) {
-  const parts = colour.match(/[\d.]+/g)?.map(Number);
+/** Whether a CSS color is dark. @param {string} color */
+function isDarkColor(color) {
+  const parts = color.match(/[\d.]+/g)?.map(Number);
   if (!parts || parts.length < 3 || parts[3] === 0) return null;
   return 0.299 * parts[0] + 0.587 * parts[1] + 0.114 * parts[2] < 128;
 }
@@ -31,7 +31,7 @@ function isDarkColour(colour) {
 /** The page around us decides, where it has a background; else the system does. @param {Element} element */
 function surroundingsAreDark(element) {
   for (let at = element; at; at = at.parentElement ?? at.getRootNode()?.host ?? null) {
-    const dark = isDarkColour(getComputedStyle(at).backgroundColor);
+    const dark = isDarkColor(getComputedStyle(at).backgroundColor);
     if (dark !== null) return dark;
   }
   return matchMedia("(prefers-color-scheme: dark)").matches;

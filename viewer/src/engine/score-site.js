@@ -150,7 +150,7 @@ export class ScoreSite {
     }
     let sum = 0;
     for (let j = from; j < to; j++) sum += out[at + j] = Math.exp(out[at + j] - largest);
-    // A renormalised row shares everything among the keys that are kept, so a sink has no part in it.
+    // A renormalized row shares everything among the keys that are kept, so a sink has no part in it.
     if (this.sinks && !keep) sum += Math.exp(this.sinks[head] - largest);
     const share = 1 / sum;
     for (let j = from; j < to; j++) out[at + j] *= share;

@@ -65,7 +65,7 @@ export function binAxis(axis, from, to, bins) {
   return { bin, count };
 }
 
-/** Keys that stay, for renormalising. @param {Axis} axis */
+/** Keys that stay, for renormalizing. @param {Axis} axis */
 export function keepOf(axis) {
   return Uint8Array.from(axis.unitOf, (unit) => (unit >= 0 ? 1 : 0));
 }

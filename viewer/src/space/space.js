@@ -1,8 +1,8 @@
 /**
  * The 3D scene, bundled apart from the viewer with three.js and only loaded when somebody opens it.
  *
- * @typedef {{x: number, y: number, z: number, colour: string, size: number}} Dot
- * @typedef {{from: [number, number, number], to: [number, number, number], share: number, colour: string}} Link
+ * @typedef {{x: number, y: number, z: number, color: string, size: number}} Dot
+ * @typedef {{from: [number, number, number], to: [number, number, number], share: number, color: string}} Link
  */
 import {
   Color, InstancedMesh, Matrix4, MeshBasicMaterial, PerspectiveCamera, Scene, SphereGeometry, Spherical, Vector3, WebGLRenderer,
@@ -58,9 +58,9 @@ export function createSpace(canvas, moved) {
       const sphere = new SphereGeometry(1, 12, 8);
       const material = new MeshBasicMaterial();
       const spheres = new InstancedMesh(sphere, material, dots.length);
-      dots.forEach(({ x, y, z, colour, size: radius }, index) => {
+      dots.forEach(({ x, y, z, color, size: radius }, index) => {
         spheres.setMatrixAt(index, new Matrix4().makeScale(radius, radius, radius).setPosition(x, y, z));
-        spheres.setColorAt(index, new Color(colour));
+        spheres.setColorAt(index, new Color(color));
       });
       scene.add(spheres);
       disposables.push(sphere, material, spheres);
@@ -69,8 +69,8 @@ export function createSpace(canvas, moved) {
         if (!own.length) return;
         const geometry = new LineSegmentsGeometry();
         geometry.setPositions(own.flatMap(({ from, to }) => [...from, ...to]));
-        geometry.setColors(own.flatMap(({ colour }) => {
-          const { r, g, b } = new Color(colour);
+        geometry.setColors(own.flatMap(({ color }) => {
+          const { r, g, b } = new Color(color);
           return [r, g, b, r, g, b];
         }));
         const lines = new LineMaterial({

@@ -1,4 +1,4 @@
-/** The small panel behind the buttons at the right: colours, export, state, help. */
+/** The small panel behind the buttons at the right: colors, export, state, help. */
 import { DIVERGING, SEQUENTIAL } from "../draw/palettes.js";
 import { compactState } from "../model/state.js";
 import { element } from "./dom.js";
@@ -25,7 +25,7 @@ export function createPanel(context, { exportAs, restore }) {
   };
 
   const contents = {
-    Colours: () => [
+    Colors: () => [
       select("weights", "palette", Object.keys(SEQUENTIAL)),
       select("differences", "diverging", Object.keys(DIVERGING)),
       select("page", "theme", ["auto", "light", "dark"]),
@@ -81,7 +81,7 @@ export function createPanel(context, { exportAs, restore }) {
     return true;
   }
 
-  const buttons = [["Colours", "◐"], ["Export", "⤓"], ["State", "{}"], ["Help", "?"]].map(([name, sign]) =>
+  const buttons = [["Colors", "◐"], ["Export", "⤓"], ["State", "{}"], ["Help", "?"]].map(([name, sign]) =>
     element("button", {
       type: "button", className: "icon", title: name, "aria-label": name,
       onclick: (event) => {

@@ -1,4 +1,4 @@
-/** The viewer's own style sheet, inside its shadow root; colours are the variables that the theme sets. */
+/** The viewer's own style sheet, inside its shadow root; colors are the variables that the theme sets. */
 export const STYLE = `
 :host { display: block; container-type: inline-size; }
 * { box-sizing: border-box; }

@@ -111,7 +111,7 @@ export function createToolbar(context, zoom) {
       (state) => state.order, (value) => store.set({ order: value })),
     segmented("Tokens", "units", [["pieces", "pieces"], ["words", "words"]], store, (state) =>
       ["matrix", "arcs", "text", "space"].includes(state.view) && model.record(state).tokens.some(({ words }) => words)),
-    segmented("Colour scale", "scale", [["linear", "linear"], ["log", "log"]], store,
+    segmented("Color scale", "scale", [["linear", "linear"], ["log", "log"]], store,
       on("matrix", "arcs", "text", "parts", "products", "difference", "picture")),
     switchOf("hide special", "Hide special tokens such as [CLS] (s)", "hideSpecial", store, (state) =>
       (["heads", "products", "picture", "sound"].includes(state.view) || !model.record(state).tokens.some(({ special }) => special.length) ? null : true)),

@@ -1,4 +1,4 @@
-/** Arcs: queries left, keys right, a line for every weight above the threshold, one colour a head. */
+/** Arcs: queries left, keys right, a line for every weight above the threshold, one color a head. */
 import { fit, isolated, message, readable } from "../draw/marks.js";
 import { PRIORITY } from "../engine/client.js";
 import { createCanvasView } from "../ui/canvas-view.js";
@@ -155,7 +155,7 @@ function create(context) {
     const heads = shownHeads(state);
     const label = Math.min(190, Math.max(90, width * 0.26));
     columns = { left: label + 16, right: width - label - 16 };
-    const centre = (unit) => TOP + unit * ROW + ROW / 2 - scroll;
+    const center = (unit) => TOP + unit * ROW + ROW / 2 - scroll;
     const focus = focusOf(state);
     const fresh = data.key === wanted;
     const { shown, left } = fresh ? links(state, focus, rowsInSight(state, height)) : { shown: [], left: 0 };
@@ -163,14 +163,14 @@ function create(context) {
     surface.clip(0, TOP - 12, width, height - TOP + 12, () => {
       for (const { row, col, weight, head } of shown) {
         const share = strength(state, weight);
-        surface.link(columns.left, centre(row), columns.right, centre(col), {
-          stroke: context.headColour(head),
+        surface.link(columns.left, center(row), columns.right, center(col), {
+          stroke: context.headColor(head),
           width: 0.6 + 4 * share,
           opacity: Math.min(1, (quiet ? 0.25 : 0.12) + 0.8 * share),
         });
       }
-      column(surface, state, theme, "query", queries, columns.left, label, centre, height, focus, shown);
-      column(surface, state, theme, "key", keys, columns.right, label, centre, height, focus, shown);
+      column(surface, state, theme, "query", queries, columns.left, label, center, height, focus, shown);
+      column(surface, state, theme, "key", keys, columns.right, label, center, height, focus, shown);
     });
     const isCross = model.site(state).queries !== model.site(state).keys;
     const [from, to] = !isCross ? ["queries look …", "… at keys"] : width < 560
@@ -180,7 +180,7 @@ function create(context) {
     let x = 12;
     heads.forEach(([name, head], index) => {
       const text = `L${model.site(state, state.record, name).layer}H${head}`;
-      surface.rect(x, 10, 12, 12, { fill: context.headColour(index), radius: 2 });
+      surface.rect(x, 10, 12, 12, { fill: context.headColor(index), radius: 2 });
       surface.text(text, x + 17, 16, { fill: theme.text, size: 12.5, weight: index === 0 ? 600 : 400 });
       x += 32 + surface.measure(text, 12.5, 600);
     });
@@ -192,7 +192,7 @@ function create(context) {
     return TOP + Math.max(queries.length, keys.length) * ROW + 16;
   }
 
-  function column(surface, state, theme, side, units, x, label, centre, height, focus, shown) {
+  function column(surface, state, theme, side, units, x, label, center, height, focus, shown) {
     const total = new Map();
     const strongest = new Map();
     for (const { row, col, weight } of shown) {
@@ -204,9 +204,9 @@ function create(context) {
     const isOther = (side === "query" ? focus.keys : focus.queries) !== null;
     const pinned = new Set(pinsOf(state, side).map((pin) => model.axis(state, side).unitOf[pin]));
     const chosen = context.unit(side, state[side]);
-    const first = Math.max(0, Math.floor((-centre(0) - ROW) / ROW));
+    const first = Math.max(0, Math.floor((-center(0) - ROW) / ROW));
     for (let unit = first; unit < units.length; unit++) {
-      const y = centre(unit);
+      const y = center(unit);
       if (y < TOP - ROW) continue;
       if (y > height + ROW) break;
       const isFocus = own?.includes(unit);

@@ -29,12 +29,12 @@ const MOST_BINS = 1400;
 /** How long the picture of another head may stay. */
 const STALE_MS = 120;
 
-/** Pictures from this many cells on may clip their colours, at this quantile of what is not zero. */
+/** Pictures from this many cells on may clip their colors, at this quantile of what is not zero. */
 const MANY_CELLS = 10_000;
 const CLIP_AT = 0.998;
 
 /**
- * The value that takes the strongest colour. In a long text a few cells (a first row, a sink) would leave everything
+ * The value that takes the strongest color. In a long text a few cells (a first row, a sink) would leave everything
  * else pale, so where they stand far above the rest the scale ends below them, and its legend says so.
  * @param {Picture & {scaleTop?: {top: number, clipped: boolean}}} picture
  */
@@ -326,7 +326,7 @@ export function createGrid(context, spec) {
     if (hover === cell) say(value);
   }
 
-  function zoomBy(factor, centre) {
+  function zoomBy(factor, center) {
     const state = store.get();
     const axes = spec.axes(state);
     if (!axes) return;
@@ -337,8 +337,8 @@ export function createGrid(context, spec) {
       const start = Math.min(Math.max(Math.round(at - share * length), 0), size - length);
       return [start, start + length];
     };
-    const row = centre?.row ?? (r0 + r1) / 2;
-    const col = centre?.col ?? (c0 + c1) / 2;
+    const row = center?.row ?? (r0 + r1) / 2;
+    const col = center?.col ?? (c0 + c1) / 2;
     const next = [...span(r0, r1, axes.rows.length, row), ...span(c0, c1, axes.cols.length, col)];
     const whole = next[0] === 0 && next[1] === axes.rows.length && next[2] === 0 && next[3] === axes.cols.length;
     store.set({ zoom: whole ? null : next });
@@ -391,9 +391,9 @@ export function createGrid(context, spec) {
       return true;
     }
     const chosen = spec.selected(state);
-    const centre = chosen[0] !== null && chosen[1] !== null ? { row: chosen[0], col: chosen[1] } : null;
-    if (event.key === "+" || event.key === "=") zoomBy(0.5, centre);
-    else if (event.key === "-") zoomBy(2, centre);
+    const center = chosen[0] !== null && chosen[1] !== null ? { row: chosen[0], col: chosen[1] } : null;
+    if (event.key === "+" || event.key === "=") zoomBy(0.5, center);
+    else if (event.key === "-") zoomBy(2, center);
     else if (event.key === "0") store.set({ zoom: null });
     else return false;
     return true;

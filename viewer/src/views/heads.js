@@ -126,7 +126,7 @@ export function createHeads(context, { compact }) {
       const extra = state.heads.findIndex(([name, head]) => name === item.site.name && head === item.head);
       surface.rect(item.x, y, item.size, item.size, { stroke: theme.line });
       if (extra >= 0) {
-        surface.rect(item.x - 1, y - 1, item.size + 2, item.size + 2, { stroke: context.headColour(extra + 1), width: 2 });
+        surface.rect(item.x - 1, y - 1, item.size + 2, item.size + 2, { stroke: context.headColor(extra + 1), width: 2 });
       }
       if (chosen) surface.rect(item.x - 1.5, y - 1.5, item.size + 3, item.size + 3, { stroke: theme.accent, width: 3 });
       if (hover === `${item.site.name}/${item.head}`) {

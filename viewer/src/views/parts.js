@@ -1,6 +1,6 @@
 /**
  * Parts: the attention between sentences, turns or documents as a map, and the text folded to them. A click opens a
- * part; each of its tokens then has the colour of the other part that it attends to most.
+ * part; each of its tokens then has the color of the other part that it attends to most.
  */
 import { isolated, readable } from "../draw/marks.js";
 import { categorical, diverging, sequential } from "../draw/palettes.js";
@@ -12,10 +12,10 @@ import { createGrid } from "./grid.js";
 /** Queries that a coarse map reads before the whole one is there. */
 const COARSE_QUERIES = 192;
 const LONG = 250_000;
-/** Tokens of open parts that are coloured; more are no longer read. */
+/** Tokens of open parts that are colored; more are no longer read. */
 const MOST_OPEN = 2000;
-/** Sources that have a colour of their own. */
-const MOST_COLOURS = 8;
+/** Sources that have a color of their own. */
+const MOST_COLORS = 8;
 /** Characters of a folded part. */
 const PREVIEW = 120;
 
@@ -177,7 +177,7 @@ function create(context) {
     band.setAttribute("aria-label", `${attending.label} attends to ${units.map(({ label }, n) => `${label} ${readable(values[n])}`).join(", ")}`);
   }
 
-  /** Each token of an open part in the colour of the other part that it attends to most above its share. */
+  /** Each token of an open part in the color of the other part that it attends to most above its share. */
   async function paintTokens(state, signal) {
     const tokens = rows.flatMap(({ part, spans, side }) => (side === "query" ? [...spans.keys()].map((token) => ({ token, part })) : []))
       .filter(({ token }) => model.axis(state, "query").unitOf[token] >= 0).slice(0, MOST_OPEN);
@@ -199,18 +199,18 @@ function create(context) {
     });
     const totals = new Map();
     for (const { at, most } of best) if (at >= 0) totals.set(at, (totals.get(at) ?? 0) + most);
-    const ranked = [...totals].sort((a, b) => b[1] - a[1]).slice(0, MOST_COLOURS).map(([at]) => at);
-    const colours = categorical(theme.dark);
+    const ranked = [...totals].sort((a, b) => b[1] - a[1]).slice(0, MOST_COLORS).map(([at]) => at);
+    const colors = categorical(theme.dark);
     const peak = Math.max(...best.map(({ most }) => most), 1e-9);
     const spanOf = new Map(rows.flatMap(({ spans }) => [...spans]));
     tokens.forEach(({ token }, row) => {
       const span = spanOf.get(token);
       const { at, most } = best[row];
       const rank = ranked.indexOf(at);
-      const colour = at < 0 ? null : rank < 0 ? theme.muted : colours[rank];
+      const color = at < 0 ? null : rank < 0 ? theme.muted : colors[rank];
       const strength = Math.round(20 + 60 * Math.min(1, most / peak));
-      span.style.backgroundColor = colour ? `color-mix(in srgb, ${colour} ${strength}%, transparent)` : "";
-      span.style.color = colour ? theme.text : "";
+      span.style.backgroundColor = color ? `color-mix(in srgb, ${color} ${strength}%, transparent)` : "";
+      span.style.color = color ? theme.text : "";
       span.dataset.source = at < 0 ? "" : cols[at].label;
       span.dataset.value = at < 0 ? "" : readable(most);
       span.classList.toggle("chosen", token === state.query);
@@ -218,7 +218,7 @@ function create(context) {
     for (const { part, row, side } of rows) {
       const at = side === (one ? "query" : "key") ? cols.findIndex((unit) => unit.part === part) : -1;
       const rank = at < 0 ? -1 : ranked.indexOf(at);
-      row.querySelector(".part-name").style.borderBottomColor = rank < 0 ? "transparent" : colours[rank];
+      row.querySelector(".part-name").style.borderBottomColor = rank < 0 ? "transparent" : colors[rank];
     }
     context.drawn("text");
   }

@@ -78,9 +78,9 @@ function create(context) {
     const scale = diverging(state, theme.dark, peak || 1);
     const queryScale = diverging(state, theme.dark, query.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1);
     const first = Math.max(0, Math.floor((scroll - ROW) / ROW));
-    const strip = (values, colours, y, h) => {
+    const strip = (values, colors, y, h) => {
       const pixels = new Uint8ClampedArray(values.length * 4);
-      colours.fill(values, pixels);
+      colors.fill(values, pixels);
       surface.image(pixels, 1, values.length, left, y, channel * values.length, h);
     };
     surface.clip(0, TOP, width, height - TOP, () => {

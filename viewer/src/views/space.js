@@ -123,12 +123,12 @@ function create(context) {
       const onRing = cross || level > 0 ? queries : keys;
       onRing.forEach((_, index) => {
         const [x, y, z] = ring(index, onRing.length, level, false);
-        dots.push({ x, y, z, size: index === focus ? 0.028 : 0.013, colour: index === focus ? theme.accent : theme.muted });
+        dots.push({ x, y, z, size: index === focus ? 0.028 : 0.013, color: index === focus ? theme.accent : theme.muted });
       });
       if (cross && level < levels.length) {
         keys.forEach((__, index) => {
           const [x, y, z] = ring(index, keys.length, level, true);
-          dots.push({ x, y, z, size: 0.011, colour: theme.line });
+          dots.push({ x, y, z, size: 0.011, color: theme.line });
         });
       }
     }
@@ -150,7 +150,7 @@ function create(context) {
           from: ring(col, cols, level, cross),
           to: ring(row, rows, level + 1, false),
           share: Math.min(best[n], 0.999),
-          colour: isOwn ? theme.accent : scale.css(0.25 + 0.75 * best[n]),
+          color: isOwn ? theme.accent : scale.css(0.25 + 0.75 * best[n]),
           text: `${site.name} H${whose[n]}: ${queries[row]} → ${keys[col]} ${readable(best[n])}`,
         });
       }
@@ -294,14 +294,14 @@ function create(context) {
     size: () => size,
     draw(surface, width) {
       if (!space || !picture) return;
-      for (const { from, to, share, colour } of picture.links) {
+      for (const { from, to, share, color } of picture.links) {
         const [x1, y1] = space.project(from);
         const [x2, y2] = space.project(to);
-        surface.line(x1, y1, x2, y2, { stroke: colour, width: 0.8 + 3.7 * share, opacity: 0.35 + 0.6 * share });
+        surface.line(x1, y1, x2, y2, { stroke: color, width: 0.8 + 3.7 * share, opacity: 0.35 + 0.6 * share });
       }
-      for (const { x, y, z, size: radius, colour } of picture.dots) {
+      for (const { x, y, z, size: radius, color } of picture.dots) {
         const [px, py] = space.project([x, y, z]);
-        surface.circle(px, py, Math.max(radius * 90, 1), { fill: colour });
+        surface.circle(px, py, Math.max(radius * 90, 1), { fill: color });
       }
       words(surface, width);
     },

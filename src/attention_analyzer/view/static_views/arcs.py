@@ -43,12 +43,12 @@ def arcs(screen: Screen) -> Figure:
     figure = figure_of(screen, width / 72, height / 72)
     axes = blank_axes(figure, (0, 0, 1, 1))
     left, right = LABEL + 14, width - LABEL - 14
-    centre = lambda place: TOP + ROW * (place + 0.5)  # noqa: E731
+    center = lambda place: TOP + ROW * (place + 0.5)  # noqa: E731
     for weight, row, col, head in sorted(links, reverse=True)[:MOST_LINKS][::-1]:
         share = weight if state["scale"] == "linear" else max(0.0, 1 + math.log10(max(weight, 1e-4)) / 4)
         quiet = 0.12 if focus == (None, None) else 0.25
-        ends = (left, centre(row)), (right, centre(col))
-        _link(axes, *ends, screen.head_colour(head), 0.4 + 3 * share, min(1, quiet + 0.8 * share))
+        ends = (left, center(row)), (right, center(col))
+        _link(axes, *ends, screen.head_color(head), 0.4 + 3 * share, min(1, quiet + 0.8 * share))
     for side, units, x, align in (("query", rows, left - 6, "right"), ("key", cols, right + 6, "left")):
         own = focus[0 if side == "query" else 1]
         linked = {link[1 if side == "query" else 2] for link in links}
@@ -57,14 +57,14 @@ def arcs(screen: Screen) -> Figure:
             strong = own is not None and place in own
             dim = focus != (None, None) and not strong and place not in linked
             mark = "● " if any(pin in unit.tokens for pin in pins) else ""
-            colour = theme.muted if unit.special else theme.text
+            color = theme.muted if unit.special else theme.text
             text = f"{mark}{cut(unit.label)}" if side == "query" else f"{cut(unit.label)}{mark and ' ●'}"
             write(
                 axes,
                 x,
-                centre(place),
+                center(place),
                 text,
-                colour,
+                color,
                 ha=align,
                 alpha=0.45 if dim else 1,
                 fontweight="bold" if strong else "normal",
@@ -90,7 +90,7 @@ def arcs(screen: Screen) -> Figure:
     for number, (name, head) in enumerate(heads):
         text = f"■ L{screen.record.entry(name=name).site.layer}H{head}"
         x = width / 2 + 52 * (number - (len(heads) - 1) / 2)
-        write(axes, x, TOP - 12, text, screen.head_colour(number), ha="center")
+        write(axes, x, TOP - 12, text, screen.head_color(number), ha="center")
     caption(figure, screen, screen.head_name, f"weights from {state['threshold']:g}")
     return figure
 
@@ -154,7 +154,7 @@ def _passing(screen: Screen, rows: list[Unit], cols: list[Unit]) -> np.ndarray:
 
 
 def _link(
-    axes: Any, start: tuple[float, float], end: tuple[float, float], colour: str, width: float, opacity: float
+    axes: Any, start: tuple[float, float], end: tuple[float, float], color: str, width: float, opacity: float
 ) -> None:
     """A line that leaves and arrives level."""
     from matplotlib.patches import PathPatch
@@ -163,4 +163,4 @@ def _link(
     (x1, y1), (x2, y2) = start, end
     bend = (x1 + x2) / 2
     path = Path([(x1, y1), (bend, y1), (bend, y2), (x2, y2)], [Path.MOVETO, *[Path.CURVE4] * 3])
-    axes.add_patch(PathPatch(path, fill=False, edgecolor=colour, linewidth=width, alpha=opacity, capstyle="butt"))
+    axes.add_patch(PathPatch(path, fill=False, edgecolor=color, linewidth=width, alpha=opacity, capstyle="butt"))

@@ -1,4 +1,4 @@
-"""The page's colours (``viewer/src/draw/palettes.js`` and ``theme.js``), for figures that show the same picture."""
+"""The page's colors (``viewer/src/draw/palettes.js`` and ``theme.js``), for figures that show the same picture."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ LIGHT = Theme(False, "#ffffff", "#f5f7fa", "#1b232d", "#5a6675", "#d4dae2", "#c2
 DARK = Theme(True, "#14181f", "#1c222c", "#e6eaf0", "#9aa6b5", "#343d4a", "#ffa066", "#4a2a16")
 
 
-def colour_map(name: str, dark: bool) -> Colormap:
-    """A palette as a matplotlib colour map."""
+def color_map(name: str, dark: bool) -> Colormap:
+    """A palette as a matplotlib color map."""
     from matplotlib.colors import LinearSegmentedColormap
 
     stops = (SEQUENTIAL.get(name) or DIVERGING[name])[int(dark)]

@@ -1,4 +1,4 @@
-"""What all views of a screen share: a figure in the theme's colours, its title, the line at the foot, small helpers."""
+"""What all views of a screen share: a figure in the theme's colors, its title, the line at the foot, small helpers."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def blank_axes(figure: Figure, place: tuple[float, float, float, float]) -> Axes
     return axes
 
 
-def write(axes: Axes, x: float, y: float, text: str, colour: str, **more: Any) -> Any:
+def write(axes: Axes, x: float, y: float, text: str, color: str, **more: Any) -> Any:
     """A line of text; nothing in it is read as a formula."""
     settings: dict[str, Any] = {
         "fontsize": SIZE,
         "va": "center",
         "parse_math": False,
     } | more
-    return axes.text(x, y, text, color=colour, **settings)
+    return axes.text(x, y, text, color=color, **settings)
 
 
 def cut(text: str, longest: int = LONGEST) -> str:
@@ -60,7 +60,7 @@ def caption(figure: Figure, screen: Screen, title: str, note: str = "") -> None:
 
 
 def legend(figure: Figure, screen: Screen, image: Any, title: str) -> None:
-    """The colour scale in the upper right corner."""
+    """The color scale in the upper right corner."""
     width, height = (72 * size for size in figure.get_size_inches())
     box = figure.add_axes((1 - 142 / width, 1 - 24 / height, 128 / width, 8 / height))
     bar = figure.colorbar(image, cax=box, orientation="horizontal")
@@ -73,7 +73,7 @@ def legend(figure: Figure, screen: Screen, image: Any, title: str) -> None:
 
 
 def merged(units: Sequence[Unit], most: int) -> list[Unit]:
-    """At most so many units, neighbours joined evenly where there are more."""
+    """At most so many units, neighbors joined evenly where there are more."""
     if len(units) <= most:
         return list(units)
     starts = [number * len(units) // most for number in range(most + 1)]

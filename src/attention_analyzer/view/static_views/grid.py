@@ -8,7 +8,7 @@ import numpy as np
 
 from attention_analyzer.errors import InputError
 from attention_analyzer.text.alignment import align
-from attention_analyzer.view.static_views.colors import colour_map, scale_of
+from attention_analyzer.view.static_views.colors import color_map, scale_of
 from attention_analyzer.view.static_views.frame import LONGEST, SIZE, caption, cut, figure_of, legend, merged
 from attention_analyzer.view.static_views.screen import Screen, Side, Unit
 
@@ -93,9 +93,9 @@ def drawn_grid(
     figure = figure_of(screen, width / 72, height / 72)
     axes = figure.add_axes((left / width, 34 / height, wide / width, tall / height))
     top_value = float(np.abs(values).max())
-    colours = colour_map(state["diverging" if signed else "palette"], theme.dark)
+    colors = color_map(state["diverging" if signed else "palette"], theme.dark)
     norm = scale_of(state, top_value, signed=signed)
-    image = axes.imshow(values, cmap=colours, norm=norm, aspect="auto", interpolation="nearest", rasterized=True)
+    image = axes.imshow(values, cmap=colors, norm=norm, aspect="auto", interpolation="nearest", rasterized=True)
     for position, (names, chosen, pitch) in enumerate(
         zip(labels, ("query", "key"), (tall / len(rows), wide / len(cols)), strict=True)
     ):

@@ -14,7 +14,7 @@ from attention_analyzer.metrics.head_table import head_table
 from attention_analyzer.site import Site
 from attention_analyzer.view.content import record_annotations
 from attention_analyzer.view.downsample import coarse
-from attention_analyzer.view.static_views.colors import colour_map, square_root
+from attention_analyzer.view.static_views.colors import color_map, square_root
 from attention_analyzer.view.static_views.frame import SIZE, blank_axes, caption, cut, figure_of, legend, write
 from attention_analyzer.view.static_views.screen import Screen
 
@@ -56,7 +56,7 @@ def heads(screen: Screen) -> Figure:
     height = TOP + sum((22 if title else 0) + pitch + NAME for title, _, _ in lines) + 24
     figure = figure_of(screen, width / 72, height / 72)
     axes = blank_axes(figure, (0, 0, 1, 1))
-    colours, norm = colour_map(screen.state["palette"], theme.dark), square_root()
+    colors, norm = color_map(screen.state["palette"], theme.dark), square_root()
     y, image = TOP, None
     compared = [(site, int(head)) for site, head in screen.state["heads"]]
     for title, label, members in lines:
@@ -67,14 +67,14 @@ def heads(screen: Screen) -> Figure:
         for column, member in enumerate(members):
             x = GUTTER + column * pitch
             small = figure.add_axes((x / width, 1 - (y + SIDE) / height, SIDE / width, SIDE / height))
-            image = small.imshow(member.picture, cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
+            image = small.imshow(member.picture, cmap=colors, norm=norm, aspect="auto", interpolation="nearest")
             small.set_xticks([])
             small.set_yticks([])
             place = (member.site.name, member.head)
             chosen = place == (screen.state["site"], screen.state["head"])
-            colour = screen.head_colour(compared.index(place) + 1) if place in compared else theme.line
+            color = screen.head_color(compared.index(place) + 1) if place in compared else theme.line
             for spine in small.spines.values():
-                spine.set_color(theme.accent if chosen else colour)
+                spine.set_color(theme.accent if chosen else color)
                 spine.set_linewidth(2 if chosen or place in compared else 0.6)
             what = member.name.replace("_", " ") if member.value is None else f"{member.value:.3g}"
             name = f"L{member.site.layer}H{member.head} {what}"

@@ -71,7 +71,7 @@ def _ordered(line: Sequence[Placed], to_left: bool | None, room: float) -> list[
     own = [_reads_to_left(item.shown) for item in line]
     for index, direction in enumerate(own):
         if direction is None:
-            # What has no direction goes with its neighbours where both agree, else with the line.
+            # What has no direction goes with its neighbors where both agree, else with the line.
             after = next((other for other in own[index + 1 :] if other is not None), base)
             before = directions[-1] if directions else base
             direction = before if before == after else base

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attention_analyzer.errors import InputError, UnsupportedModelError
-from attention_analyzer.view.static_views.colors import colour_map, scale_of
+from attention_analyzer.view.static_views.colors import color_map, scale_of
 from attention_analyzer.view.static_views.frame import SIZE, blank_axes, caption, cut, figure_of, legend, write
 from attention_analyzer.view.static_views.screen import Screen
 from attention_analyzer.weights.lazy import QueryKeyWeights
@@ -55,14 +55,14 @@ def products(screen: Screen) -> Figure:
     figure = figure_of(screen, width / 72, height / 72)
     axes = blank_axes(figure, (0, 0, 1, 1))
     left, wide = 96.0, 330.0
-    colours, norm = colour_map(state["diverging"], theme.dark), scale_of(state, float(np.abs(parts).max()), signed=True)
+    colors, norm = color_map(state["diverging"], theme.dark), scale_of(state, float(np.abs(parts).max()), signed=True)
     place = (left / width, 30 / height, wide / width, ROW * len(seen) / height)
     image = figure.add_axes(place)
-    drawn = image.imshow(parts, cmap=colours, norm=norm, aspect="auto", interpolation="nearest", rasterized=True)
+    drawn = image.imshow(parts, cmap=colors, norm=norm, aspect="auto", interpolation="nearest", rasterized=True)
     image.set_axis_off()
     asked = figure.add_axes((left / width, 1 - 58 / height, wide / width, 11 / height))
     of_query = scale_of(state, float(np.abs(query).max()), signed=True)
-    asked.imshow(query[None], cmap=colours, norm=of_query, aspect="auto", interpolation="nearest", rasterized=True)
+    asked.imshow(query[None], cmap=colors, norm=of_query, aspect="auto", interpolation="nearest", rasterized=True)
     asked.set_axis_off()
     write(axes, left - 6, 52, "query", theme.muted, ha="right", fontsize=SIZE - 1)
     for x, text, align in ((left - 6, "keys", "right"), (left, f"query × key, {len(query)} channels", "left"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attention_analyzer.errors import InputError
-from attention_analyzer.view.static_views.colors import colour_map
+from attention_analyzer.view.static_views.colors import color_map
 from attention_analyzer.view.static_views.frame import SIZE, blank_axes, caption, cut, figure_of, merged, write
 from attention_analyzer.view.static_views.screen import Screen
 
@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 560.0, 480.0
 
 
 def space(screen: Screen) -> Figure:
-    """Tokens on rings, one ring a layer; a link is coloured by its strongest head's weight."""
+    """Tokens on rings, one ring a layer; a link is colored by its strongest head's weight."""
     state, theme = screen.state, screen.theme
     site = screen.entry.site
     entries = [
@@ -42,7 +42,7 @@ def space(screen: Screen) -> Figure:
     figure = figure_of(screen, WIDTH / 72, HEIGHT / 72)
     axes = blank_axes(figure, (0, 0, 1, 1))
     see = _Camera(gap * len(entries))
-    colours = colour_map(state["palette"], theme.dark)
+    colors = color_map(state["palette"], theme.dark)
     rings = [
         _ring(len(rows) if crossing or level else len(cols), level * gap, 1.0) for level in range(len(entries) + 1)
     ]
@@ -60,8 +60,8 @@ def space(screen: Screen) -> Figure:
             ends = see(np.stack([inner[level][col], rings[level + 1][row]]))
             own = entry.site.name == state["site"] and whose[row, col] == state["head"]
             share = float(min(best[row, col], 0.999))
-            colour = theme.accent if own else colours(0.25 + 0.75 * share)
-            axes.plot(ends[:, 0], ends[:, 1], color=colour, linewidth=0.6 + 2.6 * share, alpha=0.35 + 0.6 * share)
+            color = theme.accent if own else colors(0.25 + 0.75 * share)
+            axes.plot(ends[:, 0], ends[:, 1], color=color, linewidth=0.6 + 2.6 * share, alpha=0.35 + 0.6 * share)
     for ring in rings:
         dots = see(ring)
         axes.scatter(dots[:, 0], dots[:, 1], s=5, color=theme.muted, linewidths=0, zorder=3)

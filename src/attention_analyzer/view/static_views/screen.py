@@ -62,9 +62,9 @@ class Screen:
         place = f" · {site.stack} {site.kind}-attention" if self.several_places else ""
         return f"L{site.layer}H{self.state['head']}{place}"
 
-    def head_colour(self, index: int) -> str:
-        colours = CATEGORICAL[int(self.theme.dark)]
-        return colours[index % len(colours)]
+    def head_color(self, index: int) -> str:
+        colors = CATEGORICAL[int(self.theme.dark)]
+        return colors[index % len(colors)]
 
     def tokens(self, side: Side) -> Tokens:
         return self.entry.queries if side == "query" else self.entry.keys
@@ -157,6 +157,6 @@ class Screen:
         parts += [f"{len(sinks)} sink{'s' * (len(sinks) != 1)} among the keys"] if sinks else []
         if not parts:
             return "Nothing hidden: this text has no such tokens."
-        renormalised = state["renormalise"] and state["view"] != "difference"
-        sums = "the rest renormalized to sum to 1" if renormalised else "weights not renormalized"
+        renormalized = state["renormalise"] and state["view"] != "difference"
+        sums = "the rest renormalized to sum to 1" if renormalized else "weights not renormalized"
         return f"Hidden: {' and '.join(parts)}; {sums}."

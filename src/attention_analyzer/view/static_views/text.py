@@ -10,7 +10,7 @@ import numpy as np
 
 from attention_analyzer.errors import InputError, SelectionError, TooLongError
 from attention_analyzer.text.tokens import Tokens
-from attention_analyzer.view.static_views.colors import colour_map, scale_of
+from attention_analyzer.view.static_views.colors import color_map, scale_of
 from attention_analyzer.view.static_views.frame import SIZE, blank_axes, caption, figure_of, write
 from attention_analyzer.view.static_views.lines import set_lines
 from attention_analyzer.view.static_views.screen import Screen, Side
@@ -46,14 +46,14 @@ def text(screen: Screen) -> Figure:
     peak = max((abs(value) for _, _, found in blocks for value in found if value is not None), default=0.0)
     signed = any(value < 0 for _, _, found in blocks for value in found if value is not None)
     norm = scale_of(screen.state, peak or 1, signed=signed)
-    colours = colour_map(screen.state["diverging" if signed else "palette"], screen.theme.dark)
+    colors = color_map(screen.state["diverging" if signed else "palette"], screen.theme.dark)
     count = sum(len(tokens) for _, tokens, _ in blocks)
     if count > MOST_TOKENS:
         raise TooLongError(f"A text of {count} tokens fits no figure, which has {MOST_TOKENS} at most; a page does.")
     # Drawn twice: once to know how many lines it takes.
-    lines = _lay_out(screen, figure_of(screen, WIDTH / 72, 4), blocks, colours, norm)
+    lines = _lay_out(screen, figure_of(screen, WIDTH / 72, 4), blocks, colors, norm)
     figure = figure_of(screen, WIDTH / 72, (FIRST + lines * LINE + 24) / 72)
-    _lay_out(screen, figure, blocks, colours, norm)
+    _lay_out(screen, figure, blocks, colors, norm)
     caption(figure, screen, f"{screen.head_name}: {what}", f"strongest {peak:.3g}")
     return figure
 
@@ -94,7 +94,7 @@ def _spread(screen: Screen, side: Side, values: np.ndarray) -> Values:
 
 
 def _lay_out(
-    screen: Screen, figure: Figure, blocks: Sequence[tuple[str, Tokens, Values]], colours: Any, norm: Any
+    screen: Screen, figure: Figure, blocks: Sequence[tuple[str, Tokens, Values]], colors: Any, norm: Any
 ) -> int:
     """Set tokens into lines, word by word; returns how many lines there are."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -127,7 +127,7 @@ def _lay_out(
         for item in placed:
             x, y = MARGIN + item.x, FIRST + (line + item.line + 0.5) * LINE
             value, special = values[item.token], tokens.is_special[item.token]
-            fill = colours(norm(value)) if value else None
+            fill = colors(norm(value)) if value else None
             if fill or special or item.token == chosen:
                 edge = theme.accent if item.token == chosen else theme.line if special else "none"
                 axes.add_patch(

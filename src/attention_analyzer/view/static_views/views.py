@@ -1,4 +1,4 @@
-"""What a page shows, as a figure for print: the same choice of view, head, tokens and colours, without a browser."""
+"""What a page shows, as a figure for print: the same choice of view, head, tokens and colors, without a browser."""
 
 from __future__ import annotations
 
