@@ -27,6 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "files",
             "lazy",
             "locks",
+            "module_hooks",
             "progress",
             "random_state",
             "result",

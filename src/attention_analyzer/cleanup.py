@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 
 @contextmanager
@@ -21,20 +20,3 @@ def undone(undo: Callable[[], object]) -> Iterator[None]:
             undo()
     finally:
         undo()
-
-
-class _Handle(Protocol):
-    def remove(self) -> None: ...
-
-
-@contextmanager
-def hooks_removed() -> Iterator[list[_Handle]]:
-    """A list for handles of hooks, which are removed when the block ends."""
-    handles: list[_Handle] = []
-
-    def undo() -> None:
-        for handle in handles:
-            handle.remove()
-
-    with undone(undo):
-        yield handles

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from attention_analyzer.cleanup import hooks_removed, undone
+from attention_analyzer.cleanup import undone
 from attention_analyzer.errors import AttentionAnalyzerError, UnsupportedModelError
 from attention_analyzer.given_inputs import LEARNED, valid_tokens
 from attention_analyzer.hooks.dispatch_hook import AttentionDispatchMode, intercept
@@ -39,6 +39,7 @@ from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.parts import Origin
 from attention_analyzer.hooks.session import Capture
 from attention_analyzer.models.structure import modules
+from attention_analyzer.module_hooks import hooks_removed
 from attention_analyzer.weights.base import AttentionWeights
 
 Keep = Callable[[CallSite, AttentionWeights], AttentionWeights | None]

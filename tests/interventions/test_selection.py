@@ -75,7 +75,7 @@ def test_edges_by_name() -> None:
 @pytest.mark.parametrize(
     ("edge", "error", "message"),
     [
-        ("L2H4:7>3", SelectionError, r"no query 7 \(L2H4:7>3\); there are 7, from 0 to 6"),
+        ("L2H4:7>3", SelectionError, r"no query 7 \('L2H4:7>3'\); there are 7, from 0 to 6"),
         ("L2H4:6>5", SelectionError, r"no key 5"),
         ("L2H4", InputError, "names no edge"),
         ("L2H4:3", InputError, "quoted in a shell"),

@@ -158,6 +158,8 @@ ANALYSES: dict[str, Callable[[AttentionAnalyzer], object]] = {
     "effects": lambda a: a.effects(TEXT).to_frame().to_csv(),
     "why": lambda a: a.why(TEXT, 2, 1, -1, -3).to_frame().to_csv(),
     "patch": lambda a: a.patch(*PAIR).to_frame().to_csv(),
+    "patch what enters layers": lambda a: a.patch(*PAIR, what="residual").to_frame().to_csv(),
+    "value zeroing": lambda a: a.token_importance(TEXT, "value_zeroing").scores,
     "importance": lambda a: a.head_importance([TEXT, PAIR[0]]).to_frame().to_csv(),
     "integrated gradients": lambda a: a.token_importance(TEXT, "integrated_gradients").scores,
     "sources": sources_of,

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from attention_analyzer.attribution.activations import CallActivations, record_activations
-from attention_analyzer.cleanup import hooks_removed
 from attention_analyzer.errors import UnsupportedModelError
 from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.module_hooks import hooks_removed
 from attention_analyzer.site import Site
 
 #: Tokens whose values are projected at once.

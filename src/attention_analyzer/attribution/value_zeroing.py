@@ -13,11 +13,11 @@ from torch.nn.functional import cosine_similarity
 from attention_analyzer.attribution.context import Question, SiteWeights
 from attention_analyzer.attribution.method import Attribution, RawAttribution
 from attention_analyzer.attribution.propagation import walk_back
-from attention_analyzer.cleanup import hooks_removed
 from attention_analyzer.errors import Option, TooLongError, UnsupportedModelError
 from attention_analyzer.hooks.forward import as_written
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.interventions.call_index import CallIndex, observe
+from attention_analyzer.module_hooks import hooks_removed, in_this_thread
 from attention_analyzer.site import Site
 
 #: Forwards of the text that the method may take: every token in every layer is one.
@@ -147,7 +147,8 @@ def _left(question: Question, number: int, site: Site, keys: Tensor) -> Tensor:
     zeroing = _Zeroing(number, keys)
     with loaded.evaluating() as model, hooks_removed() as handles, torch.no_grad():
         inside = getattr(model, "_orig_mod", model)
-        handles.append(inside.get_submodule(_layer_path(site)).register_forward_hook(zeroing.leave))
+        layer = inside.get_submodule(_layer_path(site))
+        handles.append(layer.register_forward_hook(in_this_thread(zeroing.leave)))
         with suppress(_EnoughSeen), as_written(inside), hook_attention(inside, zeroing):
             inside(**inputs)
     if zeroing.left is None or zeroing.left.dim() != 3:

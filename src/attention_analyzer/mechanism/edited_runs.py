@@ -9,7 +9,8 @@ nothing is written to them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from attention_analyzer.interventions.call_index import CallIndex, observe
 from attention_analyzer.mechanism.naming import belongs_to_attention
 from attention_analyzer.models.loaded import LoadedModel
 from attention_analyzer.models.signatures import forward_parameters
+from attention_analyzer.module_hooks import hooks_removed, in_this_thread
 from attention_analyzer.site import Site
 
 #: What of a call is replaced: its output, or one of its inputs.
@@ -136,19 +138,15 @@ class Runs:
             grad: whether gradients can be taken of the logits with respect to what is kept.
         """
         seen = Activations(torch.empty(0))
-
-        handles = self._watch(seen)
-        try:
+        with self._watched(seen):
             seen.logits = self._forward(self.model, inputs, edits or Edits(), seen, grad)
-        finally:
-            for handle in handles:
-                handle.remove()
         if self.reuses and not grad and edits is None:
             self._prove(inputs, seen)
         return seen
 
-    def _watch(self, seen: Activations) -> list[Any]:
-        """Hooks that keep what enters and leaves layers, and what their MLPs write."""
+    @contextmanager
+    def _watched(self, seen: Activations) -> Iterator[None]:
+        """A block in which what enters and leaves layers, and what their MLPs write, is kept."""
 
         def entered(path: str) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -173,13 +171,14 @@ class Runs:
             return hook
 
         modules = dict(self.model.named_modules())
-        handles: list[Any] = []
-        for layer, path in self.mlps.items():
-            handles.append(modules[path].register_forward_hook(wrote(layer)))
-        for path in self.layers:
-            handles.append(modules[path].register_forward_pre_hook(entered(path), with_kwargs=True))
-            handles.append(modules[path].register_forward_hook(left(path)))
-        return handles
+        with hooks_removed() as handles:
+            for layer, path in self.mlps.items():
+                handles.append(modules[path].register_forward_hook(in_this_thread(wrote(layer))))
+            for path in self.layers:
+                enters = in_this_thread(entered(path))
+                handles.append(modules[path].register_forward_pre_hook(enters, with_kwargs=True))
+                handles.append(modules[path].register_forward_hook(in_this_thread(left(path))))
+            yield
 
     def logits(self, inputs: Mapping[str, Any], edits: Edits, base: Activations | None = None) -> Tensor:
         """Logits ``[batch, position, vocabulary]`` with activations replaced.
@@ -239,13 +238,14 @@ class Runs:
 
             return change
 
-        handles = []
         options = self.options | ({"use_cache": False} if "use_cache" in self._parameters else {})
-        try:
+        with hooks_removed() as handles:
             for path, edit in edits.entering.items():
-                handles.append(modules[path].register_forward_pre_hook(entering(edit), with_kwargs=True))
+                enters = in_this_thread(entering(edit))
+                handles.append(modules[path].register_forward_pre_hook(enters, with_kwargs=True))
             for layer, edit in edits.written.items():
-                handles.append(modules[self.mlps[layer]].register_forward_hook(writing(edit)))
+                writes = in_this_thread(writing(edit))
+                handles.append(modules[self.mlps[layer]].register_forward_hook(writes))
             with (
                 self.loaded.evaluating(),
                 as_written(model),
@@ -253,9 +253,6 @@ class Runs:
                 hook_attention(model, hook),
             ):
                 outputs = model(**inputs, **options)
-        finally:
-            for handle in handles:
-                handle.remove()
         logits = getattr(outputs, "logits", None)
         if not isinstance(logits, Tensor) or logits.dim() != 3:
             raise UnsupportedModelError(

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.cleanup import hooks_removed
 from attention_analyzer.errors import SelectionError, UnsupportedModelError
 from attention_analyzer.hooks.forward import as_written, batch_of, sequences_of
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
@@ -18,6 +17,7 @@ from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.hooks.session import Capture
 from attention_analyzer.mechanism.linear_path import Component, LinearPath, following
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.module_hooks import hooks_removed, in_this_thread
 from attention_analyzer.site import Kind, Site, from_end, is_layer
 from attention_analyzer.weights.base import AttentionWeights
 
@@ -131,8 +131,8 @@ class _Probes:
         with hooks_removed() as handles:
             for path, module in model.named_modules():
                 if path.rpartition(".")[2].isdigit():
-                    handles.append(module.register_forward_pre_hook(self.enter(path), with_kwargs=True))
-                    handles.append(module.register_forward_hook(self.leave(path)))
+                    handles.append(module.register_forward_pre_hook(in_this_thread(self.enter(path)), with_kwargs=True))
+                    handles.append(module.register_forward_hook(in_this_thread(self.leave(path))))
             yield
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from attention_analyzer.cleanup import hooks_removed
 from attention_analyzer.errors import UnsupportedModelError
+from attention_analyzer.module_hooks import hooks_removed
 
 
 def quantized_layers(model: nn.Module) -> dict[str, str]:

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.cleanup import hooks_removed
 from attention_analyzer.errors import Option, UnsupportedModelError
 from attention_analyzer.hooks.interface_hook import AttentionCall, hook_attention
 from attention_analyzer.hooks.layer_names import CallSite
 from attention_analyzer.inputs import Prepared
 from attention_analyzer.models.loaded import LoadedModel
+from attention_analyzer.module_hooks import hooks_removed
 from attention_analyzer.patterns.copying import Copying, own_ranks
 from attention_analyzer.patterns.measure import Strengths
 from attention_analyzer.patterns.probes import plain_ids, prepared_ids, room

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attention_analyzer.cleanup import hooks_removed
+from attention_analyzer.module_hooks import hooks_removed
 
 #: Variants of an input that run together.
 _TOGETHER = 8
